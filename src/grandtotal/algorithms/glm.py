@@ -1,0 +1,224 @@
+"""Ridge and Poisson regression from totals. Exact: every row is rounded before it is added.
+
+Features, weights and residuals are whole steps, and the coefficients that are broadcast are whole
+steps too, so that x'b, X'WX and X'r are integers that float64 holds exactly: the totals are equal
+digit for digit on any split of the rows, any BLAS and any number of threads.
+
+IRLS: Nelder and Wedderburn, "Generalized linear models", 1972, https://doi.org/10.2307/2344614
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from grandtotal.consortium.query import Rows, State
+from grandtotal.consortium.totals import Totals
+from grandtotal.durable import Json
+from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.fixedpoint import Arrays, Field, quantise
+
+X_STEPS = 2**8  # of a feature: resolution 0.004
+MOST_X = 2**15 - 1  # steps of a feature, so that it fits 16 bits
+UNIT_STEPS = 2**6  # of a target, a weight and a residual
+COEFFICIENT_STEPS = 2**20
+LARGEST_MEAN = 2.0**20  # units; keeps a single row's weight in 26 bits
+_EXACT = 2.0**53
+_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Design:
+    """Rows of a regression.
+
+    x: (rows, features) int16, in steps of 1/X_STEPS.
+    y: (rows,) float64 target in units, whole steps of 1/UNIT_STEPS.
+    offset: (rows,) float64, the log of the level that the forecast is relative to.
+    """
+
+    x: NDArray[np.int16]
+    y: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+    def blocks(self) -> Iterator["Design"]:
+        """Yields the rows in blocks that fit a cache."""
+        for start in range(0, len(self.y), _ROWS):
+            rows = slice(start, start + _ROWS)
+            yield Design(self.x[rows], self.y[rows], self.offset[rows])
+
+
+def features(columns: list[NDArray[Any]]) -> NDArray[np.int16]:
+    """Returns float columns (rows,) as one (rows, features) matrix of steps, clipped to 16 bits."""
+    steps = np.rint(np.stack(columns, axis=1) * X_STEPS)
+    return np.clip(steps, -MOST_X, MOST_X).astype(np.int16)
+
+
+def linear(x: NDArray[np.int16], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns x'b, exactly: both are whole steps and the sums stay below 2^53."""
+    steps = x.astype(np.float64) @ np.rint(coefficients * COEFFICIENT_STEPS)
+    return steps / (X_STEPS * COEFFICIENT_STEPS)
+
+
+def mean(
+    family: str,
+    x: NDArray[np.int16],
+    offset: NDArray[np.float64],
+    coefficients: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Returns the expected units: exp(offset + x'b) for poisson, exp(offset) x'b for ridge."""
+    predictor = linear(x, coefficients)
+    if family == "ridge":
+        return np.exp(offset) * predictor
+    return np.exp(np.minimum(offset + predictor, np.log(LARGEST_MEAN)))
+
+
+@dataclass(frozen=True)
+class GLMMoments:
+    """One Newton step's totals: X'WX, X'(y - mean), the loss, and the number of rows.
+
+    The broadcast holds "coefficients" (features,), and what the rows need to build their features.
+    """
+
+    name: ClassVar[str] = "glm-moments"
+    bound: ClassVar[None] = None
+
+    family: str
+    features: int
+    split: str
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
+        """Returns curvature (features, features), gradient (features,), loss and rows."""
+        p = self.features
+        return {
+            "curvature": Field((p, p), scale=X_STEPS**2 * UNIT_STEPS, symmetric=True),
+            "gradient": Field((p,), scale=X_STEPS * UNIT_STEPS),
+            "loss": Field((), scale=UNIT_STEPS),
+            "rows": Field(()),
+        }
+
+    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
+        """Returns this retailer's sums in integer steps."""
+        coefficients = broadcast["coefficients"]
+        p = self.features
+        curvature, gradient = np.zeros((p, p), np.int64), np.zeros(p, np.int64)
+        loss, count = 0, 0
+        for design in rows[self.split].training(broadcast):
+            for block in design.blocks():
+                weight, residual, lost = _working(self.family, block, coefficients)
+                x = block.x.astype(np.float64)
+                curvature += _exact_sum(x, weight, x)
+                gradient += _exact_sum(x, np.abs(residual), np.sign(residual)[:, None])[:, 0]
+                loss += int(lost.sum())
+                count += len(block.y)
+        _refuse_wrapped(curvature)
+        return {
+            "curvature": curvature,
+            "gradient": gradient,
+            "loss": np.asarray(loss),
+            "rows": np.asarray(count),
+        }
+
+
+def _working(
+    family: str, rows: Design, coefficients: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Returns weights, residuals and losses of the rows, each in whole steps of 1/UNIT_STEPS.
+
+    poisson: weight = mean, loss = mean - y log(mean). ridge, on y / level with weight level:
+    weight = level, loss = (y - mean)^2 / (2 level).
+    """
+    fitted = mean(family, rows.x, rows.offset, coefficients)
+    if family == "ridge":
+        weight = np.exp(rows.offset)
+        loss = (rows.y - fitted) ** 2 / (2 * weight)
+    else:
+        weight = fitted
+        loss = fitted - rows.y * (rows.offset + linear(rows.x, coefficients))
+    return (
+        np.rint(weight * UNIT_STEPS),
+        np.rint((rows.y - fitted) * UNIT_STEPS),
+        np.rint(loss * UNIT_STEPS),
+    )
+
+
+def _exact_sum(
+    x: NDArray[np.float64], weight: NDArray[np.float64], z: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Returns x' diag(weight) z for whole numbers; halves the rows until float64 is exact."""
+    largest = np.abs(x).max(axis=1) * np.abs(z).max(axis=1)
+    if len(weight) > 1 and (largest * weight).sum() >= _EXACT:
+        half = len(weight) // 2
+        return _exact_sum(x[:half], weight[:half], z[:half]) + _exact_sum(
+            x[half:], weight[half:], z[half:]
+        )
+    return ((x * weight[:, None]).T @ z).astype(np.int64)
+
+
+def _refuse_wrapped(curvature: NDArray[np.int64]) -> None:
+    # The diagonal is a sum of squares: it wraps first, and then it is negative or huge.
+    if (np.diagonal(curvature) < 0).any() or curvature.max(initial=0) > 2**62:
+        raise AnswerError(Code.OVERFLOW, "X'WX passes 2^62 steps: too many rows or units per row")
+
+
+@dataclass(frozen=True)
+class GLM:
+    """Regression of units sold on features relative to a level, "ridge" or "poisson".
+
+    l2: penalty on every coefficient, in units of the curvature.
+    rounds: most Newton steps; ridge needs one.
+    tolerance: the largest change of a coefficient at which the fit has converged.
+    """
+
+    family: str = "poisson"
+    l2: float = 1.0
+    rounds: int = 25
+    tolerance: float = 1e-4
+
+    def fit(
+        self, totals: Totals, features: int, split: str, broadcast: Arrays
+    ) -> tuple[NDArray[np.float64], Json]:
+        """Returns coefficients (features,) and {"rounds", "converged", "last_step", "rows"}.
+
+        broadcast: what the rows need to build their features; may hold "coefficients" to start.
+        """
+        query = GLMMoments(self.family, features, split)
+        start = broadcast.get("coefficients", np.zeros(features))
+        b: NDArray[np.float64] = np.asarray(start, np.float64)
+        step = np.zeros(features)
+        best = np.inf
+        for done in range(1, self.rounds + 1):
+            sums = totals.total(query, {**broadcast, "coefficients": b})
+            penalised = float(sums["loss"]) + self.l2 * float(b @ b) / 2
+            if penalised > best + _slack(best):
+                step = step / 2
+                b = _whole(b - step)
+                continue
+            best = min(best, penalised)
+            step = self._newton(sums, b)
+            b = _whole(b + step)
+            largest = float(np.abs(step).max())
+            if self.family == "ridge" or largest < self.tolerance:
+                break
+        return b, {
+            "rounds": done,
+            "converged": self.family == "ridge" or largest < self.tolerance,
+            "last_step": largest,
+            "rows": int(sums["rows"]),
+        }
+
+    def _newton(self, sums: Any, b: NDArray[np.float64]) -> NDArray[np.float64]:
+        curvature = sums["curvature"] + self.l2 * np.eye(len(b))
+        step: NDArray[np.float64] = cho_solve(cho_factor(curvature), sums["gradient"] - self.l2 * b)
+        return step
+
+
+def _slack(loss: float) -> float:
+    # Losses are rounded row by row: below this they cannot be told apart.
+    return 1e-9 * abs(loss) if np.isfinite(loss) else 0.0
+
+
+def _whole(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    return quantise(coefficients, COEFFICIENT_STEPS) / COEFFICIENT_STEPS

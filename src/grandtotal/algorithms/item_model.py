@@ -1,0 +1,111 @@
+"""The model of every item-to-item method: a customer's scores are history @ weights + prior.
+
+One weight matrix serves everybody, nothing of a customer is in it, and a customer who was never
+seen in training is served at once from what is in the basket.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from grandtotal.durable import Json
+from grandtotal.privacy.fixedpoint import Arrays
+
+# The prior only orders products between which the weights do not decide.
+TIE_BREAK = np.float32(1e-6)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is known of one customer: indices of products bought, and what is wanted.
+
+    products: catalogue indices of the history; may be empty.
+    k: how many recommendations.
+    exclude: catalogue indices never to be recommended, beside the history.
+    """
+
+    products: tuple[int, ...]
+    k: int = 10
+    exclude: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One product, its score, and the products of the history that speak most for it."""
+
+    product: int
+    score: float
+    because: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ItemModel:
+    """weights: (products, products) float32, from bought to recommended, or (0, 0) for none.
+    prior: (products,) float32, the score without any history.
+    """
+
+    weights: NDArray[np.float32]
+    prior: NDArray[np.float32]
+    meta: Json = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> Arrays:
+        """The arrays that travel and are saved."""
+        return {"weights": self.weights, "prior": self.prior}
+
+    @staticmethod
+    def build(arrays: Arrays, meta: Json) -> "ItemModel":
+        """Returns the model that `arrays` and `meta` describe."""
+        return ItemModel(arrays["weights"], arrays["prior"], meta)  # type: ignore[arg-type]
+
+    def scores(self, history: csr_array) -> NDArray[np.float32]:
+        """Returns (customers, products) scores; -inf where the customer has bought already.
+
+        A customer's scores do not depend on who else is in the block.
+        """
+        x = csr_array(
+            (np.ones(history.nnz, np.float32), history.indices, history.indptr),
+            shape=history.shape,
+        )
+        scores: NDArray[np.float32] = np.tile(self.prior, (history.shape[0], 1))
+        if self.weights.size:
+            scores += x @ self.weights
+        customers = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
+        scores[customers, history.indices] = -np.inf
+        return scores
+
+    def predict(self, request: Request) -> list[Recommendation]:
+        """Returns the best k products for one customer, best first."""
+        history = np.unique(np.array(request.products, np.int32))
+        scores = self.scores(
+            csr_array(
+                (np.ones(len(history), np.float32), history, np.array([0, len(history)])),
+                shape=(1, len(self.prior)),
+            )
+        )
+        scores[0, list(request.exclude)] = -np.inf
+        best = [i for i in top(scores, request.k)[0] if np.isfinite(scores[0, i])]
+        return [Recommendation(int(i), float(scores[0, i]), self.because(history, i)) for i in best]
+
+    def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
+        """Returns the bought products with the largest positive weight towards this one."""
+        if not self.weights.size:
+            return ()
+        weight = self.weights[history, product]
+        strongest = np.argsort(-weight, kind="stable")[:most]
+        return tuple(int(history[i]) for i in strongest if weight[i] > 0)
+
+
+def top(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """Returns (rows, k) column indices, best first; equal scores go to the lower index."""
+    k = min(k, scores.shape[1])
+    bits = scores.view(np.int32)
+    # The bits of a float32 order like an integer once the negative ones are turned round.
+    ordered = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)
+    keys = ordered * 2**31 + np.arange(scores.shape[1] - 1, -1, -1)
+    found = np.argpartition(keys, -k, axis=1)[:, -k:]
+    order = np.argsort(-np.take_along_axis(keys, found, axis=1), axis=1)
+    return np.take_along_axis(found, order, axis=1)

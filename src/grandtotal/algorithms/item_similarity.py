@@ -1,0 +1,83 @@
+"""Item-to-item models from one total, the co-purchase counts. Exact: federated is pooled.
+
+ItemKNN: Deshpande and Karypis, "Item-based top-N recommendation algorithms", 2004,
+https://doi.org/10.1145/963770.963776
+EASE: Steck, "Embarrassingly shallow autoencoders for sparse data", 2019,
+https://arxiv.org/abs/1905.03375
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotrf, dpotri
+
+from grandtotal.algorithms.item_model import TIE_BREAK, ItemModel
+from grandtotal.algorithms.purchases import CoPurchases
+from grandtotal.consortium.totals import Totals
+from grandtotal.errors import PlanError
+
+
+@dataclass(frozen=True)
+class ItemKNN:
+    """Cosine of two products' customers, shrunk towards 0 where few bought both.
+
+    shrink: added to the denominator, in customers; 0 is the plain cosine.
+    neighbours: of each product, how many bought products may speak for it; 0 means all.
+    """
+
+    shrink: float = 10.0
+    neighbours: int = 200
+
+    def fit(self, totals: Totals, products: int, split: str) -> ItemModel:
+        """Returns weights g_ij / (sqrt(g_ii g_jj) + shrink). One round."""
+        gram = totals.total(CoPurchases(products, split))["gram"]
+        customers = np.diagonal(gram).astype(np.float64)
+        length = np.sqrt(customers)
+        together = np.outer(length, length) + self.shrink
+        weights = np.divide(gram, together, out=np.zeros_like(together), where=together > 0)
+        np.fill_diagonal(weights, 0.0)
+        if 0 < self.neighbours < products:
+            smallest_kept = np.partition(weights, -self.neighbours, axis=0)[-self.neighbours]
+            weights[weights < smallest_kept] = 0.0
+        meta = {"model": "item-knn", "shrink": self.shrink, "neighbours": self.neighbours}
+        return ItemModel(weights.astype(np.float32), _tie_break(customers), meta)
+
+
+@dataclass(frozen=True)
+class EASE:
+    """The linear autoencoder with zero diagonal that best reconstructs the purchase matrix.
+
+    l2: ridge penalty, in customers; larger forgets rare products.
+    """
+
+    l2: float = 300.0
+
+    def fit(self, totals: Totals, products: int, split: str) -> ItemModel:
+        """Returns weights -P_ij / P_jj with P = (X'X + l2 I)^-1. One round."""
+        gram = totals.total(CoPurchases(products, split))["gram"]
+        customers = np.diagonal(gram).astype(np.float64)
+        weights = gram.astype(np.float64)
+        weights[np.diag_indices(products)] += self.l2
+        inverse_in_place(weights)
+        weights /= -np.diagonal(weights)
+        np.fill_diagonal(weights, 0.0)
+        meta = {"model": "ease", "l2": self.l2}
+        return ItemModel(weights.astype(np.float32), _tie_break(customers), meta)
+
+
+def inverse_in_place(matrix: NDArray[np.float64]) -> None:
+    """Replaces a symmetric positive definite C-ordered matrix by its inverse (Cholesky)."""
+    # The transpose of a symmetric C-ordered matrix is the same matrix in LAPACK's own order.
+    _, failed = dpotrf(matrix.T, lower=1, overwrite_a=1)
+    if not failed:
+        _, failed = dpotri(matrix.T, lower=1, overwrite_c=1)
+    if failed:
+        raise PlanError("X'X + l2 I cannot be inverted: l2 must be a positive number of customers")
+    for row in range(len(matrix)):
+        matrix[row:, row] = matrix[row, row:]
+
+
+def _tie_break(customers: NDArray[np.float64]) -> NDArray[np.float32]:
+    most = customers.max(initial=1.0)
+    return (TIE_BREAK * customers / max(most, 1.0)).astype(np.float32)

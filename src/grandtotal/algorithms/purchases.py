@@ -1,0 +1,105 @@
+"""Who bought what before a cut, and the counts that every item-to-item model is made of."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, vstack
+
+from grandtotal.consortium.query import Rows, State
+from grandtotal.privacy.fixedpoint import Arrays, Field
+
+# Customers of one retailer: what keeps the sum of counts inside 2^31 for up to 127 retailers.
+MOST_CUSTOMERS = 2**24
+# One core counts pairs in a sparse product about this many times slower than in a dense one.
+_DENSE_ADVANTAGE = 60
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """The customers of one retailer at one cut, over the shared catalogue.
+
+    history: (customers, products); where bought before the cut, the days since the last time (>= 1).
+    future: (customers, products); 1 where bought after the cut, within the horizon, for the first
+        time. Only scoring reads it.
+    """
+
+    history: csr_array
+    future: csr_array
+
+    @staticmethod
+    def pooled(parts: list["Purchases"]) -> "Purchases":
+        """Returns the rows of several retailers as if one held them: for simulations."""
+        return Purchases(
+            csr_array(vstack([part.history for part in parts])),
+            csr_array(vstack([part.future for part in parts])),
+        )
+
+
+@dataclass(frozen=True)
+class PurchaseCounts:
+    """How many customers bought each product, in the last `days` before the cut (0: ever)."""
+
+    name: ClassVar[str] = "purchase-counts"
+    bound: ClassVar[None] = None
+
+    products: int
+    split: str
+    days: int = 0
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
+        """Returns counts (products,) and the number of customers with a history."""
+        return {
+            "counts": Field((self.products,), modulus=2**32, largest=MOST_CUSTOMERS),
+            "customers": Field((), modulus=2**32, largest=MOST_CUSTOMERS),
+        }
+
+    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
+        """Returns this retailer's counts."""
+        history = rows[self.split].history
+        recent = history.data <= self.days if self.days else np.ones(history.nnz, bool)
+        return {
+            "counts": np.bincount(history.indices[recent], minlength=self.products),
+            "customers": np.asarray(np.count_nonzero(np.diff(history.indptr))),
+        }
+
+
+@dataclass(frozen=True)
+class CoPurchases:
+    """How many customers bought both products of each pair: X'X of the binary purchase matrix X."""
+
+    name: ClassVar[str] = "co-purchases"
+    bound: ClassVar[None] = None
+
+    products: int
+    split: str
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
+        """Returns gram (products, products); its diagonal counts the customers of each product."""
+        shape = (self.products, self.products)
+        return {"gram": Field(shape, modulus=2**32, symmetric=True, largest=MOST_CUSTOMERS)}
+
+    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
+        """Returns this retailer's X'X, exact: small integers in float32 blocks, or sparse."""
+        history = rows[self.split].history
+        x = csr_array(
+            (np.ones(history.nnz, np.float32), history.indices, history.indptr), shape=history.shape
+        )
+        return {"gram": gram(x)}
+
+
+def gram(x: csr_array) -> NDArray[np.int32]:
+    """Returns X'X of a binary matrix (customers, products) as exact integers."""
+    pairs = (np.diff(x.indptr).astype(np.float64) ** 2).sum()
+    if pairs * _DENSE_ADVANTAGE < x.shape[0] * float(x.shape[1]) ** 2:
+        counts = csr_array(x.T.astype(np.int32) @ x.astype(np.int32))
+        dense: NDArray[np.int32] = counts.toarray()
+        return dense
+    total = np.zeros((x.shape[1], x.shape[1]), np.int32)
+    # float32 counts are exact below 2^24; a block has far fewer rows.
+    rows = max(256, 2**24 // x.shape[1])
+    for start in range(0, x.shape[0], rows):
+        block = x[start : start + rows].toarray()
+        total += (block.T @ block).astype(np.int32)
+    return total

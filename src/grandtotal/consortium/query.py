@@ -1,0 +1,92 @@
+"""A question that every retailer answers with arrays of agreed fields.
+
+A query is a frozen dataclass. Its parameters travel as JSON; its code is installed at every
+retailer and found by name, never sent. The answer is a summand: it leaves only through egress.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from grandtotal.durable import Json, arrays_digest, canonical, digest
+from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.bound import Bound, NoCustomers
+from grandtotal.privacy.fixedpoint import Arrays, Field
+
+Rows = Mapping[str, Any]
+"""A retailer's rows as a task prepared them, by split: "validation" and "test" hold what was
+known at that cut and, for scoring alone, what came after it."""
+
+
+class State(Protocol):
+    """What a retailer remembers between rounds: always on its disk, in its own folder."""
+
+    @property
+    def folder(self) -> Path: ...
+
+
+class Query(Protocol):
+    """A summand's definition. Implementations are frozen dataclasses of JSON-able parameters."""
+
+    name: ClassVar[str]
+    bound: ClassVar[Bound | NoCustomers | None]
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:
+        """Returns the fields of the answer; known before anyone answers, from public facts only."""
+        ...
+
+    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:
+        """Returns the summand: integer arrays hold steps of 1/scale, float arrays hold units."""
+        ...
+
+
+def parameters(query: Query) -> Json:
+    """Returns the parameters that travel with the query's name."""
+    return asdict(query)  # type: ignore[call-overload, no-any-return]
+
+
+def question_digest(plan: str, task: str, query: Query, broadcast: Arrays) -> str:
+    """Returns what makes two questions the same one: plan, task, query, parameters, broadcast.
+
+    Coordinator and retailer compute it apart, so that neither takes the other's word for it.
+    """
+    asked = {"plan": plan, "task": task, "query": query.name, "parameters": parameters(query)}
+    return digest(canonical(asked), arrays_digest(broadcast).encode())
+
+
+def build_query(name: str, values: Json) -> Query:
+    """Returns the installed query of that name with these parameters."""
+    maker = installed("queries").get(name)
+    if maker is None:
+        raise AnswerError(Code.UNKNOWN_QUERY, f"no query '{name}' is installed")
+    try:
+        query: Query = maker(**values)
+    except TypeError as error:
+        raise AnswerError(Code.UNKNOWN_QUERY, f"query '{name}' with {values}: {error}") from error
+    return query
+
+
+class _Installed(Mapping[str, Callable[..., Any]]):
+    """Classes by name, each imported when it is first asked for."""
+
+    def __init__(self, kind: str) -> None:
+        self._points = {point.name: point for point in entry_points(group=f"grandtotal.{kind}")}
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        found: Callable[..., Any] = self._points[name].load()
+        return found
+
+    def __iter__(self) -> Any:
+        return iter(sorted(self._points))
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+
+@cache
+def installed(kind: str) -> Mapping[str, Callable[..., Any]]:
+    """Returns the installed "queries" or "tasks" by name, ours and those of other packages."""
+    return _Installed(kind)

@@ -1,0 +1,120 @@
+"""Files that survive a crash: whole or absent, and logs of which any prefix can be read.
+
+A process may be killed at any write, and the file system may keep any prefix of what was not yet
+synchronised. So a file appears by rename only after its bytes are on the disk, and a log line
+counts only if it is complete and its check sum is right.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Json = dict[str, Any]
+
+
+def digest(*parts: bytes | memoryview) -> str:
+    """Returns the SHA-256 of the parts, each preceded by its length, as 64 hexadecimal digits."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(len(part).to_bytes(8, "little"))
+        state.update(part)
+    return state.hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """Returns the one JSON text of a value: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Returns one digest over names, types, shapes and contents."""
+    described = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
+    contents = [np.ascontiguousarray(arrays[name]).reshape(-1) for name in sorted(arrays)]
+    return digest(canonical(described), *(memoryview(c.view(np.uint8).data) for c in contents))
+
+
+def write(path: Path, content: bytes) -> None:
+    """Puts the content at the path, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Puts the value at the path as indented JSON, whole or not at all."""
+    write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Returns the value that `write_json` put there."""
+    return json.loads(path.read_bytes())
+
+
+class Log:
+    """JSON lines, each with a check sum, on the disk before `append` returns.
+
+    A torn last line is what a crash leaves behind: it was never acted on, so it is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = list(_whole_lines(path))
+        self.records: list[Json] = [record for record, _ in lines]
+        self._cut_to(sum(size for _, size in lines))
+
+    def append(self, record: Json) -> None:
+        """Adds one record; it is durable when this returns."""
+        line = {**record, "check": digest(canonical(record))[:16]}
+        created = not self.path.exists()
+        with self.path.open("ab") as file:
+            file.write(canonical(line) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if created:
+            _sync_folder(self.path.parent)
+        self.records.append(record)
+
+    def _cut_to(self, size: int) -> None:
+        if self.path.exists() and self.path.stat().st_size > size:
+            os.truncate(self.path, size)
+
+
+def read_log(path: Path) -> list[Json]:
+    """Returns the whole records of a log without touching it; none where there is no log."""
+    return [record for record, _ in _whole_lines(path)]
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[Json, int]]:
+    for line in _lines(path):
+        try:
+            record = json.loads(line)
+            check = record.pop("check")
+        except (ValueError, KeyError, AttributeError):
+            return
+        if not line.endswith(b"\n") or check != digest(canonical(record))[:16]:
+            return
+        yield record, len(line)
+
+
+def _lines(path: Path) -> Iterable[bytes]:
+    return path.read_bytes().splitlines(keepends=True) if path.exists() else ()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

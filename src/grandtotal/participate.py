@@ -1,0 +1,148 @@
+"""The retailer's half of a run: opens the plan, keeps the model, scores the rows of the table.
+
+It runs in the retailer's process and writes to the retailer's folder only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grandtotal.algorithms.model import load_arrays, save_arrays
+from grandtotal.consortium.query import Rows
+from grandtotal.consortium.retailer import Opener
+from grandtotal.consortium.totals import Local
+from grandtotal.durable import Json, arrays_digest, read_json, write, write_json
+from grandtotal.errors import PlanError
+from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.scores import UnitScores, load_scores, save_scores
+from grandtotal.tasks.task import Task, metric_of
+
+if TYPE_CHECKING:
+    from grandtotal.algorithms.model import Model
+    from grandtotal.plan import Plan
+    from grandtotal.tables.read import Tables
+
+
+class Participant:
+    """One retailer's part in one task."""
+
+    def __init__(self, retailer: str, name: str, task: Task, tables: Tables, folder: Path) -> None:
+        self.retailer = retailer
+        self.name = name
+        self.task = task
+        self.folder = folder
+        self.rows: Rows = task.rows(tables)
+
+    def receive(self, meta: Json, arrays: Arrays) -> None:
+        """Keeps the model, then trains alone and scores every row on the test once.
+
+        A model that is delivered again, as after a crash, finds the finished scores and is done.
+        """
+        digest = arrays_digest(arrays)
+        summary = scores_summary(self.folder, self.name)
+        if summary.exists() and read_json(summary)["model"] == digest:
+            return
+        save_arrays(model_path(self.folder, self.name), arrays, meta)
+        write_json(
+            summary, {"model": digest, **self._score(self.task.build(arrays, meta["model"]), meta)}
+        )
+
+    def _score(self, federated: Model, meta: Json) -> Json:
+        baseline, label = self.task.baseline(self.rows)
+        alone = self.task.fit(Local(self.rows))
+        models = {
+            "baseline": (baseline, {"label": label}),
+            "alone": (self.task.adapt(alone.model, self.rows), alone.choice),
+            "federated": (self.task.adapt(federated, self.rows), meta["choice"]),
+        }
+        scores = {row: self.task.score(m, self.rows, "test") for row, (m, _) in models.items()}
+        for row, found in scores.items():
+            save_scores(self.folder, self.name, row, found)
+        seed = self.task.common.seed
+        return {
+            "retailer": self.retailer,
+            "task": self.name,
+            **describe(self.task, scores, seed),
+            "choices": {row: choice for row, (_, choice) in models.items()},
+            "detail": self.task.detail(models["federated"][0], self.rows),
+        }
+
+
+def describe(task: Task, scores: Mapping[str, UnitScores], seed: int) -> Json:
+    """Returns rows with intervals, and what federation gained over each other row."""
+    headline = metric_of(task)
+    federated = scores["federated"]
+    return {
+        "kind": task.kind,
+        "headline": headline.name,
+        "higher_is_better": headline.higher_is_better,
+        "metrics": {metric.name: metric.meaning for metric in task.metrics},
+        "units": task.units,
+        "sample": federated.units,
+        "rows": {row: found.summary(seed) for row, found in scores.items()},
+        "gain": {
+            row: federated.gain_over(found, headline, seed)
+            for row, found in scores.items()
+            if row != "federated"
+        },
+    }
+
+
+def opener(retailer: str, config_path: Path, folder: Path) -> Opener:
+    """Returns what a retailer does with a plan: reads its own file and tables, prepares its rows."""
+
+    def open_plan(content: bytes) -> Mapping[str, Participant]:
+        from grandtotal.plan import Plan
+        from grandtotal.tables.config import load_config
+        from grandtotal.tables.read import Tables
+
+        plan = Plan.parse(content)
+        config = load_config(config_path)
+        _refuse_stranger(retailer, config.retailer, plan, config_path)
+        tables = Tables(config, folder / "set_aside")
+        participants = {
+            name: Participant(retailer, name, task, tables, folder)
+            for name, task in plan.tasks.items()
+        }
+        write(folder / "plan.json", content)
+        write_json(folder / "tables.json", accounts(tables))
+        return participants
+
+    return open_plan
+
+
+def _refuse_stranger(retailer: str, named: str, plan: Plan, path: Path) -> None:
+    if named != retailer or retailer not in plan.members:
+        raise PlanError(
+            f"{path}: this is retailer '{named}', started as '{retailer}'; the plan's members are "
+            f"{', '.join(plan.members)}"
+        )
+
+
+def accounts(tables: Tables) -> Json:
+    """Returns for each table that was read: rows read, used and set aside, by reason."""
+    return {name: dataclasses.asdict(account) for name, account in tables.accounts.items()}
+
+
+def model_path(folder: Path, task: str) -> Path:
+    """Where a party keeps the delivered model of a task."""
+    return folder / "models" / f"{task}.safetensors"
+
+
+def scores_summary(folder: Path, task: str) -> Path:
+    """Where a retailer keeps its rows of the table."""
+    return folder / "scores" / f"{task}.json"
+
+
+def load_model(folder: Path, name: str, task: Task) -> tuple[Model, Json]:
+    """Returns the delivered model and its meta."""
+    arrays, meta = load_arrays(model_path(folder, name))
+    return task.build(arrays, meta["model"]), meta
+
+
+def load_rows(folder: Path, name: str, task: Task, rows: tuple[str, ...]) -> dict[str, UnitScores]:
+    """Returns the unit scores that a retailer kept, for these rows of the table."""
+    return {row: load_scores(folder, name, row, task.metrics) for row in rows}

@@ -1,0 +1,182 @@
+"""plan.toml: what all members agree on. It travels as one canonical JSON text."""
+
+import csv
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from grandtotal.consortium.consortium import refuse_too_few
+from grandtotal.consortium.query import installed
+from grandtotal.durable import Json, canonical
+from grandtotal.errors import PlanError, RefusedError
+from grandtotal.tasks.task import Common, Task, settings
+
+_SECTIONS = ("consortium", "privacy", "tasks")
+_PRIVACY = ("secure_sum", "epsilon", "delta")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The agreement, read and checked.
+
+    source: its JSON value, with the catalogue in it; `content` is what every member gets.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    common: Common
+    tasks: Mapping[str, Task]
+    source: Json
+
+    @property
+    def content(self) -> bytes:
+        """The canonical text that is shown to every retailer and named in every question."""
+        return canonical(self.source)
+
+    @staticmethod
+    def read(path: Path) -> "Plan":
+        """Returns the plan of a TOML file; PlanError or RefusedError says what is wrong with it."""
+        try:
+            source = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise PlanError(f"{path}: no such file; `grandtotal init` writes one") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise PlanError(f"{path}: not a TOML file: {error}") from error
+        consortium = _table(source, "consortium", str(path))
+        if "catalogue" not in consortium:
+            raise PlanError(f"{path}: [consortium] has no 'catalogue', the file of product keys")
+        keys = _catalogue(path.parent / str(consortium["catalogue"]))
+        today = consortium.get("today")
+        return Plan.of(
+            {
+                **source,
+                "consortium": {**consortium, "catalogue": keys, "today": _iso(today)},
+            },
+            str(path),
+        )
+
+    @staticmethod
+    def parse(content: bytes) -> "Plan":
+        """Returns the plan of the canonical text."""
+        return Plan.of(json.loads(content), "the plan")
+
+    @staticmethod
+    def of(source: Json, where: str) -> "Plan":
+        """Returns the plan of a JSON value; `where` names it in messages."""
+        _refuse_unknown(source, _SECTIONS, where)
+        _refuse_privacy(source.get("privacy", {}), where)
+        agreed = settings(_Agreed, _table(source, "consortium", where), f"{where}: [consortium]")
+        common = agreed.common(where)
+        tasks = _table(source, "tasks", where)
+        if not tasks:
+            raise PlanError(f"{where}: no [tasks.NAME]; expected at least one, with its 'kind'")
+        refuse_too_few(agreed.members)
+        return Plan(
+            agreed.name,
+            agreed.members,
+            common,
+            {name: _task(name, values, common, where) for name, values in tasks.items()},
+            source,
+        )
+
+
+@dataclass(frozen=True)
+class _Agreed:
+    name: str
+    members: tuple[str, ...]
+    today: str
+    catalogue: tuple[str, ...]
+    key: str = "product"
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        if len(set(self.members)) < len(self.members):
+            raise ValueError(f"a member is named twice in {list(self.members)}")
+        if not self.catalogue:
+            raise ValueError("the catalogue is empty")
+        if self.key not in ("product", "gtin"):
+            raise ValueError(f'key = "{self.key}", expected "product" or "gtin"')
+
+    def common(self, where: str) -> Common:
+        try:
+            today = date.fromisoformat(self.today)
+        except ValueError:
+            raise PlanError(
+                f"{where}: today = {self.today!r}, expected a date such as 2011-12-10: the first "
+                f"day that is in nobody's tables"
+            ) from None
+        return Common(today, self.catalogue, self.key, self.seed)
+
+
+def _task(name: str, values: Any, common: Common, where: str) -> Task:
+    here = f"{where}: [tasks.{name}]"
+    if not isinstance(values, Mapping) or "kind" not in values:
+        raise PlanError(
+            f"{here}: 'kind' is missing, expected one of {', '.join(installed('tasks'))}"
+        )
+    kinds = installed("tasks")
+    if values["kind"] not in kinds:
+        near = difflib.get_close_matches(str(values["kind"]), kinds, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise PlanError(f"{here}: no kind '{values['kind']}', expected {', '.join(kinds)}{hint}")
+    rest = {key: value for key, value in values.items() if key != "kind"}
+    task: Task = settings(kinds[values["kind"]], rest, here, common=common)  # type: ignore[arg-type]
+    return task
+
+
+def _table(source: Mapping[str, Any], name: str, where: str) -> Json:
+    found = source.get(name)
+    if not isinstance(found, dict):
+        raise PlanError(f"{where}: the table [{name}] is missing")
+    return found
+
+
+def _refuse_unknown(source: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in source:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean [{near[0]}]?" if near else ""
+            raise PlanError(f"{where}: unknown '{key}', expected {', '.join(known)}{hint}")
+
+
+def _refuse_privacy(asked: Mapping[str, Any], where: str) -> None:
+    # A promise that cannot be kept is refused, never ignored.
+    _refuse_unknown(asked, _PRIVACY, f"{where}: [privacy]")
+    if asked.get("secure_sum"):
+        raise RefusedError(
+            f"{where}: [privacy] asks for secure_sum, which this version does not have: the "
+            f"coordinator would see every retailer's summand. Nothing was run. Set it to false "
+            f"only if all members accept that"
+        )
+    for key in ("epsilon", "delta"):
+        if key in asked:
+            raise RefusedError(
+                f"{where}: [privacy] asks for {key} = {asked[key]}, but this version has no "
+                f"differential privacy. Nothing was run. Remove the line only if all members "
+                f"accept exact totals"
+            )
+
+
+def _catalogue(path: Path) -> list[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: the catalogue cannot be read: {error}") from error
+    if not rows or rows[0][:1] != ["product"]:
+        found = rows[0] if rows else "nothing"
+        raise PlanError(f"{path}: the first line is {found}, expected the heading 'product'")
+    keys = [row[0].strip() for row in rows[1:] if row and row[0].strip()]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise PlanError(f"{path}: '{twice}' is listed twice; every product key stands for one row")
+    return keys
+
+
+def _iso(value: Any) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)

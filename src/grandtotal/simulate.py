@@ -1,0 +1,172 @@
+"""A simulation: one machine holds everybody's rows, so it may do what no consortium can.
+
+It starts all retailers, in this process or one process each, and afterwards trains on the pooled
+rows and lays all retailers' tables side by side. Nothing here exists across companies.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from grandtotal.algorithms.model import Model, load_arrays
+from grandtotal.consortium.consortium import Listener
+from grandtotal.consortium.query import Rows
+from grandtotal.consortium.retailer import Opener, Retailer
+from grandtotal.consortium.totals import Local
+from grandtotal.consortium.transport import EmbeddedTransport, PipeTransport, Transport
+from grandtotal.durable import Json, arrays_digest, read_json, write_json
+from grandtotal.errors import PlanError, RetailerError
+from grandtotal.participate import (
+    Participant,
+    describe,
+    load_rows,
+    model_path,
+    opener,
+    scores_summary,
+)
+from grandtotal.plan import Plan
+from grandtotal.run import RunFolder, coordinate
+from grandtotal.tasks.scores import ROWS, UnitScores
+from grandtotal.tasks.task import Task
+
+
+def find_configs(plan: Plan, folder: Path) -> dict[str, Path]:
+    """Returns the retailer.toml of every member, `<folder>/<member>/retailer.toml`."""
+    configs = {name: folder / name / "retailer.toml" for name in plan.members}
+    missing = [str(path) for path in configs.values() if not path.exists()]
+    if missing:
+        raise PlanError(
+            f"no {', '.join(missing)}: a simulation needs the file of every member, at "
+            f"<member>/retailer.toml beside the plan"
+        )
+    return configs
+
+
+def start(plan: Plan, configs: Mapping[str, Path], runs: Path, processes: bool) -> RunFolder:
+    """Returns the folder of a new run."""
+    launch = {
+        "retailers": {name: str(configs[name].resolve()) for name in plan.members},
+        "processes": processes,
+    }
+    return RunFolder.create(runs, plan, launch)
+
+
+def simulate(folder: RunFolder, listener: Listener = lambda record: None) -> None:
+    """Runs a plan with all its retailers, new or where a killed run stopped, and compares."""
+    plan, launch = folder.plan(), folder.launch()
+    configs = {name: Path(path) for name, path in launch["retailers"].items()}
+    transport, retailers = _transport(folder, configs, launch["processes"])
+    try:
+        coordinate(plan, transport, folder, listener)
+    except RetailerError as error:
+        raise RetailerError(f"{error}\n{_own_words(folder, plan)}") from error
+    finally:
+        transport.close()
+    compare(plan, folder, retailers or _prepared(plan, folder, configs), listener)
+
+
+Prepared = Mapping[str, Mapping[str, Participant]]
+"""The participants of every retailer, by retailer and task."""
+
+
+def _transport(
+    folder: RunFolder, configs: Mapping[str, Path], processes: bool
+) -> tuple[Transport, dict[str, Mapping[str, Participant]]]:
+    if processes:
+        commands = {
+            name: (process_command(name, path, folder.retailer(name)), folder.retailer(name))
+            for name, path in configs.items()
+        }
+        return PipeTransport(commands), {}
+    prepared: dict[str, Mapping[str, Participant]] = {}
+    retailers = {
+        name: Retailer(name, folder.retailer(name), _kept(prepared, name, path, folder))
+        for name, path in configs.items()
+    }
+    return EmbeddedTransport(retailers), prepared
+
+
+def _kept(
+    prepared: dict[str, Mapping[str, Participant]], name: str, path: Path, folder: RunFolder
+) -> Opener:
+    opened = opener(name, path, folder.retailer(name))
+
+    def open_plan(content: bytes) -> Mapping[str, Participant]:
+        prepared[name] = opened(content)
+        return prepared[name]
+
+    return open_plan
+
+
+def process_command(name: str, config: Path, folder: Path) -> list[str]:
+    """Returns the command of a retailer's own process."""
+    return [
+        sys.executable,
+        "-m",
+        "grandtotal.retailer_process",
+        name,
+        str(config.resolve()),
+        str(folder.resolve()),
+    ]
+
+
+def _prepared(plan: Plan, folder: RunFolder, configs: Mapping[str, Path]) -> Prepared:
+    return {
+        name: opener(name, path, folder.retailer(name))(plan.content)
+        for name, path in configs.items()
+    }
+
+
+def compare(
+    plan: Plan, folder: RunFolder, prepared: Prepared, listener: Listener = lambda record: None
+) -> None:
+    """Writes simulation.json: the pooled rows, and every retailer's table side by side."""
+    tasks = {}
+    for name, task in plan.tasks.items():
+        tasks[name] = _compare(name, task, folder, {r: p[name] for r, p in prepared.items()})
+        listener({"task": name, "pooled": tasks[name]["pooled_model"]})
+    write_json(folder.path / "simulation.json", {"members": list(plan.members), "tasks": tasks})
+
+
+def _compare(name: str, task: Task, folder: RunFolder, parts: Mapping[str, Participant]) -> Json:
+    rows: dict[str, Rows] = {retailer: part.rows for retailer, part in parts.items()}
+    fitted = task.fit(Local(task.pooled(list(rows.values()))))
+    federated, _ = load_arrays(model_path(folder.coordinator, name))
+    same = arrays_digest(fitted.model.arrays) == arrays_digest(federated)
+    tables = {}
+    scores = {}
+    for retailer, part in parts.items():
+        kept = load_rows(part.folder, name, task, ROWS)
+        # The same model gives the same scores: only another one has to be scored.
+        pooled = kept["federated"] if same else _score(task, fitted.model, part)
+        scores[retailer] = {**kept, "pooled": pooled}
+        own = read_json(scores_summary(part.folder, name))
+        described = describe(task, scores[retailer], task.common.seed)
+        tables[retailer] = {**described, "choices": own["choices"], "detail": own["detail"]}
+    joined = {
+        row: UnitScores.joined([found[row] for found in scores.values()])
+        for row in (*ROWS, "pooled")
+    }
+    return {
+        "pooled_model": {
+            "same_as_federated": same,
+            "digest": arrays_digest(fitted.model.arrays),
+            "choice": fitted.choice,
+        },
+        "retailers": tables,
+        "overall": describe(task, joined, task.common.seed),
+    }
+
+
+def _score(task: Task, model: Model, part: Participant) -> UnitScores:
+    return task.score(task.adapt(model, part.rows), part.rows, "test")
+
+
+def _own_words(folder: RunFolder, plan: Plan) -> str:
+    """Returns the last line of each retailer's own log: a simulation may read them all."""
+    words = []
+    for name in plan.members:
+        path = folder.retailer(name) / "log.txt"
+        if path.exists() and (lines := path.read_text().strip().splitlines()):
+            words.append(f"{name}/log.txt: {lines[-1]}")
+    return "\n".join(words)

@@ -1,0 +1,438 @@
+"""How much will be sold: units per product and period, some periods ahead, with quantiles.
+
+Rolling origin: features as of each origin, targets after it. One model for all retailers and
+products, relative to each product's own level; what a retailer adds at home (its own level, its own
+quantiles) never leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandtotal.algorithms.glm import GLM, UNIT_STEPS, Design, features, mean
+from grandtotal.algorithms.model import Model
+from grandtotal.consortium.query import Rows, State
+from grandtotal.consortium.totals import Local, Remembering, Totals
+from grandtotal.durable import Json
+from grandtotal.errors import PlanError
+from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
+from grandtotal.tasks.scores import Metric, UnitScores
+from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from grandtotal.tables.read import Tables
+
+GRID: Mapping[str, GLM] = {"ridge": GLM("ridge"), "poisson": GLM("poisson")}
+BASELINES = ("mean", "seasonal")
+QUANTILES = (0.1, 0.5, 0.9)
+_CLASSES = 6  # of forecast size, each with its own quantiles
+_EVERY = {"week": 7, "day": 1}
+
+
+@dataclass(frozen=True)
+class DemandModel:
+    """coefficients: (features,) of the GLM; series: (products, periods) the consortium's units.
+
+    At home only: level, (3,) the retailer's own correction, empty if it does not help; edges,
+    (classes - 1,) forecast sizes; ratios, (classes, quantiles) of sold / forecast in each class.
+    """
+
+    meta: Json
+    coefficients: NDArray[np.float64]
+    series: NDArray[np.float64]
+    level: NDArray[np.float64]
+    edges: NDArray[np.float64]
+    ratios: NDArray[np.float64]
+
+    @staticmethod
+    def shared(meta: Json, coefficients: NDArray[Any], series: NDArray[Any]) -> DemandModel:
+        """Returns the model as it travels: nothing of a retailer's own is in it."""
+        none = np.empty(0)
+        return DemandModel(meta, coefficients, series, none, none, np.empty((0, len(QUANTILES))))
+
+    @property
+    def arrays(self) -> Arrays:
+        """The arrays that travel and are saved."""
+        return {"coefficients": self.coefficients, "series": self.series}
+
+    def forecast(self, cases: Cases) -> NDArray[np.float64]:
+        """Returns the expected units of each case."""
+        if self.meta["model"] in BASELINES:
+            return cases.mean if self.meta["model"] == "mean" else np.maximum(cases.seasonal, 0)
+        design = cases.design
+        if self.level.size:
+            own = _own_level_columns(self, design)
+            return mean("poisson", own, design.offset, self.level)
+        return np.maximum(self._global(design), 0.0)
+
+    def _global(self, design: Design) -> NDArray[np.float64]:
+        return mean(self.meta["model"], design.x, design.offset, self.coefficients)
+
+    def quantiles(self, forecast: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns (cases, quantiles) of the units sold, from the retailer's own past errors."""
+        ratio = self.ratios[np.searchsorted(self.edges, forecast)]
+        return forecast[:, None] * ratio
+
+
+def _own_level_columns(model: DemandModel, design: Design) -> NDArray[np.int16]:
+    """Returns the three columns of a retailer's own level: constant, global forecast, size."""
+    shared = np.log(np.maximum(model._global(design), 1e-3)) - design.offset
+    return features([np.ones(len(shared)), shared, design.offset / 3])
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Settings of `kind = "demand"`.
+
+    models: what the choice is made of; the best on summed validation WAPE wins.
+    every: "week" or "day", the length of a period.
+    horizon: how many periods ahead; test: how many periods are kept for the test, and as many
+        before them for validation; history: how many periods are looked at in all.
+    outlier: how many times its usual sales a period may have before it is cut in training.
+    """
+
+    kind: ClassVar[str] = "demand"
+    units: ClassVar[str] = "products"
+    headline: ClassVar[str] = "wape"
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("wape", False, "WAPE: sum |sold - forecast| / sum sold"),
+        Metric("bias", False, "bias: sum (forecast - sold) / sum sold; 0 is best"),
+        Metric("rmsse", False, "RMSSE: error over the history's period-to-period change, squared"),
+        Metric("mase", False, "MASE: error over the history's period-to-period change"),
+        Metric("mape", False, "MAPE: mean of |sold - forecast| / sold where something was sold"),
+        Metric("mae", False, "MAE: mean |sold - forecast|, in units"),
+        Metric("rmse", False, "RMSE: root of the mean squared error, in units", True, 2**6),
+        Metric("coverage_80", True, "share of periods inside the 80 % interval; 0.8 is best"),
+    )
+
+    common: Common
+    models: tuple[str, ...] = tuple(GRID)
+    every: str = "week"
+    horizon: int = 8
+    test: int = 12
+    history: int = 104
+    outlier: float = 4.0
+
+    def __post_init__(self) -> None:
+        check_models("demand", self.models, GRID)
+        if self.every not in _EVERY:
+            raise PlanError(f'demand: every = {self.every!r}, expected "week" or "day"')
+        check_numbers(
+            "demand",
+            horizon=(self.horizon, 1),
+            test=(self.test, self.horizon),
+            history=(self.history, 2 * self.test + self.horizon + self.periods.windows[2]),
+        )
+
+    @property
+    def periods(self) -> Periods:
+        """The grid of time."""
+        return Periods(self.common.today, _EVERY[self.every], self.history)
+
+    @property
+    def shown(self) -> int:
+        """Nothing is recommended here."""
+        return 0
+
+    @property
+    def width(self) -> int:
+        """How many features there are."""
+        return 22 + (6 if self.every == "day" else 0)
+
+    # --- the coordinator's half ---
+
+    def fit(self, totals: Totals) -> Fitted:
+        """Returns the model with the best summed validation WAPE, fitted up to the test cut."""
+        totals = Remembering(totals)
+        series = totals.total(DemandSeries(len(self.common.catalogue), self.history))["units"]
+        tried = [self._validate(totals, name, series) for name in self.models]
+        best = min(range(len(tried)), key=lambda i: tried[i][0]["wape"])
+        name, start = self.models[best], tried[best][1]
+        given = {"series": series, "coefficients": start}
+        coefficients, fit = GRID[name].fit(totals, self.width, "test", given)
+        meta = {"model": name, "l2": GRID[name].l2, "fit": fit}
+        model = DemandModel.shared(meta, coefficients, series)
+        return Fitted(model, {"chosen": meta, "tried": [score for score, _ in tried]})
+
+    def _validate(
+        self, totals: Totals, name: str, series: NDArray[Any]
+    ) -> tuple[Json, NDArray[np.float64]]:
+        coefficients, fit = GRID[name].fit(totals, self.width, "validation", {"series": series})
+        query = ForecastScores(name, "validation")
+        sums = totals.total(query, {"series": series, "coefficients": coefficients})
+        wape = float(sums["error"]) / max(float(sums["sold"]), 1.0)
+        return {"model": name, "l2": GRID[name].l2, "fit": fit, "wape": wape}, coefficients
+
+    # --- the retailer's half ---
+
+    def rows(self, tables: Tables) -> Rows:
+        """Returns the panel as seen from the validation cut, the test cut and now."""
+        sales = read_sales(tables, self.common, self.periods, self.horizon, self.outlier)
+        test, now = self.history - self.test, self.history
+        return {
+            "validation": self._panel(sales, test - self.test, test),
+            "test": self._panel(sales, test, now),
+            "now": replace(self._panel(sales, now, now + self.horizon), scored=(now,)),
+        }
+
+    def _panel(self, sales: Sales, cut: int, until: int) -> Panel:
+        """Returns the panel with training origins every quarter of a horizon before the cut."""
+        step = max(1, self.horizon // 4)
+        year = self.periods.year + self.periods.level
+        first = year if cut - year > 2 * self.horizon else self.periods.level
+        origins = tuple(range(cut - self.horizon, first - 1, -2 * step))[::-1]
+        scored = tuple(range(cut, until - self.horizon + 1, step))
+        return Panel((sales,), origins, scored, cut, until)
+
+    def build(self, arrays: Arrays, meta: Json) -> DemandModel:
+        """Returns the delivered model."""
+        return DemandModel.shared(meta, arrays["coefficients"], arrays["series"])
+
+    def adapt(self, model: Model, rows: Rows) -> Model:
+        """Returns the model with the retailer's own level, where it helped, and its quantiles.
+
+        Both are learned on rows before the test; both stay at home.
+        """
+        shared = cast(DemandModel, model)
+        leveled = self._own_level(shared, rows["validation"])
+        if _wape(leveled, rows["validation"]) < _wape(shared, rows["validation"]):
+            shared = self._own_level(shared, rows["test"])
+        return _with_quantiles(shared, rows["validation"])
+
+    def _own_level(self, model: DemandModel, panel: Panel) -> DemandModel:
+        rows = _OwnLevel(model, panel)
+        start = {"coefficients": np.array([0.0, 1.0, 0.0])}
+        level, _ = GLM("poisson", rounds=8).fit(Local({"own": rows}), 3, "own", start)
+        return replace(model, level=level)
+
+    def baseline(self, rows: Rows) -> tuple[Model, str]:
+        """Returns the better on validation of the mean of recent periods and last season."""
+        none = np.empty(0)
+        models = [DemandModel.shared({"model": name}, none, none) for name in BASELINES]
+        panel = rows["validation"]
+        best = min(models, key=lambda model: _wape(model, panel))
+        label = {
+            "mean": f"mean of the last {self.periods.level} {self.every}s",
+            "seasonal": f"same {self.every} of the last season",
+        }
+        return best, label[best.meta["model"]]
+
+    def score(self, model: Model, rows: Rows, split: str) -> UnitScores:
+        """Returns what each of the retailer's products adds to each metric."""
+        demand = cast(DemandModel, model)
+        panel: Panel = rows[split]
+        parts = [
+            _series_scores(demand, part, cases, panel.cut)
+            for part, cases in zip(panel.parts, _cases(demand, panel), strict=True)
+        ]
+        return UnitScores.joined(parts)
+
+    def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:  # noqa: ARG002
+        """Returns product, title, start, ahead, units, quantiles and the two baselines."""
+        import polars as pl
+
+        from grandtotal.tasks.lines import titles
+
+        demand = cast(DemandModel, model)
+        (cases,) = _cases(demand, rows["now"])
+        forecast = demand.forecast(cases)
+        quantiles = demand.quantiles(forecast)
+        starts = [self.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
+        return pl.DataFrame(
+            {
+                "product": np.array(self.common.catalogue)[cases.series],
+                "title": titles(tables, self.common)[cases.series].astype(str),
+                "start": starts,
+                "ahead": cases.ahead.astype(np.int32),
+                "units": forecast.round(3),
+                **{f"p{round(q * 100)}": quantiles[:, i].round(3) for i, q in enumerate(QUANTILES)},
+                "recent_mean": cases.mean.round(3),
+                "last_season": cases.seasonal.round(3),
+            }
+        ).sort("product", "start")
+
+    def detail(self, model: Model, rows: Rows) -> Json:
+        """Returns sold and forecast by period ahead, and the largest product's curve."""
+        demand = cast(DemandModel, model)
+        (cases,) = _cases(demand, rows["test"])
+        forecast = demand.forecast(cases)
+        error = np.abs(forecast - cases.sold)
+        by_ahead = [
+            round(
+                float(error[cases.ahead == a].sum() / max(cases.sold[cases.ahead == a].sum(), 1)), 6
+            )
+            for a in range(1, self.horizon + 1)
+        ]
+        return {
+            "wape_by_period_ahead": by_ahead,
+            "own_level": bool(demand.level.size),
+            "curve": self._curve(demand, cases, forecast, rows["test"]),
+        }
+
+    def _curve(
+        self, model: DemandModel, cases: Cases, forecast: NDArray[np.float64], panel: Panel
+    ) -> Json:
+        """Returns the history and the forecast of the product that sold most before the test."""
+        sales = panel.parts[0]
+        series = int(sales.units[:, : panel.cut].sum(axis=1).argmax())
+        first = max(panel.cut - 26, 0)
+        chosen = (cases.series == series) & (cases.origin == panel.cut)
+        quantiles = model.quantiles(forecast[chosen])
+        return {
+            "product": self.common.catalogue[series],
+            "starts": [str(self.periods.start(t)) for t in range(first, panel.cut + self.horizon)],
+            "sold": sales.units[series, first : panel.cut + self.horizon].tolist(),
+            "from": panel.cut - first,
+            "forecast": forecast[chosen].round(2).tolist(),
+            "low": quantiles[:, 0].round(2).tolist(),
+            "high": quantiles[:, -1].round(2).tolist(),
+        }
+
+    def pooled(self, rows: list[Rows]) -> Rows:
+        """Returns the panels as if one company held them."""
+        return {
+            split: Panel.pooled([part[split] for part in rows]) for split in ("validation", "test")
+        }
+
+
+@dataclass(frozen=True)
+class DemandSeries:
+    """Units sold per product and period, without outliers: what a product's season looks like."""
+
+    name: ClassVar[str] = "demand-series"
+    bound: ClassVar[None] = None
+
+    products: int
+    periods: int
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
+        """Returns units (products, periods)."""
+        return {"units": Field((self.products, self.periods), scale=UNIT_STEPS)}
+
+    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
+        """Returns this retailer's units in whole steps."""
+        capped = sum(part.capped() for part in rows["test"].parts)
+        return {"units": np.rint(capped * UNIT_STEPS).astype(np.int64)}
+
+
+@dataclass(frozen=True)
+class ForecastScores:
+    """Sums of |sold - forecast| and sold over the scored cases, for a model in the broadcast."""
+
+    name: ClassVar[str] = "forecast-scores"
+    bound: ClassVar[None] = None
+
+    family: str
+    split: str
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
+        """Returns error and sold, in units."""
+        return {"error": Field((), scale=UNIT_STEPS), "sold": Field((), scale=UNIT_STEPS)}
+
+    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
+        """Returns this retailer's sums; each case is rounded before it is added."""
+        model = DemandModel.shared(
+            {"model": self.family}, broadcast["coefficients"], broadcast["series"]
+        )
+        error, sold = 0, 0
+        for cases in _cases(model, rows[self.split]):
+            missed = np.abs(model.forecast(cases) - cases.sold)
+            error += int(np.rint(missed * UNIT_STEPS).sum())
+            sold += int(np.rint(cases.sold * UNIT_STEPS).sum())
+        return {"error": np.asarray(error), "sold": np.asarray(sold)}
+
+
+@dataclass(frozen=True)
+class _OwnLevel:
+    """The rows of a retailer's own level: its training rows, seen through the shared model."""
+
+    model: DemandModel
+    panel: Panel
+
+    def training(self, broadcast: Arrays) -> list[Design]:  # noqa: ARG002
+        return [
+            Design(_own_level_columns(self.model, design), design.y, design.offset)
+            for design in self.panel.training({"series": self.model.series})
+        ]
+
+
+def _cases(model: DemandModel, panel: Panel) -> list[Cases]:
+    """Returns the scored cases; a baseline needs no consortium series, so its own stands in."""
+    series = model.series if model.series.size else sum(p.capped() for p in panel.parts)
+    return list(panel.cases(np.asarray(series)))
+
+
+def _wape(model: DemandModel, panel: Panel) -> float:
+    cases = _cases(model, panel)
+    error = sum(float(np.abs(model.forecast(c) - c.sold).sum()) for c in cases)
+    return error / max(sum(float(c.sold.sum()) for c in cases), 1.0)
+
+
+def _with_quantiles(model: DemandModel, panel: Panel) -> DemandModel:
+    """Returns the model with the quantiles of sold / forecast, by size of the forecast."""
+    cases = _cases(model, panel)
+    forecast = np.concatenate([model.forecast(c) for c in cases])
+    ratio = np.concatenate([c.sold for c in cases]) / np.maximum(forecast, 1e-6)
+    edges = np.quantile(forecast, np.arange(1, _CLASSES) / _CLASSES)
+    which = np.searchsorted(edges, forecast)
+    every = np.quantile(ratio, QUANTILES)
+    ratios = [
+        np.quantile(ratio[which == c], QUANTILES) if (which == c).any() else every
+        for c in range(_CLASSES)
+    ]
+    return replace(model, edges=edges, ratios=np.stack(ratios))
+
+
+def _series_scores(model: DemandModel, sales: Sales, cases: Cases, cut: int) -> UnitScores:
+    """Returns the scores of one retailer's products that had a case."""
+    forecast = model.forecast(cases)
+    sold, error = cases.sold, forecast - cases.sold
+    count = np.bincount(cases.series, minlength=len(sales.units))
+    present = np.flatnonzero(count)
+    n = count[present].astype(np.float64)
+
+    def total(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(cases.series, values, minlength=len(sales.units))[present]
+
+    change, square = _naive_error(sales.units[present, :cut])
+    scaled = change > 0
+    positive = sold > 0
+    relative = np.divide(np.abs(error), sold, out=np.zeros_like(sold), where=positive)
+    inside = np.zeros(len(sold))
+    if model.ratios.size:
+        quantiles = model.quantiles(forecast)
+        inside = ((sold >= quantiles[:, 0]) & (sold <= quantiles[:, -1])).astype(np.float64)
+    known = n if model.ratios.size else np.zeros_like(n)
+    mase = np.divide(total(np.abs(error)) / n, change, out=np.zeros_like(n), where=scaled)
+    rmsse = np.sqrt(np.divide(total(error**2) / n, square, out=np.zeros_like(n), where=scaled))
+    units = total(sold)
+    return UnitScores.of(
+        Demand.metrics,
+        [
+            total(np.abs(error)),
+            total(error),
+            rmsse,
+            mase,
+            total(relative),
+            total(np.abs(error)),
+            total(error**2),
+            total(inside),
+        ],
+        [units, units, scaled, scaled, total(positive.astype(float)), n, n, known],
+    )
+
+
+def _naive_error(history: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns mean |y_t - y_(t-1)| and mean (y_t - y_(t-1))^2 from each series' first sale on."""
+    started = np.cumsum(history > 0, axis=1)[:, :-1] > 0
+    change = np.diff(history, axis=1) * started
+    count = np.maximum(started.sum(axis=1), 1)
+    return np.abs(change).sum(axis=1) / count, (change**2).sum(axis=1) / count

@@ -1,0 +1,395 @@
+"""A retailer's sales by product and period, and the features of a forecast as of an origin.
+
+A feature of origin t is a function of the periods before t, of the calendar as it was known, and
+of the consortium's total series before t. Nothing else: a test moves what comes after and compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandtotal.algorithms.glm import UNIT_STEPS, Design, features
+from grandtotal.durable import arrays_digest
+from grandtotal.errors import DataError
+from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.lines import catalogue_lines
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from grandtotal.tables.read import Tables
+    from grandtotal.tasks.task import Common
+
+_LITTLE = 0.1  # units: what log() sees of a product that did not sell
+_ROOM = 12.0  # units that are never an outlier
+
+
+@dataclass(frozen=True)
+class Periods:
+    """The grid of time, counted back from the plan's today.
+
+    days: length of a period, 7 or 1.
+    count: periods of history before today.
+    """
+
+    today: date
+    days: int
+    count: int
+
+    @property
+    def year(self) -> int:
+        """Periods after which the season repeats: 52 weeks."""
+        return 364 // self.days
+
+    @property
+    def season(self) -> int:
+        """What a seasonal naive forecast repeats: a year of weeks, or a week of days."""
+        return 52 if self.days == 7 else 7
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Lengths of the rolling means, in periods; the third is the level."""
+        return (1, 4, 8, 13, 26) if self.days == 7 else (1, 7, 28, 56, 182)
+
+    @property
+    def level(self) -> int:
+        """Periods of the mean that a forecast is relative to, and of the baseline."""
+        return self.windows[2]
+
+    def start(self, period: int) -> date:
+        """Returns the first day of a period; period `count` begins today."""
+        return self.today - timedelta(days=(self.count - period) * self.days)
+
+
+@dataclass(frozen=True, eq=False)
+class Sales:
+    """One retailer's panel over the catalogue.
+
+    units: (products, periods) sold less returned in the period, not below 0, in whole steps.
+    price: (products, periods) mean unit price, nan where nothing was sold.
+    promoted: (products, periods) share of units sold in a promotion.
+    holidays: (periods + horizon,) holidays in each period.
+    holiday_known: (periods + horizon,) the period from which on they were known.
+    cap: how many times the mean of the last windows[-1] periods is still believed; what is above
+        is cut before it becomes a feature, a target of training or a summand.
+    """
+
+    periods: Periods
+    horizon: int
+    units: NDArray[np.float64]
+    price: NDArray[np.float64]
+    promoted: NDArray[np.float64]
+    holidays: NDArray[np.float64]
+    holiday_known: NDArray[np.int64]
+    cap: float
+
+    def capped(self) -> NDArray[np.float64]:
+        """Returns units without outliers; period t is judged by the periods before it only."""
+        sums = _cumulative(self.units)
+        capped = np.empty_like(self.units)
+        for t in range(self.units.shape[1]):
+            usual = _mean(sums, t, self.periods.windows[-1]) if t else self.units[:, 0]
+            capped[:, t] = np.minimum(self.units[:, t], self.cap * usual + _ROOM)
+        return np.rint(capped * UNIT_STEPS) / UNIT_STEPS
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Forecast cases (series, origin, step ahead) with what happened.
+
+    design: features, target and offset; y of the design is capped, `sold` is not.
+    series, origin, ahead: (cases,) product index, origin period, periods ahead from 1.
+    mean, seasonal: (cases,) the two baselines: mean of the last level periods, last season.
+    """
+
+    design: Design
+    series: NDArray[np.intp]
+    origin: NDArray[np.int64]
+    ahead: NDArray[np.int64]
+    sold: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    seasonal: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """The sales of one retailer, or in a simulation of several, seen from one cut.
+
+    training: origins whose targets all lie before the cut. scoring: origins from the cut on.
+    """
+
+    parts: tuple[Sales, ...]
+    origins: tuple[int, ...]
+    scored: tuple[int, ...]
+    cut: int
+    until: int
+
+    @staticmethod
+    def pooled(panels: list[Panel]) -> Panel:
+        """Returns the panels of several retailers as one: for simulations."""
+        parts = tuple(part for panel in panels for part in panel.parts)
+        first = panels[0]
+        return Panel(parts, first.origins, first.scored, first.cut, first.until)
+
+    def training(self, broadcast: Arrays) -> Iterator[Design]:
+        """Yields the design of every part, for the consortium's series in the broadcast."""
+        series = np.asarray(broadcast["series"])
+        return (self._training_cases(part, _Hashed(series)) for part in self.parts)
+
+    @lru_cache(maxsize=8)  # noqa: B019 - a panel lives as long as its run
+    def _training_cases(self, part: Sales, series: _Hashed) -> Design:
+        return build_cases(part, series.array, self.origins, self.cut).design
+
+    def cases(self, series: NDArray[Any]) -> Iterator[Cases]:
+        """Yields the cases that are scored, of every part."""
+        return (build_cases(part, series, self.scored, self.until) for part in self.parts)
+
+
+class _Hashed:
+    """An array that can be a key."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+        self._digest = arrays_digest({"": array})
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hashed) and other._digest == self._digest
+
+
+def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], until: int) -> Cases:
+    """Returns all cases of these origins whose target lies before `until` (none: future ones too).
+
+    series: (products, periods) the consortium's capped units; only columns before an origin count.
+    """
+    view = _View(sales, series)
+    parts = [
+        view.cases(t, t + ahead)
+        for t in origins
+        for ahead in range(sales.horizon)
+        if t + ahead < until
+    ]
+    if not parts:
+        raise DataError(
+            f"transactions: no product sold in the {sales.periods.windows[-1]} periods before "
+            f"{sales.periods.start(until)}: demand needs a history; see `history` in the plan"
+        )
+    joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    x, capped, offset, *rest = joined
+    return Cases(Design(x, capped, offset), *rest)
+
+
+class _View:
+    """Running sums of one retailer's sales and the consortium's, to look back from any origin."""
+
+    def __init__(self, sales: Sales, series: NDArray[Any]) -> None:
+        self.sales = sales
+        self.periods = sales.periods
+        self.capped = sales.capped()
+        self.own = _cumulative(self.capped)
+        self.all = _cumulative(np.asarray(series, np.float64))
+        self.everything = self.all.sum(axis=0, keepdims=True)
+        self.sold = _cumulative(sales.units)
+        self.selling = _cumulative((sales.units > 0).astype(np.float64))
+        self.promoted = _cumulative(sales.promoted)
+        self.price = _cumulative(np.nan_to_num(sales.price))
+        self.priced = _cumulative(np.isfinite(sales.price).astype(np.float64))
+
+    @lru_cache(maxsize=1)  # noqa: B019 - lives as long as the cases are built
+    def _origin(self, t: int) -> tuple[Any, ...]:
+        """Returns what all horizons of one origin share: active products, level, columns."""
+        windows = self.periods.windows
+        active = np.flatnonzero(self.own[:, t] - self.own[:, max(t - windows[-1], 0)] > 0)
+        own = [_mean(self.own, t, w)[active] for w in windows]
+        share = (own[-1] + 0.02) / (_mean(self.all, t, windows[-1])[active] + 0.1)
+        shared = [share * _mean(self.all, t, w)[active] for w in windows]
+        level = np.log((2 * own[2] + shared[2]) / 3 + _LITTLE)
+        often = _mean(self.selling, t, windows[3])[active]
+        columns = [
+            np.ones(len(active)),
+            *(np.log(o + _LITTLE) - level for o in own),
+            *(np.log(s + _LITTLE) - level for s in shared),
+            level / 3,
+            often,
+            often**2,
+            _mean(self.promoted, t, windows[1])[active],
+            self._price_change(t)[active],
+        ]
+        return active, share, level, columns
+
+    def _price_change(self, t: int) -> NDArray[np.float64]:
+        """Returns log(recent price / usual price), 0 where either is unknown."""
+        recent = self._mean_price(t, self.periods.windows[1])
+        usual = self._mean_price(t, self.periods.windows[-1])
+        known = (recent > 0) & (usual > 0)
+        ratio = np.divide(recent, usual, out=np.ones_like(recent), where=known)
+        return np.clip(np.log(ratio), -2.0, 2.0)
+
+    def _mean_price(self, t: int, window: int) -> NDArray[np.float64]:
+        first = max(t - window, 0)
+        total = self.price[:, t] - self.price[:, first]
+        count = self.priced[:, t] - self.priced[:, first]
+        return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+
+    def cases(self, t: int, target: int) -> tuple[Any, ...]:
+        """Returns the columns of `Cases` for one origin and one target period."""
+        active, share, level, columns = self._origin(t)
+        ahead = target - t + 1
+        x = features(
+            [
+                *columns,
+                *self._season(t, target, share, level, active),
+                np.full(len(active), ahead / self.sales.horizon),
+                np.full(len(active), self._holidays(t, target)),
+                *self._weekday(target, len(active)),
+            ]
+        )
+        known = target < self.periods.count
+        sold = self.sales.units[active, target] if known else np.full(len(active), np.nan)
+        capped = self.capped[active, target] if known else np.zeros(len(active))
+        last = target - self.periods.season * -(-ahead // self.periods.season)
+        return (
+            x,
+            capped,
+            np.rint(level * 2**16) / 2**16,
+            active,
+            np.full(len(active), t),
+            np.full(len(active), ahead),
+            sold,
+            _mean(self.sold, t, self.periods.level)[active],
+            self.sales.units[active, last] if last >= 0 else np.zeros(len(active)),
+        )
+
+    def _season(
+        self,
+        t: int,
+        target: int,
+        share: NDArray[np.float64],
+        level: NDArray[np.float64],
+        active: NDArray[np.intp],
+    ) -> list[NDArray[np.float64]]:
+        """Returns how last year went on from here: the product, everything, and both levels."""
+        last, then = target - self.periods.year, t - self.periods.year
+        if last < 1 or then < self.periods.level:
+            return [np.zeros(len(active))] * 4
+        around = (self.all[active, last + 2] - self.all[active, last - 1]) / 3
+        own = (self.own[active, last + 2] - self.own[active, last - 1]) / 3
+        before = _mean(self.all, then, self.periods.level)[active]
+        everything = self.everything[0, last + 1] - self.everything[0, last]
+        usual = _mean(self.everything, then, self.periods.level)[0]
+        return [
+            np.log((around + 1) / (before + 1)),
+            np.full(len(active), np.log((everything + 1) / (usual + 1))),
+            np.log(share * around + _LITTLE) - level,
+            np.log(own + _LITTLE) - level,
+        ]
+
+    def _holidays(self, t: int, target: int) -> float:
+        known = self.sales.holiday_known[target] <= t
+        return float(self.sales.holidays[target]) if known else 0.0
+
+    def _weekday(self, target: int, cases: int) -> list[NDArray[np.float64]]:
+        if self.periods.days != 1:
+            return []
+        weekday = self.periods.start(target).weekday()
+        return [np.full(cases, float(weekday == day)) for day in range(6)]
+
+
+def _cumulative(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns running sums over the last axis with a 0 before the first period."""
+    zero = np.zeros((*values.shape[:-1], 1))
+    return np.concatenate([zero, np.cumsum(values, axis=-1)], axis=-1)
+
+
+def _mean(cumulative: NDArray[np.float64], t: int, window: int) -> NDArray[np.float64]:
+    """Returns the mean of the `window` periods before t, of all that there are at the start."""
+    first = max(t - window, 0)
+    means: NDArray[np.float64] = (cumulative[..., t] - cumulative[..., first]) / max(t - first, 1)
+    return means
+
+
+def read_sales(tables: Tables, common: Common, periods: Periods, horizon: int, cap: float) -> Sales:
+    """Returns the panel of a retailer's transactions; DataError where there is none."""
+    import polars as pl
+
+    day = pl.col("time").dt.date()
+    back = (pl.lit(periods.today) - day).dt.total_days() - 1
+    lines = catalogue_lines(tables, common).with_columns(t=periods.count - 1 - back // periods.days)
+    lines = lines.filter((back >= 0) & (pl.col("t") >= 0))
+    if lines.is_empty():
+        raise DataError(
+            f"transactions: no line of a catalogue product between {periods.start(0)} and "
+            f"{periods.today}; check `today` and `history` in the plan against the table's dates"
+        )
+    shape = (len(common.catalogue), periods.count)
+    promotion = _promoted(lines)
+    cells = lines.group_by("i", "t").agg(
+        units=pl.col("quantity").sum(),
+        price=pl.col("price").filter(pl.col("quantity") > 0).mean(),
+        promoted=promotion.mean(),
+    )
+    sold = np.maximum(_panel(cells, "units", shape, 0.0), 0.0)
+    holidays, known = _holiday_periods(tables, periods, horizon)
+    return Sales(
+        periods=periods,
+        horizon=horizon,
+        units=np.rint(sold * UNIT_STEPS) / UNIT_STEPS,
+        price=_panel(cells, "price", shape, np.nan),
+        promoted=_panel(cells, "promoted", shape, 0.0),
+        holidays=holidays,
+        holiday_known=known,
+        cap=cap,
+    )
+
+
+def _promoted(lines: pl.DataFrame) -> pl.Expr:
+    """Returns 1.0 for a line in a promotion, by its own column or by its discount."""
+    import polars as pl
+
+    if "promotion" in lines.columns:
+        return pl.col("promotion").is_not_null().cast(pl.Float64)
+    if "discount" in lines.columns:
+        return (pl.col("discount").fill_null(0.0) > 0).cast(pl.Float64)
+    return pl.lit(0.0)
+
+
+def _panel(
+    cells: pl.DataFrame, column: str, shape: tuple[int, int], empty: float
+) -> NDArray[np.float64]:
+    panel = np.full(shape, empty)
+    values = cells[column].cast(float).fill_null(empty).to_numpy()
+    panel[cells["i"].to_numpy(), cells["t"].to_numpy()] = values
+    return panel
+
+
+def _holiday_periods(
+    tables: Tables, periods: Periods, horizon: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Returns holidays per period and the period from which on they were known."""
+    import polars as pl
+
+    length = periods.count + horizon
+    holidays, known = np.zeros(length), np.zeros(length, np.int64)
+    if "calendar" not in tables or "holiday" not in tables["calendar"].columns:
+        return holidays, known
+    days = tables["calendar"].filter(pl.col("holiday").is_not_null())
+    # A chain with several regions has a day once for each; it counts once.
+    when = "known_at" if "known_at" in days.columns else None
+    latest = pl.col(when).dt.date().max() if when else pl.lit(None, pl.Date)
+    for day, known_on in days.group_by("date").agg(known=latest).iter_rows():
+        t = periods.count - -(-(periods.today - day).days // periods.days)
+        if 0 <= t < length:
+            holidays[t] += 1
+            if known_on is not None:
+                from_then = periods.count - (periods.today - known_on).days // periods.days
+                known[t] = max(known[t], from_then)
+    return holidays, known

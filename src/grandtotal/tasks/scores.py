@@ -1,0 +1,239 @@
+"""Scores as ratios of sums: over customers or series, over retailers, over bootstrap draws.
+
+Every metric is sum(numerators) / sum(denominators), some under a square root, so that a shared
+score is a total like any other and an interval needs no second pass over the rows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandtotal.algorithms.model import load_arrays, save_arrays
+from grandtotal.consortium.query import Rows, State
+from grandtotal.durable import Json
+from grandtotal.privacy.bound import NoCustomers
+from grandtotal.privacy.fixedpoint import Arrays, Field
+
+ROWS = ("baseline", "alone", "federated")
+REPLICATES = 1000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score that is a ratio of sums.
+
+    steps: integer steps per unit of numerator and denominator.
+    """
+
+    name: str
+    higher_is_better: bool
+    meaning: str
+    root: bool = False
+    steps: int = 2**20
+
+    def value(self, numerator: Any, denominator: Any) -> Any:
+        """Returns the metric of summed numerators and denominators; nan where nothing counts."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(denominator != 0, np.divide(numerator, denominator), np.nan)
+            return np.sqrt(ratio) if self.root else ratio
+
+
+@dataclass(frozen=True)
+class UnitScores:
+    """What each unit (customer, series) adds to each metric, in integer steps.
+
+    numerators, denominators: (units, metrics) int64.
+    shown: (products,) how often each product was recommended; empty where that has no meaning.
+    """
+
+    metrics: tuple[Metric, ...]
+    numerators: NDArray[np.int64]
+    denominators: NDArray[np.int64]
+    shown: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @staticmethod
+    def of(
+        metrics: tuple[Metric, ...],
+        numerators: list[NDArray[Any]],
+        denominators: list[NDArray[Any]],
+        shown: NDArray[np.int64] | None = None,
+    ) -> "UnitScores":
+        """Returns scores of one (units,) array of numerators and of denominators per metric."""
+        steps = np.array([metric.steps for metric in metrics])
+        return UnitScores(
+            metrics,
+            np.rint(np.stack(numerators, axis=1) * steps).astype(np.int64),
+            np.rint(np.stack(denominators, axis=1) * steps).astype(np.int64),
+            np.empty(0, np.int64) if shown is None else shown,
+        )
+
+    @staticmethod
+    def joined(parts: list["UnitScores"]) -> "UnitScores":
+        """Returns the scores of all units of several holders together."""
+        return UnitScores(
+            parts[0].metrics,
+            np.concatenate([part.numerators for part in parts]),
+            np.concatenate([part.denominators for part in parts]),
+            np.sum([part.shown for part in parts], axis=0),
+        )
+
+    @property
+    def units(self) -> int:
+        """How many customers or series were scored."""
+        return len(self.numerators)
+
+    def values(self) -> dict[str, float]:
+        """Returns every metric over all units."""
+        return values_of(
+            self.metrics, self.numerators.sum(axis=0), self.denominators.sum(axis=0), self.shown
+        )
+
+    def draws(self, metric: Metric, seed: int) -> NDArray[np.float64]:
+        """Returns (REPLICATES,) values of a metric over units drawn with replacement.
+
+        The same seed draws the same units, so that differences between two models are paired.
+        """
+        column = self.metrics.index(metric)
+        sums = np.stack([self.numerators[:, column], self.denominators[:, column]], axis=1)
+        drawn = np.concatenate(
+            [weights @ sums.astype(np.float64) for weights in _resamples(self.units, seed)]
+        )
+        drawn_values: NDArray[np.float64] = metric.value(drawn[:, 0], drawn[:, 1])
+        return drawn_values
+
+    def summary(self, seed: int) -> Json:
+        """Returns {metric: {value, low, high}} with 95 % percentile bootstrap intervals."""
+        found: Json = {}
+        for name, value in self.values().items():
+            found[name] = {"value": _number(value)}
+        for metric in self.metrics:
+            found[metric.name] |= _interval(self.draws(metric, seed))
+        return found
+
+    def gain_over(self, other: "UnitScores", metric: Metric, seed: int) -> Json:
+        """Returns by how much this is better than the other, in the metric and relative to it.
+
+        Positive is better, whichever direction the metric has; paired bootstrap interval.
+        """
+        sign = 1.0 if metric.higher_is_better else -1.0
+        mine, theirs = self.values()[metric.name], other.values()[metric.name]
+        drawn_mine, drawn_theirs = self.draws(metric, seed), other.draws(metric, seed)
+        difference = sign * (drawn_mine - drawn_theirs)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = _interval(difference / drawn_theirs)
+        return {
+            "value": _number(sign * (mine - theirs)),
+            **_interval(difference),
+            "relative": _number(sign * (mine - theirs) / theirs if theirs else np.nan),
+            "relative_low": relative["low"],
+            "relative_high": relative["high"],
+        }
+
+    @property
+    def arrays(self) -> Arrays:
+        """The arrays that are saved."""
+        return {
+            "numerators": self.numerators,
+            "denominators": self.denominators,
+            "shown": self.shown,
+        }
+
+
+def values_of(
+    metrics: tuple[Metric, ...],
+    numerators: NDArray[Any],
+    denominators: NDArray[Any],
+    shown: NDArray[Any],
+) -> dict[str, float]:
+    """Returns every metric of summed (metrics,) numerators and denominators, and the coverage."""
+    values = {
+        metric.name: float(metric.value(numerators[i], denominators[i]))
+        for i, metric in enumerate(metrics)
+    }
+    if shown.size:
+        values["coverage"] = float(np.mean(shown > 0))
+    return values
+
+
+def _resamples(units: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    generator = np.random.default_rng(seed)
+    at_once = max(1, 2**23 // max(units, 1))
+    for start in range(0, REPLICATES, at_once):
+        count = min(at_once, REPLICATES - start)
+        drawn = generator.integers(0, max(units, 1), (count, units))
+        offsets = drawn + np.arange(count)[:, None] * units
+        counts = np.bincount(offsets.ravel(), minlength=count * units)
+        yield counts.reshape(count, units).astype(np.float64)
+
+
+def _interval(draws: NDArray[np.float64]) -> Json:
+    finite = draws[np.isfinite(draws)]
+    if not finite.size:
+        return {"low": None, "high": None}
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {"low": _number(low), "high": _number(high)}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def scores_path(folder: Path, task: str, row: str) -> Path:
+    """Where a retailer keeps what each of its units scored."""
+    return folder / "scores" / f"{task}.{row}.safetensors"
+
+
+def save_scores(folder: Path, task: str, row: str, scores: UnitScores) -> None:
+    """Keeps the unit scores at home."""
+    save_arrays(scores_path(folder, task, row), scores.arrays, {"task": task, "row": row})
+
+
+def load_scores(folder: Path, task: str, row: str, metrics: tuple[Metric, ...]) -> UnitScores:
+    """Returns what `save_scores` kept."""
+    arrays, _ = load_arrays(scores_path(folder, task, row))
+    return UnitScores(metrics, arrays["numerators"], arrays["denominators"], arrays["shown"])  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class TestScores:
+    """The sums of numerators and denominators of the test scores that each retailer kept.
+
+    metrics: how many; shown: the catalogue's length, or 0 where nothing is recommended.
+    """
+
+    name: ClassVar[str] = "test-scores"
+    bound: ClassVar[NoCustomers | None] = None
+    __test__: ClassVar[bool] = False  # a query, whatever pytest makes of its name
+
+    task: str
+    metrics: int
+    shown: int
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
+        """Returns, for each row of ROWS, numerators, denominators (metrics,) and shown."""
+        return {
+            f"{row} {what}": Field((length,))
+            for row in ROWS
+            for what, length in (
+                ("numerators", self.metrics),
+                ("denominators", self.metrics),
+                ("shown", self.shown),
+                ("units", 1),
+            )
+        }
+
+    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
+        """Returns this retailer's sums, from its own disk: the test rows are not scored again."""
+        answer: Arrays = {}
+        for row in ROWS:
+            arrays, _ = load_arrays(scores_path(state.folder, self.task, row))
+            answer[f"{row} numerators"] = arrays["numerators"].sum(axis=0)
+            answer[f"{row} denominators"] = arrays["denominators"].sum(axis=0)
+            answer[f"{row} shown"] = arrays["shown"]
+            answer[f"{row} units"] = np.array([len(arrays["numerators"])])
+        return answer

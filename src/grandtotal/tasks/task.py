@@ -1,0 +1,157 @@
+"""What every task is: settings in the plan, a half at the coordinator, a half at each retailer."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import date
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from grandtotal.algorithms.model import Model
+from grandtotal.consortium.query import Rows
+from grandtotal.consortium.totals import Totals
+from grandtotal.durable import Json
+from grandtotal.errors import PlanError
+from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.scores import Metric, UnitScores
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from grandtotal.tables.read import Tables
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the whole plan agrees on.
+
+    today: the first day that is in nobody's tables; every cut is counted back from it.
+    catalogue: the product keys that all retailers share, in the order of every array.
+    key: what they are: the retailers' own "product" ids, or the "gtin" of their products table.
+    seed: of bootstrap draws; nothing that leaves a retailer depends on it.
+    """
+
+    today: date
+    catalogue: tuple[str, ...]
+    key: str = "product"
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The chosen model and how it was chosen.
+
+    choice: {"chosen": its hyper-parameters, "tried": [{..., metric: validation score}, ...]}.
+    """
+
+    model: Model
+    choice: Json
+
+
+class Task(Protocol):
+    """One retail question.
+
+    A row of scores is made by the same two steps everywhere: `fit` over totals, then `adapt` at
+    home with the retailer's own rows; "alone" and "federated" differ only in whose totals they are.
+    """
+
+    kind: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+    headline: ClassVar[str]
+    units: ClassVar[str]
+
+    # The coordinator's half: totals in, model out.
+    def fit(self, totals: Totals) -> Fitted:
+        """Returns the model chosen on validation scores, fitted on all rows before the test."""
+        ...
+
+    # The retailer's half: never at the coordinator.
+    def rows(self, tables: Tables) -> Rows:
+        """Returns the rows of each split, and "now" for predictions; raises DataError."""
+        ...
+
+    def build(self, arrays: Arrays, meta: Json) -> Model:
+        """Returns the model that was delivered."""
+        ...
+
+    def adapt(self, model: Model, rows: Rows) -> Model:
+        """Returns the model with what the retailer adds at home; the model itself if nothing."""
+        ...
+
+    def baseline(self, rows: Rows) -> tuple[Model, str]:
+        """Returns what the retailer would do without any model of ours, and its name."""
+        ...
+
+    def score(self, model: Model, rows: Rows, split: str) -> UnitScores:
+        """Returns what each unit scores on what came after the cut."""
+        ...
+
+    def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:
+        """Returns the predictions as of today, one table for a file."""
+        ...
+
+    def detail(self, model: Model, rows: Rows) -> Json:
+        """Returns what the report draws beside the scores, from the retailer's own test rows."""
+        ...
+
+    def pooled(self, rows: list[Rows]) -> Rows:
+        """Returns the rows as if one company held them: for simulations alone."""
+        ...
+
+    @property
+    def shown(self) -> int:
+        """The length of UnitScores.shown."""
+        ...
+
+
+def metric_of(task: Task) -> Metric:
+    """Returns the metric that choices and headlines use."""
+    return next(metric for metric in task.metrics if metric.name == task.headline)
+
+
+T = TypeVar("T")
+
+
+def settings(cls: type[T], values: Mapping[str, Any], where: str, **given: Any) -> T:
+    """Returns the dataclass made of a plan's table; PlanError for unknown, missing, wrong values.
+
+    where: how messages call the table, for example "[tasks.recommend]".
+    """
+    known = {field.name: field for field in fields(cls) if field.name not in given}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise PlanError(f"{where}: unknown key '{key}', expected {', '.join(known)}{hint}")
+    for name, field in known.items():
+        if name not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise PlanError(f"{where}: '{name}' is missing")
+    try:
+        return cls(**given, **{key: _frozen(value) for key, value in values.items()})
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"{where}: {error}") from error
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def check_numbers(where: str, **values: tuple[Any, float]) -> None:
+    """Raises PlanError for a value that is not a whole number of at least the given minimum."""
+    for name, (value, least) in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise PlanError(
+                f"{where}: {name} = {value!r}, expected a whole number from {least:g} on"
+            )
+
+
+def check_models(where: str, models: tuple[str, ...], known: Mapping[str, Any]) -> None:
+    """Raises PlanError for a model that does not exist, with the nearest name."""
+    if not models:
+        raise PlanError(f"{where}: models is empty, expected some of {', '.join(known)}")
+    for model in models:
+        if model not in known:
+            near = difflib.get_close_matches(str(model), known, 1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise PlanError(f"{where}: no model '{model}', expected {', '.join(known)}{hint}")
