@@ -6,13 +6,12 @@ It runs in the retailer's process and writes to the retailer's folder only.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.consortium.query import Rows
-from grandtotal.consortium.retailer import Opener
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json, arrays_digest, read_json, write, write_json
 from grandtotal.errors import PlanError
@@ -91,18 +90,17 @@ def describe(task: Task, scores: Mapping[str, UnitScores], seed: int) -> Json:
     }
 
 
-def opener(retailer: str, config_path: Path, folder: Path) -> Opener:
-    """Returns what a retailer does with a plan: reads its own file and tables, prepares its rows."""
+def opener(
+    retailer: str, config_path: Path, folder: Path
+) -> Callable[[bytes], Mapping[str, Participant]]:
+    """Returns what a retailer does with a plan: reads its tables and prepares its rows."""
 
     def open_plan(content: bytes) -> Mapping[str, Participant]:
         from grandtotal.plan import Plan
-        from grandtotal.tables.config import load_config
-        from grandtotal.tables.read import Tables
 
         plan = Plan.parse(content)
-        config = load_config(config_path)
-        _refuse_stranger(retailer, config.retailer, plan, config_path)
-        tables = Tables(config, folder / "set_aside")
+        tables = tables_of(config_path, folder / "set_aside")
+        _refuse_stranger(retailer, tables.config.retailer, plan, config_path)
         participants = {
             name: Participant(retailer, name, task, tables, folder)
             for name, task in plan.tasks.items()
@@ -112,6 +110,14 @@ def opener(retailer: str, config_path: Path, folder: Path) -> Opener:
         return participants
 
     return open_plan
+
+
+def tables_of(config: Path, set_aside: Path | None) -> Tables:
+    """Returns the tables that a retailer.toml names; nothing is read before it is asked for."""
+    from grandtotal.tables.config import load_config
+    from grandtotal.tables.read import Tables
+
+    return Tables(load_config(config), set_aside)
 
 
 def _refuse_stranger(retailer: str, named: str, plan: Plan, path: Path) -> None:

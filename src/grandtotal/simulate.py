@@ -5,15 +5,16 @@ rows and lays all retailers' tables side by side. Nothing here exists across com
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from grandtotal.algorithms.model import Model, load_arrays
-from grandtotal.consortium.consortium import Listener
+from grandtotal.consortium.consortium import Listener, unheard
 from grandtotal.consortium.query import Rows
-from grandtotal.consortium.retailer import Opener, Retailer
+from grandtotal.consortium.retailer import Retailer
 from grandtotal.consortium.totals import Local
 from grandtotal.consortium.transport import EmbeddedTransport, PipeTransport, Transport
+from grandtotal.coordinate import coordinate
 from grandtotal.durable import Json, arrays_digest, read_json, write_json
 from grandtotal.errors import PlanError, RetailerError
 from grandtotal.participate import (
@@ -25,7 +26,7 @@ from grandtotal.participate import (
     scores_summary,
 )
 from grandtotal.plan import Plan
-from grandtotal.run import RunFolder, coordinate
+from grandtotal.runfolder import RunFolder
 from grandtotal.tasks.scores import ROWS, UnitScores
 from grandtotal.tasks.task import Task
 
@@ -51,7 +52,7 @@ def start(plan: Plan, configs: Mapping[str, Path], runs: Path, processes: bool) 
     return RunFolder.create(runs, plan, launch)
 
 
-def simulate(folder: RunFolder, listener: Listener = lambda record: None) -> None:
+def simulate(folder: RunFolder, listener: Listener = unheard) -> None:
     """Runs a plan with all its retailers, new or where a killed run stopped, and compares."""
     plan, launch = folder.plan(), folder.launch()
     configs = {name: Path(path) for name, path in launch["retailers"].items()}
@@ -88,7 +89,7 @@ def _transport(
 
 def _kept(
     prepared: dict[str, Mapping[str, Participant]], name: str, path: Path, folder: RunFolder
-) -> Opener:
+) -> Callable[[bytes], Mapping[str, Participant]]:
     opened = opener(name, path, folder.retailer(name))
 
     def open_plan(content: bytes) -> Mapping[str, Participant]:
@@ -118,7 +119,7 @@ def _prepared(plan: Plan, folder: RunFolder, configs: Mapping[str, Path]) -> Pre
 
 
 def compare(
-    plan: Plan, folder: RunFolder, prepared: Prepared, listener: Listener = lambda record: None
+    plan: Plan, folder: RunFolder, prepared: Prepared, listener: Listener = unheard
 ) -> None:
     """Writes simulation.json: the pooled rows, and every retailer's table side by side."""
     tasks = {}

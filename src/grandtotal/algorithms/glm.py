@@ -19,6 +19,7 @@ from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field, quantise
 
 X_STEPS = 2**8  # of a feature: resolution 0.004
@@ -53,7 +54,8 @@ class Design:
 def features(columns: list[NDArray[Any]]) -> NDArray[np.int16]:
     """Returns float columns (rows,) as one (rows, features) matrix of steps, clipped to 16 bits."""
     steps = np.rint(np.stack(columns, axis=1) * X_STEPS)
-    return np.clip(steps, -MOST_X, MOST_X).astype(np.int16)
+    whole: NDArray[np.int16] = np.clip(steps, -MOST_X, MOST_X).astype(np.int16)
+    return whole
 
 
 def linear(x: NDArray[np.int16], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,7 +85,7 @@ class GLMMoments:
     """
 
     name: ClassVar[str] = "glm-moments"
-    bound: ClassVar[None] = None
+    bound: ClassVar[Stated] = None
 
     family: str
     features: int
@@ -185,29 +187,29 @@ class GLM:
         broadcast: what the rows need to build their features; may hold "coefficients" to start.
         """
         query = GLMMoments(self.family, features, split)
-        start = broadcast.get("coefficients", np.zeros(features))
-        b: NDArray[np.float64] = np.asarray(start, np.float64)
-        step = np.zeros(features)
-        best = np.inf
-        for done in range(1, self.rounds + 1):
+        b = np.asarray(broadcast.get("coefficients", np.zeros(features)), np.float64)
+        good, best, step = b, np.inf, np.zeros(features)
+        for rounds in range(1, self.rounds + 1):
             sums = totals.total(query, {**broadcast, "coefficients": b})
-            penalised = float(sums["loss"]) + self.l2 * float(b @ b) / 2
-            if penalised > best + _slack(best):
+            loss = float(sums["loss"]) + self.l2 * float(b @ b) / 2
+            if loss <= best + _slack(best):
+                good, best, step = b, min(best, loss), self._newton(sums, b)
+            else:
+                # The step went too far: try half of it.
                 step = step / 2
-                b = _whole(b - step)
-                continue
-            best = min(best, penalised)
-            step = self._newton(sums, b)
-            b = _whole(b + step)
-            largest = float(np.abs(step).max())
-            if self.family == "ridge" or largest < self.tolerance:
+            b = _whole(good + step)
+            if self._settled(step):
                 break
         return b, {
-            "rounds": done,
-            "converged": self.family == "ridge" or largest < self.tolerance,
-            "last_step": largest,
+            "rounds": rounds,
+            "converged": self._settled(step),
+            "last_step": float(np.abs(step).max()),
             "rows": int(sums["rows"]),
         }
+
+    def _settled(self, step: NDArray[np.float64]) -> bool:
+        # The loss of ridge is a parabola: its first Newton step is the solution.
+        return self.family == "ridge" or float(np.abs(step).max()) < self.tolerance
 
     def _newton(self, sums: Any, b: NDArray[np.float64]) -> NDArray[np.float64]:
         curvature = sums["curvature"] + self.l2 * np.eye(len(b))

@@ -72,7 +72,7 @@ class ItemModel:
         )
         scores: NDArray[np.float32] = np.tile(self.prior, (history.shape[0], 1))
         if self.weights.size:
-            scores += x @ self.weights
+            scores += np.asarray(x @ self.weights)
         customers = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
         scores[customers, history.indices] = -np.inf
         return scores

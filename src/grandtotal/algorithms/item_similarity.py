@@ -80,4 +80,5 @@ def inverse_in_place(matrix: NDArray[np.float64]) -> None:
 
 def _tie_break(customers: NDArray[np.float64]) -> NDArray[np.float32]:
     most = customers.max(initial=1.0)
-    return (TIE_BREAK * customers / max(most, 1.0)).astype(np.float32)
+    prior: NDArray[np.float32] = (TIE_BREAK * customers / max(most, 1.0)).astype(np.float32)
+    return prior

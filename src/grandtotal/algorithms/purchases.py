@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from grandtotal.consortium.query import Rows, State
+from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 
 # Customers of one retailer: what keeps the sum of counts inside 2^31 for up to 127 retailers.
@@ -20,7 +21,7 @@ _DENSE_ADVANTAGE = 60
 class Purchases:
     """The customers of one retailer at one cut, over the shared catalogue.
 
-    history: (customers, products); where bought before the cut, the days since the last time (>= 1).
+    history: (customers, products); where bought before the cut, the days since then, from 1.
     future: (customers, products); 1 where bought after the cut, within the horizon, for the first
         time. Only scoring reads it.
     """
@@ -42,7 +43,7 @@ class PurchaseCounts:
     """How many customers bought each product, in the last `days` before the cut (0: ever)."""
 
     name: ClassVar[str] = "purchase-counts"
-    bound: ClassVar[None] = None
+    bound: ClassVar[Stated] = None
 
     products: int
     split: str
@@ -70,7 +71,7 @@ class CoPurchases:
     """How many customers bought both products of each pair: X'X of the binary purchase matrix X."""
 
     name: ClassVar[str] = "co-purchases"
-    bound: ClassVar[None] = None
+    bound: ClassVar[Stated] = None
 
     products: int
     split: str

@@ -23,6 +23,10 @@ Listener = Callable[[Json], None]
 """Called with every record of rounds.jsonl as it is written."""
 
 
+def unheard(record: Json) -> None:
+    """Listens to nothing."""
+
+
 class Consortium:
     """At least three retailers as one `Totals`.
 
@@ -35,7 +39,7 @@ class Consortium:
         members: tuple[RetailerId, ...],
         transport: Transport,
         folder: Path,
-        listener: Listener = lambda record: None,
+        listener: Listener = unheard,
     ) -> None:
         refuse_too_few(members)
         self.members = members
@@ -176,8 +180,8 @@ def refuse_too_few(members: tuple[RetailerId, ...]) -> None:
     """Raises RefusedError below three retailers."""
     if len(members) < 3:
         raise RefusedError(
-            f"{len(members)} retailers ({', '.join(members)}): at least 3 are needed. With two, each "
-            f"reads the other's summand by subtracting its own from the total"
+            f"{len(members)} retailers ({', '.join(members)}): at least 3 are needed. With two, "
+            f"each reads the other's summand by subtracting its own from the total"
         )
 
 

@@ -54,7 +54,7 @@ def _parts(message: Message) -> Iterator[bytes | memoryview]:
     )
     yield MAGIC + bytes([VERSION]) + len(header).to_bytes(4, "little") + header
     for array in arrays.values():
-        yield memoryview(array).cast("B") if array.size else b""
+        yield array.reshape(-1).view(np.uint8).data
 
 
 def unseal(content: bytes | memoryview) -> Message:

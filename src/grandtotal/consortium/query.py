@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from grandtotal.durable import Json, arrays_digest, canonical, digest
 from grandtotal.errors import AnswerError, Code
-from grandtotal.privacy.bound import Bound, NoCustomers
+from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 
 Rows = Mapping[str, Any]
@@ -32,7 +32,7 @@ class Query(Protocol):
     """A summand's definition. Implementations are frozen dataclasses of JSON-able parameters."""
 
     name: ClassVar[str]
-    bound: ClassVar[Bound | NoCustomers | None]
+    bound: ClassVar[Stated]
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
         """Returns the fields of the answer; known before anyone answers, from public facts only."""

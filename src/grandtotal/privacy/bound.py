@@ -25,3 +25,7 @@ class NoCustomers:
     """The answer does not depend on any customer's rows, for the stated reason."""
 
     reason: str
+
+
+Stated = Bound | NoCustomers | None
+"""What a query says of itself. None, nothing, is refused as soon as a plan asks for epsilon."""

@@ -71,7 +71,8 @@ class Egress:
         if answer.keys() != question.fields.keys():
             raise AnswerError(
                 Code.FIELDS_DIFFER,
-                f"'{question.query}' answered {sorted(answer)}, agreed was {sorted(question.fields)}",
+                f"'{question.query}' answered {sorted(answer)}, "
+                f"agreed was {sorted(question.fields)}",
             )
         for name, field in question.fields.items():
             words = encode(name, np.asarray(answer[name]), field, len(question.members)).tobytes()
@@ -106,7 +107,8 @@ def _refuse_another_release(before: dict[str, object], now: dict[str, object]) -
     if before["members"] != now["members"]:
         raise AnswerError(
             Code.OTHER_MEMBERS,
-            f"'{now['query']}' was answered for {before['members']}, now asked for {now['members']}",
+            f"'{now['query']}' was answered for {before['members']}, "
+            f"now it is asked for {now['members']}",
         )
     if before["summand"] != now["summand"]:
         raise AnswerError(

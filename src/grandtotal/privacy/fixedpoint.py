@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from grandtotal.errors import AnswerError, Code, RefusedError
 
 Arrays = dict[str, NDArray[np.generic]]
-Words = NDArray[np.uint32] | NDArray[np.uint64]
+Words = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,16 @@ def refuse_overflow(fields: dict[str, Field], retailers: int) -> None:
         if field.largest is not None and field.largest > field.capacity(retailers):
             raise RefusedError(
                 f"field '{name}': {retailers} retailers x {field.largest:,} steps = "
-                f"{retailers * field.largest:,}, but a sum modulo 2^{field.modulus.bit_length() - 1} "
-                f"must stay below {field.modulus // 2:,}; lower the scale (now {field.scale:,} steps "
-                f"a unit) or use the modulus 2^64"
+                f"{retailers * field.largest:,}, but a sum modulo "
+                f"2^{field.modulus.bit_length() - 1} must stay below {field.modulus // 2:,}; lower "
+                f"the scale (now {field.scale:,} steps a unit) or use the modulus 2^64"
             )
 
 
 def quantise(values: NDArray[np.floating], scale: int) -> NDArray[np.int64]:
     """Returns the values in integer steps of 1/scale, halves to even."""
-    return np.rint(values * scale).astype(np.int64)
+    steps: NDArray[np.int64] = np.rint(values * scale).astype(np.int64)
+    return steps
 
 
 def encode(name: str, values: NDArray[np.generic], field: Field, retailers: int) -> Words:

@@ -20,6 +20,7 @@ from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
+from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
 from grandtotal.tasks.scores import Metric, UnitScores
@@ -308,7 +309,7 @@ class DemandSeries:
     """Units sold per product and period, without outliers: what a product's season looks like."""
 
     name: ClassVar[str] = "demand-series"
-    bound: ClassVar[None] = None
+    bound: ClassVar[Stated] = None
 
     products: int
     periods: int
@@ -328,7 +329,7 @@ class ForecastScores:
     """Sums of |sold - forecast| and sold over the scored cases, for a model in the broadcast."""
 
     name: ClassVar[str] = "forecast-scores"
-    bound: ClassVar[None] = None
+    bound: ClassVar[Stated] = None
 
     family: str
     split: str
@@ -400,7 +401,8 @@ def _series_scores(model: DemandModel, sales: Sales, cases: Cases, cut: int) -> 
     n = count[present].astype(np.float64)
 
     def total(values: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(cases.series, values, minlength=len(sales.units))[present]
+        sums = np.bincount(cases.series, values, minlength=len(sales.units))
+        return sums[present].astype(np.float64)
 
     change, square = _naive_error(sales.units[present, :cut])
     scaled = change > 0

@@ -25,8 +25,8 @@ def catalogue_lines(tables: Tables, common: Common) -> pl.DataFrame:
     if lines.is_empty():
         raise DataError(
             f"transactions: none of its products is in the plan's catalogue of "
-            f"{len(common.catalogue):,} keys (first: '{common.catalogue[0]}'); check the mapping of "
-            f"'product' in retailer.toml and the plan's 'key' (now '{common.key}')"
+            f"{len(common.catalogue):,} keys (first: '{common.catalogue[0]}'); check the mapping "
+            f"of 'product' in retailer.toml and the plan's 'key' (now '{common.key}')"
         )
     return lines
 

@@ -25,6 +25,7 @@ from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import DataError
+from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.lines import catalogue_lines, titles
 from grandtotal.tasks.scores import Metric, UnitScores
@@ -181,7 +182,7 @@ class RankingScores:
     """Sums over customers of ndcg, recall and hit at `top`, for a model in the broadcast."""
 
     name: ClassVar[str] = "ranking-scores"
-    bound: ClassVar[None] = None
+    bound: ClassVar[Stated] = None
 
     products: int
     top: int

@@ -61,6 +61,11 @@ class Task(Protocol):
     headline: ClassVar[str]
     units: ClassVar[str]
 
+    @property
+    def common(self) -> Common:
+        """What the whole plan agrees on."""
+        ...
+
     # The coordinator's half: totals in, model out.
     def fit(self, totals: Totals) -> Fitted:
         """Returns the model chosen on validation scores, fitted on all rows before the test."""

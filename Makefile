@@ -1,0 +1,42 @@
+# The same words for everybody: a newcomer, a developer, CI.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test lint fix bench docs clean
+
+demo: .venv/core            ## five retailers, real data, two tasks, a table and a report
+	$(BIN)/grandtotal demo
+
+test: .venv/test lint       ## every check and every test
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+fix: .venv/test             ## formats, and mends what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/python docs/generate.py
+
+bench: .venv/test           ## measures into benchmarks/results.md
+	$(BIN)/python -m benchmarks all --write
+
+docs: .venv/test            ## writes what is generated in docs/
+	$(BIN)/python docs/generate.py
+
+.venv/core: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e .
+	touch $@
+
+.venv/test: .venv/core
+	command -v chromium > /dev/null || sh tests/install-chromium.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv demo runs .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,150 @@
+"""The Python interface, with the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grandtotal.consortium.consortium import Listener, unheard
+from grandtotal.durable import Json, read_json
+from grandtotal.errors import PlanError, RunError
+from grandtotal.plan import Plan
+from grandtotal.runfolder import RunFolder
+from grandtotal.simulate import find_configs, simulate, start
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from grandtotal.tables.check import Findings
+
+Path_ = str | Path
+
+
+def demo(folder: Path_ = "demo") -> Path:
+    """Writes the demo's five retailers and its plan to the folder; returns the plan's path."""
+    from grandtotal.tables.demo import make_demo
+
+    return _with_plan(make_demo(_fresh(Path(folder), "plan.toml")), "demo.toml")
+
+
+def init(folder: Path_) -> Path:
+    """Writes a small consortium to begin with; returns its plan's path.
+
+    Three retailers with generated tables, each with a commented retailer.toml, and plan.toml.
+    PlanError if the folder holds something already.
+    """
+    from grandtotal.tables.example import make_example
+
+    path = Path(folder)
+    if path.exists() and any(path.iterdir()):
+        raise PlanError(f"{path}: is not empty; give the name of a new folder")
+    return _with_plan(make_example(path), "example.toml")
+
+
+def _fresh(folder: Path, mark: str) -> Path:
+    if folder.exists() and any(folder.iterdir()) and not (folder / mark).exists():
+        raise PlanError(f"{folder}: holds something that is no demo; give another --folder")
+    return folder
+
+
+def _with_plan(folder: Path, template: str) -> Path:
+    path = folder / "plan.toml"
+    path.write_text(files("grandtotal").joinpath("templates", template).read_text())
+    return path
+
+
+def check(config: Path_) -> Findings:
+    """Returns what one retailer's tables hold and what is wrong with them; nothing is run."""
+    from grandtotal.tables.check import check as check_tables
+    from grandtotal.tables.config import load_config
+
+    return check_tables(load_config(Path(config)))
+
+
+def run(
+    plan: Path_,
+    runs: Path_ = "runs",
+    processes: bool = False,
+    listener: Listener = unheard,
+    configs: Mapping[str, Path] | None = None,
+) -> Run:
+    """Runs a plan with all its retailers on this machine and writes the report.
+
+    runs: where the run's folder is made. processes: a process of its own for every retailer.
+    listener: called with a record after every round. configs: the retailer.toml of each member;
+    by default <member>/retailer.toml beside the plan.
+    """
+    path = Path(plan)
+    read = Plan.read(path)
+    found = configs or find_configs(read, path.parent)
+    return resume(start(read, found, Path(runs), processes).path, listener=listener)
+
+
+def resume(name: Path_, runs: Path_ = "runs", listener: Listener = unheard) -> Run:
+    """Finishes a run that was stopped, with the same totals and the same models."""
+    from grandtotal.report.report import write_report
+
+    folder = RunFolder.find(Path(runs), str(name))
+    if not (folder.path / "simulation.json").exists():
+        simulate(folder, listener)
+    write_report(folder)
+    return Run(folder)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: RunFolder
+
+    @staticmethod
+    def open(name: Path_, runs: Path_ = "runs") -> Run:
+        """Returns the run of that id or path; "latest" is the newest."""
+        return Run(RunFolder.find(Path(runs), str(name)))
+
+    @property
+    def scores(self) -> Json:
+        """The rows baseline, alone, federated, pooled of every retailer and overall, by task."""
+        path = self.folder.path / "simulation.json"
+        if not path.exists():
+            raise RunError(
+                f"{self.folder.path}: the run is not finished; `grandtotal runs resume "
+                f"{self.folder.path.name}` goes on"
+            )
+        scores: Json = read_json(path)["tasks"]
+        return scores
+
+    def report(self, retailer: str | None = None) -> Path:
+        """Writes the one-file report of the run, or of one retailer, and returns its path."""
+        from grandtotal.report.report import write_report
+
+        return write_report(self.folder, retailer)
+
+    def predict(
+        self, retailer: str, task: str, top: int = 10, config: Path_ | None = None
+    ) -> pl.DataFrame:
+        """Returns a retailer's predictions as of the plan's today, made from its own tables.
+
+        recommend: customer, rank, product, title, score, because. demand: product, title, start,
+        ahead, units, p10, p50, p90, recent_mean, last_season.
+        """
+        from grandtotal.participate import load_model, tables_of
+
+        plan = self.folder.plan()
+        if retailer not in plan.members:
+            raise RunError(f"no retailer '{retailer}' in the run: {', '.join(plan.members)}")
+        if task not in plan.tasks:
+            raise RunError(f"no task '{task}' in the run: {', '.join(plan.tasks)}")
+        path = Path(config or self.folder.launch()["retailers"][retailer])
+        model, _ = load_model(self.folder.retailer(retailer), task, plan.tasks[task])
+        tables = tables_of(path, None)
+        rows = plan.tasks[task].rows(tables)
+        return plan.tasks[task].predict(plan.tasks[task].adapt(model, rows), rows, tables, top)
+
+
+def runs(folder: Path_ = "runs") -> list[RunFolder]:
+    """Returns the runs of a folder, newest first."""
+    return RunFolder.all(Path(folder))

@@ -1,0 +1,280 @@
+"""The command line. Output for people goes through one console; --json is for scripts."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from grandtotal import __version__
+from grandtotal.errors import GrandtotalError
+
+if TYPE_CHECKING:
+    from grandtotal.api import Run
+    from grandtotal.runfolder import RunFolder
+
+EXIT_CODES = """
+Exit status: 0 done · 1 any other failure · 2 wrong use of a command · 3 the plan or retailer.toml ·
+4 a retailer's tables · 5 refused, since a promise could not be kept · 6 a retailer did not answer ·
+7 a run folder.
+"""
+
+runs_option = click.option(
+    "--runs",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of all runs.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+processes_option = click.option(
+    "--processes", is_flag=True, help="A process of its own for every retailer."
+)
+
+
+class _Group(click.Group):
+    """Prints our errors without a traceback and exits with their number."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GrandtotalError as error:
+            click.echo(f"grandtotal: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except PermissionError as error:
+            click.echo(f"grandtotal: {error.filename}: no permission", err=True)
+            ctx.exit(1)
+
+
+def command(group: click.Group, example: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Registers a command whose help ends with an example."""
+
+    def register(function: Callable[..., Any]) -> click.Command:
+        return group.command(epilog=f"\b\nExample:\n  {example}")(function)
+
+    return register
+
+
+@click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"max_content_width": 88})
+@click.version_option(__version__, prog_name="grandtotal")
+def main() -> None:
+    """Retailers train shared models without showing each other a row.
+
+    Every retailer keeps its subtotals. Together they learn only the grand total.
+    """
+
+
+@command(main, "grandtotal demo")
+@click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path))
+@runs_option
+@processes_option
+@json_option
+def demo(folder: Path, runs: Path, processes: bool, as_json: bool) -> None:
+    """Run a consortium of five retailers on real data: two tasks, a table, a report.
+
+    The five are one retailer's packaged data (UCI Online Retail II) split by customer, so the
+    result flatters federation a little.
+    """
+    from grandtotal import api
+
+    _run(api.demo(folder), runs, processes, as_json)
+
+
+@command(main, "grandtotal init my-consortium && grandtotal run my-consortium/plan.toml")
+@click.argument("folder", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Write a small consortium to begin with: plan.toml, retailer.toml files, example tables."""
+    from grandtotal import api
+
+    plan = api.init(folder)
+    click.echo(f"Wrote {plan} and a folder for each of its three retailers. Next:")
+    click.echo(f"  grandtotal check {folder}/north/retailer.toml")
+    click.echo(f"  grandtotal run {plan}")
+
+
+@command(main, "grandtotal check my-consortium/north/retailer.toml")
+@click.argument("config", type=click.Path(path_type=Path))
+@json_option
+def check(config: Path, as_json: bool) -> None:
+    """Read one retailer's tables and say what is wrong and what is there. Nothing is run.
+
+    Exit status 4 if a table cannot be used.
+    """
+    from grandtotal import api
+
+    findings = api.check(config)
+    click.echo(_json(findings.json()) if as_json else findings.text())
+    if not findings.ok:
+        sys.exit(4)
+
+
+@command(main, "grandtotal run my-consortium/plan.toml")
+@click.argument("plan", type=click.Path(path_type=Path))
+@runs_option
+@processes_option
+@json_option
+def run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
+    """Run a plan with all its retailers on this machine, and write the report.
+
+    Each member's file is <member>/retailer.toml beside the plan.
+    """
+    _run(plan, runs, processes, as_json)
+
+
+@command(main, "grandtotal predict latest --retailer north --task recommend --top 5")
+@click.argument("run", metavar="RUN")
+@click.option("--retailer", required=True, help="Whose customers and products.")
+@click.option("--task", help="One task; all tasks of the run if left out.")
+@click.option("--top", default=10, show_default=True, help="Recommendations per customer.")
+@click.option(
+    "--format", "kind", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the files.")
+@runs_option
+@json_option
+def predict(
+    run: str,
+    retailer: str,
+    task: str | None,
+    top: int,
+    kind: str,
+    out: Path | None,
+    runs: Path,
+    as_json: bool,
+) -> None:
+    """Predict for one retailer from its own tables, as of the plan's today.
+
+    recommend: the best products for every customer, with what speaks for them. demand: units per
+    product and period with quantiles.
+    """
+    from grandtotal.api import Run
+
+    opened = Run.open(run, runs)
+    folder = out or opened.folder.retailer(retailer) / "predictions"
+    names = [task] if task else list(opened.folder.plan().tasks)
+    written = {name: _predict(opened, retailer, name, top, folder, kind) for name in names}
+    if as_json:
+        click.echo(_json({name: str(path) for name, path in written.items()}))
+
+
+def _predict(run: Run, retailer: str, task: str, top: int, folder: Path, kind: str) -> Path:
+    frame = run.predict(retailer, task, top)
+    path = folder / f"{task}.{kind}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if kind == "csv":
+        frame.write_csv(path)
+    else:
+        frame.write_parquet(path)
+    click.echo(f"{task}: {frame.height:,} rows -> {path}\n{frame.head(5)}", err=True)
+    return path
+
+
+@command(main, "grandtotal report latest")
+@click.argument("run", metavar="RUN")
+@click.option("--retailer", help="The report of one retailer, with its own rows only.")
+@runs_option
+def report(run: str, retailer: str | None, runs: Path) -> None:
+    """Write the run's report: one HTML file that needs no network."""
+    from grandtotal.api import Run
+
+    click.echo(Run.open(run, runs).report(retailer))
+
+
+@main.group(name="runs")
+def runs_group() -> None:
+    """List, show and resume runs."""
+
+
+@command(runs_group, "grandtotal runs list")
+@runs_option
+@json_option
+def list(runs: Path, as_json: bool) -> None:  # noqa: A001 - the command's name
+    """List the runs, newest first."""
+    from rich.console import Console
+
+    from grandtotal import api, terminal
+
+    folders = api.runs(runs)
+    if as_json:
+        click.echo(_json([terminal.run_facts(folder) for folder in folders]))
+    elif folders:
+        Console().print(terminal.run_table(folders))
+    else:
+        click.echo(f"No run in {runs}/ yet; `grandtotal demo` makes one.")
+
+
+@command(runs_group, "grandtotal runs show latest")
+@click.argument("run", metavar="RUN")
+@runs_option
+@json_option
+def show(run: str, runs: Path, as_json: bool) -> None:
+    """Show a run's table again."""
+    from grandtotal.api import Run
+
+    _show(Run.open(run, runs), as_json)
+
+
+@command(runs_group, "grandtotal runs resume latest")
+@click.argument("run", metavar="RUN")
+@runs_option
+@json_option
+def resume(run: str, runs: Path, as_json: bool) -> None:
+    """Finish a run that was stopped, with the same totals and the same models."""
+    from grandtotal import api
+    from grandtotal.runfolder import RunFolder
+
+    folder = RunFolder.find(runs, run)
+    _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
+
+
+def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
+    from grandtotal import api
+    from grandtotal.plan import Plan
+    from grandtotal.simulate import find_configs, start
+
+    read = Plan.read(plan)
+    folder = start(read, find_configs(read, plan.parent), runs, processes)
+    if not as_json:
+        click.echo(
+            f"{len(read.members)} retailers, {len(read.common.catalogue):,} products listed in the "
+            f"plan. No secure sum and no differential\nprivacy in this version: the coordinator's "
+            f"process sees each retailer's summand."
+        )
+    _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
+
+
+def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -> None:
+    from rich.console import Console
+
+    from grandtotal import terminal
+
+    with terminal.progress(len(folder.plan().tasks), Console(stderr=True)) as listener:
+        done = work(listener=listener)
+    _show(done, as_json)
+
+
+def _show(run: Run, as_json: bool) -> None:
+    from rich.console import Console
+
+    from grandtotal import terminal
+
+    if as_json:
+        facts = {"folder": str(run.folder.path), "finished": run.folder.finished()}
+        click.echo(_json({**facts, "tasks": run.scores}))
+        return
+    console = Console()
+    for name, task in run.scores.items():
+        console.print(terminal.score_table(name, task))
+    console.print("95 % bootstrap intervals below the values; (?) the interval includes no gain.")
+    console.print(terminal.costs(run.folder))
+    click.echo(f"run folder: {run.folder.path}")
+    click.echo(f"report:     {run.folder.report}")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,0 +1,70 @@
+"""The coordinator's side of a run: totals in, models out."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from grandtotal.algorithms.model import save_arrays
+from grandtotal.consortium.consortium import Consortium, Listener, unheard
+from grandtotal.consortium.totals import Totals
+from grandtotal.consortium.transport import Transport
+from grandtotal.durable import Json, arrays_digest, digest, write_json
+from grandtotal.plan import Plan
+from grandtotal.runfolder import RunFolder
+from grandtotal.tasks.scores import ROWS, TestScores, values_of
+from grandtotal.tasks.task import Task
+from grandtotal.versions import peak_memory_mb, versions
+
+
+def coordinate(
+    plan: Plan, transport: Transport, folder: RunFolder, listener: Listener = unheard
+) -> None:
+    """Runs the plan as the coordinator: totals in, models out. Goes on where a killed run stopped.
+
+    The process that calls this needs none of the retailers' files and never imports their tables.
+    """
+    started = time.monotonic()
+    here = folder.coordinator
+    write_json(here / "versions.json", versions())
+    consortium = Consortium(plan.members, transport, here, listener)
+    consortium.open(plan.content)
+    models = {name: _train(name, task, consortium, here) for name, task in plan.tasks.items()}
+    consortium.close()
+    write_json(
+        here / "finished.json",
+        {
+            "models": models,
+            "totals": digest(*(r["total"].encode() for r in folder.rounds() if "total" in r)),
+            "rounds": sum("total" in record for record in folder.rounds()),
+            "seconds": round(time.monotonic() - started, 2),
+            "peak_memory_mb": peak_memory_mb(),
+        },
+    )
+
+
+def _train(name: str, task: Task, consortium: Consortium, folder: Path) -> str:
+    totals = consortium.of(name)
+    fitted = task.fit(totals)
+    meta = {"task": name, "kind": task.kind, "model": fitted.model.meta, "choice": fitted.choice}
+    save_arrays(folder / "models" / f"{name}.safetensors", fitted.model.arrays, meta)
+    consortium.deliver(name, meta, fitted.model.arrays)
+    scores = {"kind": task.kind, "choice": fitted.choice, "rows": _test_scores(name, task, totals)}
+    write_json(folder / "scores" / f"{name}.json", scores)
+    return arrays_digest(fitted.model.arrays)
+
+
+def _test_scores(name: str, task: Task, totals: Totals) -> Json:
+    """Returns the consortium's rows: no retailer's share of them is known here."""
+    sums: Any = totals.total(TestScores(name, len(task.metrics), task.shown))
+    return {
+        row: {
+            **values_of(
+                task.metrics,
+                sums[f"{row} numerators"] / [m.steps for m in task.metrics],
+                sums[f"{row} denominators"] / [m.steps for m in task.metrics],
+                sums[f"{row} shown"],
+            ),
+            task.units: int(sums[f"{row} units"][0]),
+        }
+        for row in ROWS
+    }

@@ -1,0 +1,210 @@
+"""What `grandtotal check` says to a retailer about its own tables, before anyone else asks.
+
+Nothing is raised for bad data: what cannot be used, what was set aside and why, what is there and
+what a missing column would enable are all findings, for the terminal or as JSON.
+"""
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from grandtotal.errors import DataError, PlanError
+from grandtotal.tables.account import Account
+from grandtotal.tables.config import RetailerConfig
+from grandtotal.tables.read import Tables
+from grandtotal.tables.rows import suggestion
+from grandtotal.tables.schema import REGISTRY, Column
+
+_WIDTH = 80
+_LABEL = 14  # columns of the terminal before a finding
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a table holds; None where it has no such column. Days are ISO 8601, shares in [0, 1]."""
+
+    customers: int | None = None
+    products: int | None = None
+    stores: int | None = None
+    first_day: str | None = None
+    last_day: str | None = None
+    anonymous: float | None = None  # share of the lines used that have no customer
+    returns: float | None = None  # share of the lines used with a negative quantity
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A column or a table that the retailer does not have, and what it would enable.
+
+    `meant` is a column of the file that is not read and has a similar name, or "".
+    """
+
+    name: str
+    enables: str
+    meant: str = ""
+
+
+@dataclass(frozen=True)
+class TableFindings:
+    """What was found about one table; `problem` is "" if it can be used."""
+
+    name: str
+    problem: str
+    account: Account | None = None
+    facts: Facts | None = None
+    present: tuple[str, ...] = ()
+    absent: tuple[Absent, ...] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found about all tables of a retailer; `ok` if every one of them can be used."""
+
+    retailer: str
+    tables: tuple[TableFindings, ...]
+    absent: tuple[Absent, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True if no table has a problem; rows that were set aside are none."""
+        return not any(table.problem for table in self.tables)
+
+    def text(self) -> str:
+        """Returns the findings for a terminal of 80 columns, without colours."""
+        wrong = sum(1 for table in self.tables if table.problem)
+        state = f"{wrong} of {len(self.tables)} tables cannot be used" if wrong else "can be used"
+        lines = [f"{self.retailer}: {state}"]
+        for table in self.tables:
+            lines += ["", table.name, *_table_lines(table)]
+        lines += [""] if self.absent else []
+        lines += [line for a in self.absent for line in _labelled("no " + a.name, a.enables)]
+        return "\n".join(lines) + "\n"
+
+    def json(self) -> dict[str, Any]:
+        """Returns the findings as dicts, lists, texts, numbers, booleans and None."""
+        return {
+            "retailer": self.retailer,
+            "ok": self.ok,
+            "tables": {table.name: asdict(table) for table in self.tables},
+            "absent": [asdict(absent) for absent in self.absent],
+        }
+
+
+def check(config: RetailerConfig, set_aside_folder: Path | None = None) -> Findings:
+    """Reads every table that retailer.toml names, and the transactions, which it must.
+
+    Rows that cannot be used are written to <set_aside_folder>/<table>.csv, unless that is None.
+    """
+    tables = Tables(config, set_aside_folder)
+    names = [name for name in REGISTRY if name in tables or name == "transactions"]
+    others = [table for name, table in REGISTRY.items() if name not in names]
+    return Findings(
+        config.retailer,
+        tuple(_table_findings(tables, name) for name in names),
+        tuple(Absent(table.name, table.enables) for table in others),
+    )
+
+
+def _table_findings(tables: Tables, name: str) -> TableFindings:
+    try:
+        frame = tables[name]
+    except (DataError, PlanError) as error:
+        return TableFindings(name, str(error))
+    account = tables.accounts[name]
+    columns = [column for column in REGISTRY[name].columns if column.name not in frame.columns]
+    return TableFindings(
+        name,
+        "",
+        account,
+        _facts(frame),
+        tuple(frame.columns),
+        tuple(_absent(column, account) for column in columns),
+    )
+
+
+def _absent(column: Column, account: Account) -> Absent:
+    meant = suggestion(column, column.name, account.unused_columns)
+    return Absent(column.name, column.enables, meant or "")
+
+
+def _facts(frame: pl.DataFrame) -> Facts:
+    distinct: dict[str, Any] = {
+        f"{name}s": frame[name].drop_nulls().n_unique()
+        for name in ("customer", "product", "store")
+        if name in frame.columns
+    }
+    return Facts(**distinct, **_days(frame), **_shares(frame))
+
+
+def _days(frame: pl.DataFrame) -> dict[str, Any]:
+    name = next((name for name in ("time", "date") if name in frame.columns), None)
+    if name is None:
+        return {}
+    days = frame[name].cast(pl.Date)
+    return {"first_day": str(days.min()), "last_day": str(days.max())}
+
+
+def _shares(frame: pl.DataFrame) -> dict[str, Any]:
+    shares = {}
+    if "quantity" in frame.columns:
+        shares["returns"] = _share(frame["quantity"] < 0)
+        if "customer" in frame.columns:
+            shares["anonymous"] = _share(frame["customer"].is_null())
+    return shares
+
+
+def _share(rows: pl.Series) -> float:
+    return int(rows.sum()) / len(rows)
+
+
+def _table_lines(table: TableFindings) -> Iterator[str]:
+    if table.account is None or table.facts is None:
+        yield from _labelled("CANNOT BE USED", table.problem)
+        return
+    yield from _labelled("rows", _rows_text(table.account))
+    for label, text in _fact_texts(table.facts):
+        yield from _labelled(label, text)
+    yield from _labelled("columns", ", ".join(table.present))
+    for absent in table.absent:
+        meant = f"; did you mean '{absent.meant}'?" if absent.meant else ""
+        yield from _labelled(f"no {absent.name}", absent.enables + meant)
+    for cause in table.account.causes:
+        examples = ", ".join(cause.examples)
+        text = f"{cause.rows:,} rows: {cause.reason} ({examples}); {cause.remedy}"
+        yield from _labelled("set aside", text)
+
+
+def _rows_text(account: Account) -> str:
+    parts = [f"{account.read:,} read", f"{account.used:,} used"]
+    set_aside = sum(account.set_aside.values())
+    parts += [f"{set_aside:,} set aside"] if set_aside else []
+    parts += [f"{account.no_consent:,} without consent"] if account.no_consent else []
+    return ", ".join(parts)
+
+
+def _fact_texts(facts: Facts) -> Iterator[tuple[str, str]]:
+    for label in ("customers", "products", "stores"):
+        count = getattr(facts, label)
+        if count is not None:
+            yield label, f"{count:,}"
+    if facts.first_day is not None:
+        yield "days", f"{facts.first_day} to {facts.last_day}"
+    if facts.anonymous is not None:
+        yield "anonymous", f"{facts.anonymous:.1%} of the lines"
+    if facts.returns is not None:
+        yield "returns", f"{facts.returns:.1%} of the lines"
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=f"  {label:<{_LABEL}} ",
+        subsequent_indent=" " * (_LABEL + 3),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

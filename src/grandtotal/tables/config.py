@@ -1,0 +1,241 @@
+"""retailer.toml: where a retailer's tables are and how its columns are called.
+
+    retailer = "north"
+    currency = "GBP"
+    time_zone = "Europe/London"
+
+    [tables.transactions]
+    path = "data/transactions.parquet"    # a file, a folder or a glob, relative to this file
+    columns = { product = "StockCode", time = "InvoiceDate" }   # others under their own names
+    time_format = "%d/%m/%Y %H:%M"        # or { time = "..." } for one column; default ISO 8601
+    separator = ","                       # of .csv
+    decimal = "."                         # or ","
+    duplicates = "set-aside"              # or "keep": exact duplicate lines of one file
+
+    [tables.customers]
+    path = "data/customers.csv"
+    consent = ["consent"]                 # columns that must be true
+
+The file is the retailer's own and never leaves it.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+from zoneinfo import ZoneInfo
+
+from grandtotal.errors import PlanError
+from grandtotal.tables.schema import REGISTRY
+
+Duplicates = Literal["set-aside", "keep"]
+
+_RETAILER_KEYS = ("retailer", "currency", "time_zone", "tables")
+_TABLE_KEYS = ("path", "columns", "time_format", "separator", "decimal", "duplicates")
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """Where one table is and how it is written.
+
+    `columns`: our name -> name in the file; `time_formats`: our name -> strptime format.
+    """
+
+    path: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    time_formats: Mapping[str, str] = field(default_factory=dict)
+    separator: str = ","
+    decimal: str = "."
+    duplicates: Duplicates = "set-aside"
+    consent: tuple[str, ...] = ()
+
+    def name_in_file(self, column: str) -> str:
+        """What the file calls our `column`."""
+        return self.columns.get(column, column)
+
+
+@dataclass(frozen=True)
+class RetailerConfig:
+    """What retailer.toml says; `path` is that file."""
+
+    path: Path
+    retailer: str
+    currency: str
+    time_zone: str
+    tables: Mapping[str, TableSource]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of retailer.toml, to which the tables' paths are relative."""
+        return self.path.parent
+
+    @property
+    def consent(self) -> tuple[str, ...]:
+        """The columns of the customers file that must all be true; () if none are named."""
+        source = self.tables.get("customers")
+        return source.consent if source else ()
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Returns the one of `names` that is most like `name`, or None if none is.
+
+    Case, spaces and underscores do not count, and "date" is like "InvoiceDate".
+    """
+    plain = {"".join(_words(other)): other for other in names}
+    found = difflib.get_close_matches("".join(_words(name)), plain, n=1, cutoff=0.75)
+    if found:
+        return plain[found[0]]
+    return next(
+        (other for other in plain.values() if set(_words(name)) <= set(_words(other))), None
+    )
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|[^\W_A-Za-z]+", name)]
+
+
+def load_config(path: Path) -> RetailerConfig:
+    """Reads retailer.toml; a folder means the retailer.toml in it.
+
+    Raises PlanError with the file, the key, what was expected and the nearest valid key.
+    """
+    path = Path(path)
+    path = path / "retailer.toml" if path.is_dir() else path
+    return _Section(path, "", _parsed(path)).config()
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanError(
+            f"{path}: no such file; `grandtotal init` writes one to start from"
+        ) from None
+    except OSError as error:
+        raise PlanError(
+            f"{path}: cannot be opened ({error.strerror}); check who may read it"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{path}: not valid TOML: {error}; texts stand in double quotes") from None
+
+
+@dataclass(frozen=True)
+class _Section:
+    """One table of the TOML file; `at` is its dotted name, "" for the file itself."""
+
+    path: Path
+    at: str
+    values: Mapping[str, Any]
+
+    def fail(self, message: str) -> NoReturn:
+        raise PlanError(f"{self.path}: {f'[{self.at}] ' if self.at else ''}{message}")
+
+    def check_keys(self, allowed: Iterable[str]) -> None:
+        allowed = tuple(allowed)
+        for key in self.values:
+            if key not in allowed:
+                near = nearest(key, allowed)
+                hint = f"did you mean '{near}'?" if near else "take it out."
+                self.fail(f"unknown key '{key}'; {hint} Valid: {', '.join(allowed)}")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.values.get(key, default)
+        if value is None:
+            self.fail(f"key '{key}' is missing; add a line {key} = \"...\"")
+        if not isinstance(value, str) or not value:
+            self.fail(f"key '{key}' is {value!r}; a text in double quotes is expected")
+        return value
+
+    def one_of(self, key: str, choices: tuple[str, ...]) -> str:
+        value = self.text(key, choices[0])
+        if value not in choices:
+            near = nearest(value, choices) or choices[0]
+            expected = " or ".join(f'"{choice}"' for choice in choices)
+            self.fail(f'key \'{key}\' is "{value}"; expected {expected}; write {key} = "{near}"')
+        return value
+
+    def section(self, key: str) -> "_Section":
+        at = f"{self.at}.{key}" if self.at else key
+        value = self.values.get(key, {})
+        if not isinstance(value, dict):
+            self.fail(f"key '{key}' is {value!r}; expected a table: [{at}] or {key} = {{ ... }}")
+        return _Section(self.path, at, value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            self.fail(f"key '{key}' is {value!r}; expected a list of texts: {key} = [\"consent\"]")
+        return tuple(value)
+
+    def config(self) -> RetailerConfig:
+        self.check_keys(_RETAILER_KEYS)
+        tables = self.section("tables")
+        tables.check_keys(REGISTRY)
+        return RetailerConfig(
+            path=self.path,
+            retailer=self._retailer(),
+            currency=self._currency(),
+            time_zone=self._time_zone(),
+            tables={name: tables.section(name).source(name) for name in tables.values},
+        )
+
+    def _retailer(self) -> str:
+        name = self.text("retailer")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", name):
+            self.fail(
+                f"key 'retailer' is \"{name}\"; expected at most 63 letters, digits, - and _, "
+                "because folders are named after it"
+            )
+        return name
+
+    def _currency(self) -> str:
+        currency = self.text("currency")
+        if not re.fullmatch(r"[A-Z]{3}", currency):
+            self.fail(f'key \'currency\' is "{currency}"; expected three letters such as "EUR"')
+        return currency
+
+    def _time_zone(self) -> str:
+        zone = self.text("time_zone")
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            self.fail(f'key \'time_zone\' is "{zone}"; expected a name such as "Europe/London"')
+        return zone
+
+    def source(self, table: str) -> TableSource:
+        self.check_keys((*_TABLE_KEYS, "consent") if table == "customers" else _TABLE_KEYS)
+        return TableSource(
+            path=self.text("path"),
+            columns=self._columns(table),
+            time_formats=self._time_formats(table),
+            separator=self._separator(),
+            decimal=self.one_of("decimal", (".", ",")),
+            duplicates="keep"
+            if self.one_of("duplicates", ("set-aside", "keep")) == "keep"
+            else "set-aside",
+            consent=self.texts("consent"),
+        )
+
+    def _columns(self, table: str) -> dict[str, str]:
+        columns = self.section("columns")
+        columns.check_keys(REGISTRY[table].names)
+        return {name: columns.text(name) for name in columns.values}
+
+    def _time_formats(self, table: str) -> dict[str, str]:
+        names = [c.name for c in REGISTRY[table].columns if c.kind in ("time", "date")]
+        if isinstance(self.values.get("time_format"), str):
+            return dict.fromkeys(names, self.text("time_format"))
+        formats = self.section("time_format")
+        formats.check_keys(names)
+        return {name: formats.text(name) for name in formats.values}
+
+    def _separator(self) -> str:
+        separator = self.text("separator", ",")
+        if len(separator.encode()) != 1 or separator in '"\n\r':
+            self.fail(f'key \'separator\' is {separator!r}; expected one sign such as ";" or "\\t"')
+        return separator

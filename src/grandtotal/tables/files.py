@@ -1,0 +1,271 @@
+"""The files of a table: found, proved whole, and scanned; and which line a row stands on.
+
+A .csv is scanned as texts, a .parquet with its own types. Every failure is one DataError that
+names the file, what was found and what to do.
+"""
+
+import codecs
+import csv
+import glob
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NoReturn
+
+import polars as pl
+
+from grandtotal.errors import DataError
+from grandtotal.tables.config import RetailerConfig, TableSource, nearest
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+
+# What polars raises on a damaged file; a panic of its parquet reader is no Exception.
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+
+_BLOCK = 1 << 20
+_OTHER_KINDS = {
+    b"\x1f\x8b": "it is compressed with gzip; name it .csv.gz",
+    b"PK": "it is a spreadsheet or a zip file; export it as .csv",
+    b"PAR1": "it is a parquet file; name it .parquet",
+    b"\xff\xfe": "it is UTF-16; save it as UTF-8",
+    b"\xfe\xff": "it is UTF-16; save it as UTF-8",
+}
+
+
+def find_files(config: RetailerConfig, table: str) -> list[Path]:
+    """Returns the files of a table, sorted by name: one file, all of a folder, or of a glob.
+
+    Hidden files and those that begin with "_" are passed over, as job systems leave them.
+    Raises DataError if there is none, or one of another type than .csv, .csv.gz and .parquet.
+    """
+    pattern = str(config.folder / config.tables[table].path)
+    try:
+        found = _found(pattern)
+    except PermissionError as error:
+        raise DataError(f"{table}: {pattern}: no permission; {_PERMISSION}") from error
+    if not found:
+        raise DataError(f"{table}: {pattern}: no such file; {_nearby(Path(pattern))}")
+    for path in found:
+        _refuse_other_type(table, path)
+    return found
+
+
+_PERMISSION = "let the user who runs grandtotal read it (chmod u+r)"
+
+
+def _found(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.name[0] not in "._")
+    if path.exists():
+        return [path]
+    return [Path(file) for file in sorted(glob.glob(pattern, recursive=True))]
+
+
+def _nearby(path: Path) -> str:
+    """Says what there is instead: the files of the folder, or the nearest folder that exists."""
+    if path.is_dir():
+        return "the folder is empty; put the table's files there or correct `path`"
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent} either; correct `path` in retailer.toml"
+    names = sorted(file.name for file in path.parent.iterdir() if file.name[0] != ".")
+    near = nearest(path.name, names)
+    hint = f"did you mean '{near}'?" if near else "correct `path` in retailer.toml."
+    return f"{hint} The folder holds: {', '.join(names[:10]) or 'nothing'}"
+
+
+def _refuse_other_type(table: str, path: Path) -> None:
+    if path.is_dir():
+        raise DataError(
+            f"{table}: {path}: a folder; to read the files of several folders write a glob "
+            f'in retailer.toml: path = ".../**/*.csv"'
+        )
+    if not path.name.endswith(SUFFIXES):
+        raise DataError(
+            f"{table}: {path}: neither {', '.join(SUFFIXES[:-1])} nor {SUFFIXES[-1]}; "
+            "convert it, move it out of the folder, or name the files with a glob"
+        )
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a table that was proved whole.
+
+    `line_count` is that of a .csv, uncompressed; `header` is the line that the column names end
+    on. Both are 0 for a .parquet.
+    """
+
+    table: str
+    path: Path
+    source: TableSource
+    columns: list[str]
+    line_count: int = 0
+    header: int = 0
+
+    @property
+    def is_text(self) -> bool:
+        """True for a .csv, whose cells are all texts."""
+        return self.path.suffix != ".parquet"
+
+    @property
+    def unit(self) -> str:
+        """What a row is called: a "line" of a text, as an editor counts, or a "row"."""
+        return "line" if self.is_text else "row"
+
+    def scan(self) -> pl.LazyFrame:
+        """Returns the file's rows as they are written."""
+        return _scan(self.path, self.source)
+
+    def read(self, columns: list[str]) -> pl.DataFrame:
+        """Returns these columns, as texts or with the types of the file."""
+        return self._collect(self.scan().select(columns))
+
+    def hashes(self) -> pl.Series:
+        """Returns one number a row, equal for equal rows over all columns of the file."""
+        return self._collect(self.scan().select(pl.struct(pl.all()).hash().alias("h")))["h"]
+
+    def rows(self, numbers: pl.Series) -> pl.DataFrame:
+        """Returns the rows with these numbers, counted from 0, over all columns of the file."""
+        name = "#" * (1 + max(len(column) for column in self.columns))
+        wanted = pl.col(name).is_in(numbers.cast(pl.UInt32).implode())
+        return self._collect(self.scan().with_row_index(name).filter(wanted)).drop(name)
+
+    def lines(self, numbers: pl.Series, height: int) -> pl.Series:
+        """Returns where rows, counted from 0, stand: the line of a .csv, the row of a .parquet.
+
+        `height` is the number of rows; where the lines are more, cells hold line ends.
+        """
+        lines = numbers.cast(pl.Int64) + self.header + 1
+        if self.line_count <= height + self.header:
+            return lines
+        ends = pl.sum_horizontal(pl.all().str.count_matches("\n").fill_null(0))
+        above = self._collect(self.scan().select(ends.cum_sum().shift(1, fill_value=0)))
+        return lines + above.to_series().gather(numbers).cast(pl.Int64)
+
+    def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        try:
+            return frame.collect()
+        except UNREADABLE as error:
+            _refuse_damaged(self.table, self.path, self.source, error)
+
+
+def open_file(table: str, path: Path, source: TableSource) -> SourceFile:
+    """Proves that the file is there, whole and UTF-8, and finds its columns.
+
+    Raises DataError with the file, the line where there is one, and the remedy.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{table}: {path}: empty (0 bytes); export it again")
+        line_count, header = (0, 0) if path.suffix == ".parquet" else _prove_text(table, path)
+        columns = _scan(path, source).collect_schema().names()
+    except PermissionError as error:
+        raise DataError(f"{table}: {path}: no permission; {_PERMISSION}") from error
+    except UNREADABLE as error:
+        _refuse_damaged(table, path, source, error)
+    _refuse_repeated(table, path, columns)
+    header += sum(name.count("\n") for name in columns)
+    return SourceFile(table, path, source, columns, line_count, header)
+
+
+def _scan(path: Path, source: TableSource) -> pl.LazyFrame:
+    if path.suffix == ".parquet":
+        return pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    return pl.scan_csv(path, glob=False, infer_schema=False, separator=source.separator)
+
+
+def _prove_text(table: str, path: Path) -> tuple[int, int]:
+    """Returns the number of lines, and the line of the header, below any blank lines."""
+    decoder, newlines, header, block = codecs.getincrementaldecoder("utf-8")(), 0, 0, b""
+    try:
+        for block in _blocks(path):
+            decoder.decode(block)
+            header = header or _first_line(block)
+            newlines += block.count(b"\n")
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        line = newlines + 1 + error.object[: error.start].count(b"\n")
+        raise DataError(f"{table}: {path}: not UTF-8 at line {line}; {_other_kind(path)}") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{table}: {path}: cut off or damaged ({error}) after {newlines:,} lines; "
+            "copy or export it again"
+        ) from None
+    return newlines + (not block.endswith(b"\n")), header
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with _opened(path) as file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _first_line(block: bytes) -> int:
+    """Returns the 1-based line of the first that is not blank; 1 if there is none."""
+    return block[: len(block) - len(block.lstrip(b"\r\n"))].count(b"\n") + 1
+
+
+def _other_kind(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(4)
+    kinds = (kind for magic, kind in _OTHER_KINDS.items() if start.startswith(magic))
+    return next(kinds, "save it as UTF-8 (in a spreadsheet: CSV UTF-8)")
+
+
+def _refuse_repeated(table: str, path: Path, columns: list[str]) -> None:
+    names = {column.rsplit("_duplicated_", 1)[0] for column in columns if "_duplicated_" in column}
+    if twice := sorted(name for name in names if name in columns):
+        raise DataError(
+            f"{table}: {path}: column '{twice[0]}' occurs twice in the header; "
+            "rename or remove one of them"
+        )
+
+
+def _refuse_damaged(table: str, path: Path, source: TableSource, error: BaseException) -> NoReturn:
+    """Raises the DataError for a file that could be opened and not be read."""
+    if path.suffix != ".parquet":
+        _refuse_ragged(table, path, source.separator)
+    reason = str(error).strip().partition("\n")[0]
+    raise DataError(
+        f"{table}: {path}: cut off, damaged, or not what its name says ({reason}); "
+        "copy or export it again"
+    ) from error
+
+
+def _refuse_ragged(table: str, path: Path, separator: str) -> None:
+    """Raises DataError with the first lines that have more cells than the header, or a stray quote.
+
+    Reads line by line, which is slow and only done for a file that is about to be refused.
+    """
+    with _opened(path) as binary:
+        file = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+        for line, problem in _odd_lines(file, separator):
+            raise DataError(
+                f"{table}: {path}: line {line}: {problem}; put cells that hold a '{separator}', "
+                'a line end or a " into double quotes, with " written twice'
+            )
+
+
+def _odd_lines(file: IO[str], separator: str) -> Iterator[tuple[int, str]]:
+    rows = csv.reader(file, delimiter=separator, strict=True)
+    width, line, quoted = 0, 1, ""
+    try:
+        for cells in rows:
+            width = width or len(cells)
+            if len(cells) > width:
+                yield line, f"{len(cells)} cells where the header has {width}"
+            if not quoted and any('"' in cell for cell in cells):
+                quoted = f"a stray quote in {cells}"
+                at = line
+            line = rows.line_num + 1
+    except csv.Error as error:
+        yield line, f"a stray or missing quote ({error})"
+    if quoted:
+        yield at, quoted

@@ -1,0 +1,295 @@
+"""Which rows of a file can be used, and for each other row the one reason why not.
+
+A column in which most rows are unusable is a mistake of the whole file, and refused; a few such
+rows are set aside. Reasons are tried in the order of the columns, duplicates last.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from grandtotal.errors import DataError
+from grandtotal.tables.cells import Cells, Writing, guess_formats, read_cells
+from grandtotal.tables.config import RetailerConfig, TableSource, nearest
+from grandtotal.tables.files import SourceFile
+from grandtotal.tables.schema import REGISTRY, Column, Kind, Table
+
+CONSENT = "#consent"  # in a customers frame: every consent column is true
+
+_MUST_BE: dict[Kind, str] = {
+    "id": "a text",
+    "text": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "money": "a number",
+    "time": "a time",
+    "date": "a date",
+    "flag": "yes or no",
+}
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Rows of one file that cannot be used, for one reason.
+
+    `column` is the file's name of the column at fault, "" for a whole line. If `wrong_if_most`,
+    more than half of the rows marked means that the file is not what it is taken for.
+    """
+
+    reason: str
+    rows: pl.Series
+    remedy: str
+    column: str = ""
+    wrong_if_most: bool = True
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The rows of one file: `frame` in our names, `reason` per row, missing where it is usable."""
+
+    file: SourceFile
+    frame: pl.DataFrame
+    reason: pl.Series
+    marks: Sequence[Mark]
+
+    @property
+    def usable(self) -> pl.DataFrame:
+        """The rows without a reason."""
+        return self.frame.filter(self.reason.is_null()) if self.marks else self.frame
+
+    def examples(self, reason: str) -> list[str]:
+        """Returns up to three of the rows set aside for a reason, such as "line 7: 'abc'"."""
+        rows = (self.reason == reason).arg_true().head(_EXAMPLES)
+        column = next((mark.column for mark in self.marks if mark.reason == reason), "")
+        return _examples(self.file, rows, column, self.frame.height)
+
+    def marked(self, mark: Mark) -> "Judged":
+        """Returns the same rows with one more reason, for the rows that had none."""
+        reason = _first_reason([mark], self.frame.height)
+        both = pl.select(pl.coalesce(self.reason, reason)).to_series()
+        return Judged(self.file, self.frame, both, [*self.marks, mark])
+
+
+def judge(file: SourceFile, table: Table, config: RetailerConfig) -> Judged:
+    """Reads one file of a table and gives every row a reason, or none.
+
+    Raises DataError for a file without rows, without a needed column, or with a column in which
+    more than half of the rows are unusable.
+    """
+    names = _names_in_file(file, table)
+    raw = _raw(file, [*names.values(), *file.source.consent])
+    columns, marks = _columns(raw, names, file, config)
+    flags, flag_marks = _consent(raw, file, config)
+    marks += flag_marks
+    frame = pl.DataFrame(columns + flags)
+    marks += [mark for mark in _rules(frame, table, names, config) if mark.rows.any()]
+    if file.source.duplicates == "set-aside":
+        marks += _repeated_lines(file)
+    _refuse_wrong_column(file, marks, names, raw.height)
+    return Judged(file, frame, _first_reason(marks, raw.height), marks)
+
+
+def _names_in_file(file: SourceFile, table: Table) -> dict[str, str]:
+    """Returns our name -> the file's for the columns that are there; refuses without a needed."""
+    names = {}
+    for column in table.columns:
+        name = file.source.name_in_file(column.name)
+        if name in file.columns:
+            names[column.name] = name
+        elif column.required or column.name in file.source.columns:
+            _refuse_missing(file, column, name)
+    _refuse_missing_consent(file)
+    return names
+
+
+def _refuse_missing_consent(file: SourceFile) -> None:
+    for name in file.source.consent:
+        if name not in file.columns:
+            near = nearest(name, file.columns) or "..."
+            raise DataError(
+                f"{file.table}: {file.path}: no consent column '{name}'; found "
+                f'{_listed(file)}; write consent = ["{near}"] into [tables.{file.table}]'
+            )
+
+
+def _raw(file: SourceFile, columns: list[str]) -> pl.DataFrame:
+    """Returns these columns, each once, as they are in the file; refuses a file without rows."""
+    raw = file.read(list(dict.fromkeys(columns)))
+    if raw.is_empty():
+        raise DataError(
+            f"{file.table}: {file.path}: a header and no rows; export it again, "
+            "or take the table out of retailer.toml"
+        )
+    return raw
+
+
+def _refuse_missing(file: SourceFile, column: Column, name: str) -> None:
+    near = suggestion(column, name, file.columns) or "..."
+    mapping = {**file.source.columns, column.name: near}
+    line = ", ".join(f'{ours} = "{theirs}"' for ours, theirs in mapping.items())
+    raise DataError(
+        f"{file.table}: {file.path}: no column '{name}' ({column.doc}); found {_listed(file)}; "
+        + (_separator_hint(file) or f"write into [tables.{file.table}]: columns = {{ {line} }}")
+    )
+
+
+def suggestion(column: Column, name: str, found: Sequence[str]) -> str | None:
+    """Returns the column of a file that is most likely meant, or None."""
+    near = (nearest(other, found) for other in (name, column.name, *column.often))
+    return next((name for name in near if name), None)
+
+
+def _listed(file: SourceFile) -> str:
+    return ", ".join(f"'{name}'" for name in file.columns)
+
+
+def _separator_hint(file: SourceFile) -> str:
+    """Says which separator to set, if the header was read as one column."""
+    only = file.columns[0] if len(file.columns) == 1 and file.is_text else ""
+    sign = next((sign for sign in ";\t|," if sign in only), "")
+    written = "\\t" if sign == "\t" else sign
+    return f'write into [tables.{file.table}]: separator = "{written}"' if sign else ""
+
+
+def _writing(source: TableSource, name: str, config: RetailerConfig) -> Writing:
+    return Writing(source.time_formats.get(name, ""), source.decimal, config.time_zone)
+
+
+def _columns(
+    raw: pl.DataFrame, names: dict[str, str], file: SourceFile, config: RetailerConfig
+) -> tuple[list[pl.Series], list[Mark]]:
+    columns, marks = [], []
+    for name, in_file in names.items():
+        column = REGISTRY[file.table][name]
+        cells = read_cells(raw[in_file], column, _writing(file.source, name, config))
+        columns.append(cells.values)
+        marks += [m for m in _cell_marks(column, cells, raw[in_file], file.table) if m.rows.any()]
+    return columns, marks
+
+
+def _cell_marks(column: Column, cells: Cells, raw: pl.Series, table: str) -> Iterator[Mark]:
+    """Yields what can be wrong with a cell: not of its kind, missing, not finite."""
+    name, values = column.name, cells.values
+    if cells.unreadable.any():
+        remedy = _reading_remedy(column, raw.filter(cells.unreadable), table)
+        reason = f"{name} is not {_MUST_BE[column.kind]}"
+        yield Mark(reason, cells.unreadable, remedy, raw.name)
+    if column.required:
+        remedy = f'fill it, or map another column: columns = {{ {name} = "..." }}'
+        missing = values.is_null() & ~cells.unreadable
+        yield Mark(f"{name} is missing", missing, remedy, raw.name)
+    if column.required and values.dtype == pl.Float64:
+        remedy = "correct it where it is exported; often a missing value or a division by zero"
+        infinite = ~values.is_finite().fill_null(True)
+        yield Mark(f"{name} is not a finite number", infinite, remedy, raw.name)
+
+
+def _reading_remedy(column: Column, unreadable: pl.Series, table: str) -> str:
+    if column.kind in ("time", "date"):
+        return _time_remedy(unreadable, table)
+    if column.kind == "flag":
+        return "write true or false, yes or no, or 1 or 0"
+    return (
+        'write plain numbers such as 1234.50 (for a decimal comma set decimal = ","), '
+        f'or map another column: columns = {{ {column.name} = "..." }}'
+    )
+
+
+def _time_remedy(unreadable: pl.Series, table: str) -> str:
+    formats = guess_formats(unreadable.head(1000)) if unreadable.dtype == pl.String else []
+    if not formats:
+        return (
+            "write it as 2024-01-31 or 2024-01-31 15:04:00, or say how it is written: "
+            f'time_format = "%d/%m/%Y %H:%M" in [tables.{table}]'
+        )
+    other = f' (or "{formats[1]}", which fits them too)' if len(formats) > 1 else ""
+    return f'write into [tables.{table}]: time_format = "{formats[0]}"{other}'
+
+
+def _consent(
+    raw: pl.DataFrame, file: SourceFile, config: RetailerConfig
+) -> tuple[list[pl.Series], list[Mark]]:
+    """Returns the column CONSENT, if the retailer has consent columns, and unreadable cells."""
+    given, marks = [], []
+    for name in file.source.consent:
+        column = Column(name, "flag", required=False, doc="consent")
+        cells = read_cells(raw[name], column, _writing(file.source, name, config))
+        given.append(cells.values.fill_null(False))
+        marks += [m for m in _cell_marks(column, cells, raw[name], file.table) if m.rows.any()]
+    if not given:
+        return [], []
+    return [pl.select(pl.all_horizontal(given)).to_series().alias(CONSENT)], marks
+
+
+def _rules(
+    frame: pl.DataFrame, table: Table, names: dict[str, str], config: RetailerConfig
+) -> Iterator[Mark]:
+    """Yields the rows whose cells can be read and whose values cannot be used."""
+    if table.name != "transactions":
+        return
+    price, quantity = frame["price"], frame["quantity"]
+    remedy = "write a return as a negative quantity with a positive price"
+    yield Mark("price is negative", (price < 0).fill_null(False), remedy, names["price"])
+    remedy = "leave out lines on which nothing was sold"
+    zero = (quantity == 0).fill_null(False)
+    yield Mark("quantity is zero", zero, remedy, names["quantity"], wrong_if_most=False)
+    if "currency" in names:
+        other = (frame["currency"].str.to_uppercase() != config.currency).fill_null(False)
+        remedy = f'convert these prices, or correct currency = "{config.currency}"'
+        yield Mark(f"currency is not {config.currency}", other, remedy, names["currency"])
+
+
+def _repeated_lines(file: SourceFile) -> list[Mark]:
+    """Returns the mark of every line that stands, letter for letter, further up in the file."""
+    hashes = file.hashes()
+    ordered = hashes.sort()
+    repeated = ordered.filter((ordered == ordered.shift(1)).fill_null(False)).unique()
+    if repeated.is_empty():
+        return []
+    # A hash only proposes: two different lines may share one.
+    candidates = hashes.is_in(repeated.implode()).arg_true()
+    again = file.rows(candidates).select(~pl.struct(pl.all()).is_first_distinct()).to_series()
+    rows = pl.repeat(False, len(hashes), eager=True).scatter(candidates.filter(again), True)
+    remedy = (
+        "the first is kept; if a line can truly occur twice, "
+        f'write into [tables.{file.table}]: duplicates = "keep"'
+    )
+    return [Mark("the line is an exact duplicate", rows, remedy, wrong_if_most=False)]
+
+
+def _refuse_wrong_column(
+    file: SourceFile, marks: Sequence[Mark], names: dict[str, str], height: int
+) -> None:
+    ours = {in_file: name for name, in_file in names.items()}
+    for mark in marks:
+        count = int(mark.rows.sum())
+        if mark.wrong_if_most and 2 * count > height:
+            rows = _examples(file, mark.rows.arg_true().head(_EXAMPLES), mark.column, height)
+            raise DataError(
+                f"{file.table}: {file.path}: column '{mark.column}' as "
+                f"{ours.get(mark.column, 'consent')}: in {count:,} of {height:,} rows "
+                f"{mark.reason}; {', '.join(rows)}; {mark.remedy}"
+            )
+
+
+def _first_reason(marks: Sequence[Mark], height: int) -> pl.Series:
+    """Returns the first mark's reason per row, missing for a row that no mark touches."""
+    if not marks:
+        return pl.repeat(None, height, dtype=pl.String, eager=True)
+    whens = [pl.when(mark.rows).then(pl.lit(mark.reason)) for mark in marks]
+    return pl.select(pl.coalesce(whens)).to_series()
+
+
+def _examples(file: SourceFile, rows: pl.Series, column: str, height: int) -> list[str]:
+    """Returns "line 7: 'abc'" for rows counted from 0; without a value for a whole line."""
+    places = [f"{file.unit} {line}" for line in file.lines(rows, height)]
+    if not column:
+        return places
+    values = file.rows(rows)[column]
+    return [f"{place}: {_shown(value)}" for place, value in zip(places, values, strict=True)]
+
+
+def _shown(value: object) -> str:
+    return "empty" if value is None or value == "" else repr(value)[:60]

@@ -1,0 +1,137 @@
+"""What the command line shows: the table of four rows, the list of runs, and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from grandtotal.consortium.consortium import Listener
+from grandtotal.durable import Json
+from grandtotal.runfolder import RunFolder
+
+ROWS = ("baseline", "alone", "federated", "pooled")
+_STEPS = 3  # of a task that a bar can show: trained, delivered and scored, compared with pooled
+
+
+@contextmanager
+def progress(tasks: int, console: Console) -> Iterator[Listener]:
+    """Yields a listener that moves a bar on the console while a run works."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        shown = bar.add_task("reading tables", total=_STEPS * tasks)
+
+        def listen(record: Json) -> None:
+            advance, text = _step(record)
+            bar.update(shown, advance=advance, description=text)
+
+        yield listen
+
+
+def _step(record: Json) -> tuple[int, str]:
+    name = record["task"]
+    if "pooled" in record:
+        return 1, f"{name}: compared with pooled rows"
+    if "deliver" in record:
+        return 1, f"{name}: delivered, trained alone and scored"
+    if record["query"] == "test-scores":
+        return 1, f"{name}: scores added up"
+    return 0, f"{name}: round {record['round']} · {record['query']}"
+
+
+def score_table(name: str, task: Json) -> Table:
+    """Returns one task's table: a line per retailer, 95 % intervals below the values."""
+    overall = task["overall"]
+    best = "higher is better" if overall["higher_is_better"] else "lower is better"
+    table = Table(title=f"{name}: {overall['headline']} ({best})", title_justify="left")
+    table.add_column("retailer")
+    table.add_column(overall["units"], justify="right")
+    for row in ROWS:
+        table.add_column(row, justify="right")
+    table.add_column("gain over alone", justify="right")
+    for retailer, scores in task["retailers"].items():
+        table.add_row(*_cells(retailer, scores))
+    table.add_section()
+    table.add_row(*_cells("all", overall))
+    return table
+
+
+def _cells(retailer: str, scores: Json) -> list[str]:
+    headline = scores["headline"]
+    rows = [_value(scores["rows"][row][headline]) for row in ROWS]
+    return [retailer, f"{scores['sample']:,}", *rows, _gain(scores["gain"]["alone"])]
+
+
+def _value(found: Json) -> str:
+    if found["value"] is None:
+        return "–"
+    return f"{found['value']:.3f}\n[dim]{_short(found['low'])}–{_short(found['high'])}[/dim]"
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}".removeprefix("0")
+
+
+def _gain(gain: Json) -> str:
+    if gain["relative"] is None:
+        return "–"
+    low, high = gain["relative_low"], gain["relative_high"]
+    if low is None or high is None:
+        return f"{gain['relative']:+.1%}"
+    verdict = "" if low > 0 else " (none)" if high < 0 else " (?)"
+    return f"{gain['relative']:+.1%}{verdict}\n[dim]{low:+.1%} to {high:+.1%}[/dim]"
+
+
+def costs(folder: RunFolder) -> str:
+    """Returns rounds, bytes out per retailer and seconds, a line per task."""
+    finished = folder.finished() or {}
+    lines = []
+    for name in folder.plan().tasks:
+        rounds = [r for r in folder.rounds() if r["task"] == name]
+        asked = [r for r in rounds if "query" in r]
+        out = sum(max(r["bytes_out"].values()) for r in asked)
+        seconds = sum(r["seconds"] for r in rounds)
+        lines.append(
+            f"{name}: {len(asked)} rounds, {megabytes(out)} out of each retailer, {seconds:.1f} s"
+        )
+    if finished:
+        lines.append(
+            f"in all {finished['seconds']:.1f} s, {finished['peak_memory_mb']:,} MB at most"
+        )
+    return "\n".join(lines)
+
+
+def megabytes(size: float) -> str:
+    """Returns bytes for people."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
+
+
+def run_table(folders: list[RunFolder]) -> Table:
+    """Returns the list of runs."""
+    table = Table()
+    for column in ("run", "members", "tasks", "rounds", "state"):
+        table.add_column(column)
+    for folder in folders:
+        table.add_row(*(str(value) for value in run_facts(folder).values()))
+    return table
+
+
+def run_facts(folder: RunFolder) -> dict[str, Any]:
+    """Returns what `runs list` says of one run."""
+    plan = folder.plan()
+    return {
+        "run": folder.path.name,
+        "members": len(plan.members),
+        "tasks": ", ".join(plan.tasks),
+        "rounds": sum("query" in record for record in folder.rounds()),
+        "state": "finished" if folder.is_complete() else "stopped; `runs resume` goes on",
+    }

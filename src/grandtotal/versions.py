@@ -1,0 +1,55 @@
+"""What the numbers of a run depend on: software, machine, memory."""
+
+import hashlib
+import os
+import platform
+import re
+import resource
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from grandtotal import __version__
+from grandtotal.durable import Json, canonical
+
+
+@cache
+def versions() -> Json:
+    """Returns what the numbers depend on: software, machine, threads."""
+    packages = ("numpy", "scipy", "polars", "safetensors")
+    return {
+        "grandtotal": __version__,
+        "code": code_digest(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+    }
+
+
+@cache
+def code_digest() -> str:
+    """Returns one digest over the package's source files."""
+    root = Path(__file__).parent
+    state = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        state.update(canonical([str(path.relative_to(root)), path.read_text()]))
+    return state.hexdigest()
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    found = re.search(r"model name\s*:\s*(.+)", text)
+    return found.group(1) if found else platform.processor()
+
+
+def peak_memory_mb() -> int:
+    """Returns the largest resident size of this process so far, in MiB."""
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(size / (2**20 if sys.platform == "darwin" else 2**10))
