@@ -270,7 +270,7 @@ def _show(run: Run, as_json: bool) -> None:
     console = Console()
     for name, task in run.scores.items():
         console.print(terminal.score_table(name, task))
-    console.print("95 % bootstrap intervals below the values; (?) the interval includes no gain.")
+    console.print("Below each value its 95 % bootstrap interval; ? where it includes no gain.\n")
     console.print(terminal.costs(run.folder))
     click.echo(f"run folder: {run.folder.path}")
     click.echo(f"report:     {run.folder.report}")

@@ -101,7 +101,7 @@ def _whole_lines(path: Path) -> Iterator[tuple[Json, int]]:
         try:
             record = json.loads(line)
             check = record.pop("check")
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return
         if not line.endswith(b"\n") or check != digest(canonical(record))[:16]:
             return

@@ -124,7 +124,8 @@ def compare(
     """Writes simulation.json: the pooled rows, and every retailer's table side by side."""
     tasks = {}
     for name, task in plan.tasks.items():
-        tasks[name] = _compare(name, task, folder, {r: p[name] for r, p in prepared.items()})
+        parts = {retailer: prepared[retailer][name] for retailer in plan.members}
+        tasks[name] = _compare(name, task, folder, parts)
         listener({"task": name, "pooled": tasks[name]["pooled_model"]})
     write_json(folder.path / "simulation.json", {"members": list(plan.members), "tasks": tasks})
 

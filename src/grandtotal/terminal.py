@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -52,12 +53,12 @@ def score_table(name: str, task: Json) -> Table:
     """Returns one task's table: a line per retailer, 95 % intervals below the values."""
     overall = task["overall"]
     best = "higher is better" if overall["higher_is_better"] else "lower is better"
-    table = Table(title=f"{name}: {overall['headline']} ({best})", title_justify="left")
-    table.add_column("retailer")
-    table.add_column(overall["units"], justify="right")
-    for row in ROWS:
-        table.add_column(row, justify="right")
-    table.add_column("gain over alone", justify="right")
+    title = f"\n{name}: {overall['headline']}, {best}; n = {overall['units']}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("retailer", no_wrap=True)
+    table.add_column("n", justify="right")
+    for heading in (*ROWS, "gain on alone"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for retailer, scores in task["retailers"].items():
         table.add_row(*_cells(retailer, scores))
     table.add_section()
@@ -78,17 +79,19 @@ def _value(found: Json) -> str:
 
 
 def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}".removeprefix("0")
+    if value is None:
+        return "?"
+    return f"{value:.3f}".removeprefix("0") if abs(value) < 1 else f"{value:.2f}"
 
 
 def _gain(gain: Json) -> str:
-    if gain["relative"] is None:
+    if gain["relative"] is None or gain["relative_low"] is None:
         return "–"
     low, high = gain["relative_low"], gain["relative_high"]
-    if low is None or high is None:
-        return f"{gain['relative']:+.1%}"
-    verdict = "" if low > 0 else " (none)" if high < 0 else " (?)"
-    return f"{gain['relative']:+.1%}{verdict}\n[dim]{low:+.1%} to {high:+.1%}[/dim]"
+    verdict = "" if low > 0 else "loss " if high < 0 else "? "
+    return (
+        f"{verdict}{100 * gain['relative']:+.1f} %\n[dim]{100 * low:+.1f} … {100 * high:+.1f}[/dim]"
+    )
 
 
 def costs(folder: RunFolder) -> str:

@@ -7,7 +7,7 @@ import re
 import resource
 import sys
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 from grandtotal import __version__
@@ -32,12 +32,23 @@ def versions() -> Json:
 
 @cache
 def code_digest() -> str:
-    """Returns one digest over the package's source files."""
+    """Returns one digest over the package's source files and the extensions' versions.
+
+    Retailers and coordinator compare it before anything is asked: the code of a query is installed,
+    never sent, so all must have the same.
+    """
     root = Path(__file__).parent
     state = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         state.update(canonical([str(path.relative_to(root)), path.read_text()]))
+    state.update(canonical(sorted(_extensions())))
     return state.hexdigest()
+
+
+def _extensions() -> set[tuple[str, str]]:
+    """Returns name and version of every package that registers queries or tasks."""
+    points = [*entry_points(group="grandtotal.queries"), *entry_points(group="grandtotal.tasks")]
+    return {(point.dist.name, point.dist.version) for point in points if point.dist}
 
 
 def _processor() -> str:

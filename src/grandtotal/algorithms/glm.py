@@ -28,7 +28,8 @@ UNIT_STEPS = 2**6  # of a target, a weight and a residual
 COEFFICIENT_STEPS = 2**20
 LARGEST_MEAN = 2.0**20  # units; keeps a single row's weight in 26 bits
 _EXACT = 2.0**53
-_ROWS = 8192
+# Entries of x in a block: in the cache, and below what a BLAS would wake its other threads for.
+_BLOCK = 9000
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ class Design:
     offset: NDArray[np.float64]
 
     def blocks(self) -> Iterator["Design"]:
-        """Yields the rows in blocks that fit a cache."""
-        for start in range(0, len(self.y), _ROWS):
-            rows = slice(start, start + _ROWS)
+        """Yields the rows in small blocks."""
+        length = max(1, _BLOCK // self.x.shape[1])
+        for start in range(0, len(self.y), length):
+            rows = slice(start, start + length)
             yield Design(self.x[rows], self.y[rows], self.offset[rows])
 
 

@@ -34,14 +34,18 @@ class ItemKNN:
         gram = totals.total(CoPurchases(products, split))["gram"]
         customers = np.diagonal(gram).astype(np.float64)
         length = np.sqrt(customers)
-        together = np.outer(length, length) + self.shrink
-        weights = np.divide(gram, together, out=np.zeros_like(together), where=together > 0)
+        weights = np.zeros((products, products), np.float32)
+        for row in range(products):
+            together = length[row] * length + self.shrink
+            np.divide(
+                gram[row], together, out=weights[row], where=together > 0, casting="same_kind"
+            )
         np.fill_diagonal(weights, 0.0)
         if 0 < self.neighbours < products:
             smallest_kept = np.partition(weights, -self.neighbours, axis=0)[-self.neighbours]
             weights[weights < smallest_kept] = 0.0
         meta = {"model": "item-knn", "shrink": self.shrink, "neighbours": self.neighbours}
-        return ItemModel(weights.astype(np.float32), _tie_break(customers), meta)
+        return ItemModel(weights, _tie_break(customers), meta)
 
 
 @dataclass(frozen=True)

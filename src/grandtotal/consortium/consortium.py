@@ -18,6 +18,7 @@ from grandtotal.durable import Json, Log, arrays_digest, digest, write
 from grandtotal.errors import AnswerError, Code, RefusedError, RetailerError, RunError
 from grandtotal.privacy.egress import BLOCK_BYTES
 from grandtotal.privacy.fixedpoint import Arrays, Field, decode, refuse_overflow
+from grandtotal.versions import code_digest
 
 Listener = Callable[[Json], None]
 """Called with every record of rounds.jsonl as it is written."""
@@ -53,7 +54,12 @@ class Consortium:
     def open(self, plan: bytes) -> None:
         """Shows the plan to every retailer; each reads its tables and says whether it can."""
         self._plan = digest(plan)
-        body = {"plan": plan.decode(), "version": __version__, "members": list(self.members)}
+        body = {
+            "plan": plan.decode(),
+            "version": __version__,
+            "code": code_digest(),
+            "members": list(self.members),
+        }
         self._exchange(Message("open", body), "opened")
 
     def of(self, task: str) -> "TaskTotals":

@@ -41,7 +41,7 @@ def seal(message: Message) -> bytes:
 
 
 def _parts(message: Message) -> Iterator[bytes | memoryview]:
-    arrays = {name: np.ascontiguousarray(array) for name, array in message.arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in message.arrays.items()}
     header = canonical(
         {
             "kind": message.kind,
@@ -81,10 +81,11 @@ def _header(text: bytes) -> Json:
         arrays = all(
             isinstance(a["name"], str)
             and a["dtype"] in DTYPES
-            and all(isinstance(n, int) and n >= 0 for n in a["shape"])
+            and isinstance(a["shape"], list)
+            and all(type(n) is int and n >= 0 for n in a["shape"])
             for a in header["arrays"]
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AnswerError(Code.MALFORMED, f"the message's header cannot be read: {error}") from None
     if not (known and arrays):
         raise AnswerError(Code.MALFORMED, "the message's header names an unknown kind or type")
@@ -98,8 +99,11 @@ def _arrays(described: list[Json], content: memoryview) -> Arrays:
         dtype = np.dtype(item["dtype"])
         size = math.prod(item["shape"]) * dtype.itemsize
         if size > len(content):
-            raise AnswerError(Code.MALFORMED, f"array '{item['name']}' is cut off")
-        array = np.frombuffer(content[:size], dtype).reshape(item["shape"])
+            raise AnswerError(Code.MALFORMED, f"array {len(arrays)} is cut off")
+        try:
+            array = np.frombuffer(content[:size], dtype).reshape(item["shape"])
+        except ValueError as error:  # more dimensions, or a longer one, than an array can have
+            raise AnswerError(Code.MALFORMED, f"array {len(arrays)}: {error}") from None
         array.flags.writeable = False
         arrays[item["name"]] = array
         content = content[size:]

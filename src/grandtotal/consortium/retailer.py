@@ -14,6 +14,7 @@ from grandtotal.durable import Json, digest
 from grandtotal.errors import AnswerError, Code, DataError, GrandtotalError, PlanError
 from grandtotal.privacy.egress import Egress, Question
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.versions import code_digest
 
 
 class Participation(Protocol):
@@ -73,9 +74,11 @@ class Retailer:
         raise AnswerError(Code.MALFORMED, f"a retailer does not answer '{message.kind}'")
 
     def _open(self, body: Json) -> Message:
-        if body["version"] != __version__:
+        if (body["version"], body["code"]) != (__version__, code_digest()):
             raise AnswerError(
-                Code.OTHER_VERSION, f"the coordinator runs {body['version']}, this is {__version__}"
+                Code.OTHER_VERSION,
+                f"the coordinator runs {body['version']} with code {body['code'][:12]}, this is "
+                f"{__version__} with code {code_digest()[:12]}",
             )
         plan = body["plan"].encode()
         self._tasks = self._opener(plan)

@@ -95,7 +95,8 @@ def encode(name: str, values: NDArray[np.generic], field: Field, retailers: int)
     if flat.dtype.kind == "f":
         if not np.isfinite(flat).all():
             raise AnswerError(Code.NOT_FINITE, f"field '{name}': the answer is not finite")
-        flat = np.rint(flat.astype(np.float64) * field.scale)
+        with np.errstate(over="ignore"):  # what overflows here is refused as too large below
+            flat = np.rint(flat.astype(np.float64) * field.scale)
     elif flat.dtype.kind not in "iu":
         raise AnswerError(Code.FIELDS_DIFFER, f"field '{name}': {flat.dtype} is not a number")
     _refuse_too_large(name, flat, field, retailers)
@@ -110,9 +111,11 @@ def _refuse_too_large(name: str, flat: NDArray[np.generic], field: Field, retail
     if field.largest is not None:
         allowed = min(allowed, field.largest)
     if largest > allowed:
+        # A format of floats would round an integer beyond 2^53.
+        spelled = f"{largest:,}" if isinstance(largest, int) else f"{largest:,.0f}"
         raise AnswerError(
             Code.OVERFLOW,
-            f"field '{name}': an entry is {largest:,.0f} steps of 1/{field.scale:,}, but "
+            f"field '{name}': an entry is {spelled} steps of 1/{field.scale:,}, but "
             f"{retailers} retailers may contribute at most {allowed:,} each",
         )
 

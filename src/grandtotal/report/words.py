@@ -8,7 +8,7 @@ from typing import Any
 from grandtotal.durable import Json
 from grandtotal.report.markup import MISSING
 
-_SPELLED = "no one two three four five six seven eight nine ten eleven twelve".split()
+_SPELLED = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NBSP = "\u00a0"
 _FINEST = 3  # decimals of a percentage, so that a bound beside 0 is not printed as 0
 
@@ -70,6 +70,11 @@ def spelled(count: int) -> str:
     return _SPELLED[count] if count < len(_SPELLED) else f"{count:,}"
 
 
+def times(count: int) -> str:
+    """Returns "once", "twice", "three times", "12 times"."""
+    return {1: "once", 2: "twice"}.get(count, f"{spelled(count)} times")
+
+
 def counted(count: int, one: str, many: str = "") -> str:
     """Returns "1 round", "33 rounds"."""
     return f"{count:,}{_NBSP}{one if count == 1 else many or one + 's'}"
@@ -109,23 +114,38 @@ def verdict(gain: Json) -> Verdict:
     return Verdict.LOST if high < 0 else Verdict.UNCLEAR
 
 
+def is_relative(gain: Json) -> bool:
+    """Returns whether the gain is known as a share of what it is compared with."""
+    return gain.get("relative") is not None
+
+
+def gain_entry(gain: Json, relative: bool) -> Json:
+    """Returns {value, low, high} of the gain, in percent if relative, else in the metric's unit."""
+    if not relative:
+        return {name: gain.get(name) for name in ("value", "low", "high")}
+    found = [gain.get(name) for name in ("relative", "relative_low", "relative_high")]
+    value, low, high = (None if share is None else 100 * share for share in found)
+    return {"value": value, "low": low, "high": high}
+
+
 def gain_words(gain: Json) -> str:
     """Returns the gain as in "+5.3 % (95 %: 2.1 to 8.4)"; in the metric's unit if not relative."""
     if gain.get("value") is None:
         return MISSING
-    relative = gain.get("relative") is not None
-    names = ("relative", "relative_low", "relative_high") if relative else ("value", "low", "high")
-    found = [gain.get(name) for name in names]
-    value, *bounds = _percentages(found) if relative else [number(v) for v in found]
+    relative = is_relative(gain)
+    found = [gain_entry(gain, relative)[name] for name in ("value", "low", "high")]
+    value, low, high = _percentages(found) if relative else [number(v) for v in found]
+    if not any(found):
+        return "none"
     unit = f"{_NBSP}%" if relative else ""
-    sign = "" if value[0] in "−+" or not value.strip("0.") else "+"
-    span = "" if MISSING in bounds else f" (95{_NBSP}%: {bounds[0]} to {bounds[1]})"
+    sign = "+" if value.strip("0.") and value[0] != "−" else ""
+    span = "" if MISSING in (low, high) else f" (95{_NBSP}%: {low} to {high})"
     return f"{sign}{value}{unit}{span}"
 
 
 def _percentages(values: Sequence[float | None]) -> list[str]:
-    known = [abs(100 * v) for v in values if v]
+    known = [abs(v) for v in values if v]
     decimals = 1 if any(v < 9.95 for v in known) else 0
     while decimals < _FINEST and any(round(v, decimals) == 0 for v in known):
         decimals += 1
-    return [MISSING if v is None else signed_minus(f"{100 * v:,.{decimals}f}") for v in values]
+    return [MISSING if v is None else signed_minus(f"{v:,.{decimals}f}") for v in values]

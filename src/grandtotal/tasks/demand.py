@@ -181,7 +181,7 @@ class Demand:
         return {
             "validation": self._panel(sales, test - self.test, test),
             "test": self._panel(sales, test, now),
-            "now": replace(self._panel(sales, now, now + self.horizon), scored=(now,)),
+            "now": replace(self._panel(sales, now, now + self.horizon), scored=(now,), kept={}),
         }
 
     def _panel(self, sales: Sales, cut: int, until: int) -> Panel:
@@ -368,7 +368,7 @@ class _OwnLevel:
 def _cases(model: DemandModel, panel: Panel) -> list[Cases]:
     """Returns the scored cases; a baseline needs no consortium series, so its own stands in."""
     series = model.series if model.series.size else sum(p.capped() for p in panel.parts)
-    return list(panel.cases(np.asarray(series)))
+    return panel.cases(np.asarray(series))
 
 
 def _wape(model: DemandModel, panel: Panel) -> float:

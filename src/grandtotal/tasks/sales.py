@@ -6,8 +6,7 @@ of the consortium's total series before t. Nothing else: a test moves what comes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -130,6 +129,7 @@ class Panel:
     scored: tuple[int, ...]
     cut: int
     until: int
+    kept: dict[Any, list[Cases]] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def pooled(panels: list[Panel]) -> Panel:
@@ -138,32 +138,21 @@ class Panel:
         first = panels[0]
         return Panel(parts, first.origins, first.scored, first.cut, first.until)
 
-    def training(self, broadcast: Arrays) -> Iterator[Design]:
-        """Yields the design of every part, for the consortium's series in the broadcast."""
-        series = np.asarray(broadcast["series"])
-        return (self._training_cases(part, _Hashed(series)) for part in self.parts)
+    def training(self, broadcast: Arrays) -> list[Design]:
+        """Returns the design of every part, for the consortium's series in the broadcast."""
+        return [cases.design for cases in self._built(broadcast["series"], self.origins, self.cut)]
 
-    @lru_cache(maxsize=8)  # noqa: B019 - a panel lives as long as its run
-    def _training_cases(self, part: Sales, series: _Hashed) -> Design:
-        return build_cases(part, series.array, self.origins, self.cut).design
+    def cases(self, series: NDArray[Any]) -> list[Cases]:
+        """Returns the cases that are scored, of every part."""
+        return self._built(series, self.scored, self.until)
 
-    def cases(self, series: NDArray[Any]) -> Iterator[Cases]:
-        """Yields the cases that are scored, of every part."""
-        return (build_cases(part, series, self.scored, self.until) for part in self.parts)
-
-
-class _Hashed:
-    """An array that can be a key."""
-
-    def __init__(self, array: NDArray[Any]) -> None:
-        self.array = array
-        self._digest = arrays_digest({"": array})
-
-    def __hash__(self) -> int:
-        return hash(self._digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hashed) and other._digest == self._digest
+    def _built(self, series: NDArray[Any], origins: tuple[int, ...], until: int) -> list[Cases]:
+        # A fit asks for the same rows in every round: they are built once for each series.
+        key = (arrays_digest({"": np.asarray(series)}), origins)
+        if key not in self.kept:
+            built = [build_cases(part, series, origins, until) for part in self.parts]
+            self.kept[key] = built
+        return self.kept[key]
 
 
 def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], until: int) -> Cases:

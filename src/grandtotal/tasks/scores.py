@@ -55,6 +55,7 @@ class UnitScores:
     numerators: NDArray[np.int64]
     denominators: NDArray[np.int64]
     shown: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    _drawn: dict[int, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def of(
@@ -93,26 +94,24 @@ class UnitScores:
             self.metrics, self.numerators.sum(axis=0), self.denominators.sum(axis=0), self.shown
         )
 
-    def draws(self, metric: Metric, seed: int) -> NDArray[np.float64]:
-        """Returns (REPLICATES,) values of a metric over units drawn with replacement.
+    def draws(self, seed: int) -> NDArray[np.float64]:
+        """Returns (REPLICATES, metrics) values over units drawn with replacement.
 
         The same seed draws the same units, so that differences between two models are paired.
         """
-        column = self.metrics.index(metric)
-        sums = np.stack([self.numerators[:, column], self.denominators[:, column]], axis=1)
-        drawn = np.concatenate(
-            [weights @ sums.astype(np.float64) for weights in _resamples(self.units, seed)]
-        )
-        drawn_values: NDArray[np.float64] = metric.value(drawn[:, 0], drawn[:, 1])
-        return drawn_values
+        if seed not in self._drawn:
+            sums = np.concatenate([self.numerators, self.denominators], axis=1).astype(np.float64)
+            drawn = np.concatenate([weights @ sums for weights in _resamples(self.units, seed)])
+            above, below = np.split(drawn, 2, axis=1)
+            columns = [m.value(above[:, i], below[:, i]) for i, m in enumerate(self.metrics)]
+            self._drawn[seed] = np.stack(columns, axis=1)
+        return self._drawn[seed]
 
     def summary(self, seed: int) -> Json:
         """Returns {metric: {value, low, high}} with 95 % percentile bootstrap intervals."""
-        found: Json = {}
-        for name, value in self.values().items():
-            found[name] = {"value": _number(value)}
-        for metric in self.metrics:
-            found[metric.name] |= _interval(self.draws(metric, seed))
+        found: Json = {name: {"value": _number(value)} for name, value in self.values().items()}
+        for i, metric in enumerate(self.metrics):
+            found[metric.name] |= _interval(self.draws(seed)[:, i])
         return found
 
     def gain_over(self, other: "UnitScores", metric: Metric, seed: int) -> Json:
@@ -121,11 +120,12 @@ class UnitScores:
         Positive is better, whichever direction the metric has; paired bootstrap interval.
         """
         sign = 1.0 if metric.higher_is_better else -1.0
+        column = self.metrics.index(metric)
         mine, theirs = self.values()[metric.name], other.values()[metric.name]
-        drawn_mine, drawn_theirs = self.draws(metric, seed), other.draws(metric, seed)
-        difference = sign * (drawn_mine - drawn_theirs)
+        drawn = other.draws(seed)[:, column]
+        difference = sign * (self.draws(seed)[:, column] - drawn)
         with np.errstate(divide="ignore", invalid="ignore"):
-            relative = _interval(difference / drawn_theirs)
+            relative = _interval(difference / drawn)
         return {
             "value": _number(sign * (mine - theirs)),
             **_interval(difference),

@@ -1,0 +1,136 @@
+"""python -m benchmarks NAME [--data FOLDER] [--quick] · python -m benchmarks all --write
+
+The last line is RESULT and one JSON value: rows, machine, seconds. A missed bar is a result and
+not a failure: the exit status is 0. An unknown name is 2.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from benchmarks import exactness, recommend_ml1m
+from benchmarks.rows import MissingDataError, Row
+from grandtotal.run import versions
+
+BENCHMARKS: Mapping[str, ModuleType] = {
+    "exactness": exactness,
+    "recommend-ml1m": recommend_ml1m,
+}
+RESULTS = Path(__file__).parent / "results.md"
+_HEAD = ("what", "value", "unit", "bar", "")
+
+
+def main() -> int:
+    """Runs what the command line names."""
+    asked = _arguments()
+    names = list(BENCHMARKS) if asked.name == "all" else [asked.name]
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(
+            f"no benchmark '{unknown[0]}', expected all, {', '.join(BENCHMARKS)}", file=sys.stderr
+        )
+        return 2
+    started = time.monotonic()
+    sections = [_section(name, asked.data, asked.quick) for name in names]
+    if asked.write:
+        RESULTS.write_text(_page(sections), encoding="utf-8")
+    result = {
+        "rows": [asdict(row) for section in sections for row in section["rows"]],
+        "machine": machine(),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    print(f"RESULT {json.dumps(result)}")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", metavar="NAME", help=f"all, {', '.join(BENCHMARKS)}")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), metavar="FOLDER")
+    parser.add_argument("--quick", action="store_true", help="less data and fewer repetitions")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} as well")
+    return parser.parse_args()
+
+
+def _section(name: str, data: Path, quick: bool) -> dict[str, Any]:
+    started = time.monotonic()
+    print(f"{name}\n")
+    try:
+        rows: list[Row] = BENCHMARKS[name].run(data, quick)
+    except MissingDataError as error:
+        print(f"skipped: {error}\n")
+        rows = [Row(f"{name}: skipped, data missing", None)]
+    seconds = round(time.monotonic() - started, 1)
+    print(f"{_text(rows)}\n\n{name}: {seconds} s\n", flush=True)
+    command = f"python -m benchmarks {name}{' --quick' if quick else ''}"
+    about = BENCHMARKS[name].__doc__ or ""
+    return {"command": command, "about": about, "rows": rows, "seconds": seconds}
+
+
+def machine() -> dict[str, Any]:
+    """Returns what the numbers depend on."""
+    return {**versions(), "memory_gib": round(_memory() / 2**30)}
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    value = "-" if row.value is None else f"{row.value:.4g}"
+    if row.value is not None and abs(row.value) >= 1000:
+        value = f"{row.value:,.0f}"
+    word = {True: "ok", False: "MISSED", None: ""}[row.ok]
+    return row.name, value, row.unit, row.bar or "", word
+
+
+def _text(rows: list[Row]) -> str:
+    lines = [_HEAD, *map(_cells, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD))]
+    return "\n".join(
+        f"{line[0]:<{widths[0]}}  {line[1]:>{widths[1]}}  "
+        + "  ".join(f"{cell:<{width}}" for cell, width in zip(line[2:], widths[2:], strict=True))
+        for line in lines
+    )
+
+
+def _page(sections: list[dict[str, Any]]) -> str:
+    found = machine()
+    title = (
+        f"# Results\n\n{date.today()}, commit {_commit()}, {found['processor']}, {found['cores']} "
+        f"cores, {found['memory_gib']} GiB, {platform.system()}, Python {found['python']}, "
+        f"numpy {found['numpy']}, scipy {found['scipy']}.\n"
+    )
+    return "\n".join([title, *(_markdown(section) for section in sections)])
+
+
+def _markdown(section: dict[str, Any]) -> str:
+    lines = [_HEAD, ("---", "---:", "---", "---", "---"), *map(_cells, section["rows"])]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"## `{section['command']}`\n\n{section['about'].strip()}\n\n{table}\n\n"
+        f"{section['seconds']} s in all.\n"
+    )
+
+
+def _commit() -> str:
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(RESULTS.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = " with uncommitted changes" if git("status", "--porcelain", "--", "../src") else ""
+    return (git("rev-parse", "HEAD") or "unknown") + changed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

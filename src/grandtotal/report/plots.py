@@ -1,0 +1,255 @@
+"""Plots as inline SVG, drawn here and not in the browser.
+
+Horizontal places are percentages of the width, so that a plot fills a phone or a page and its
+letters keep their size. Colours are the page's variables, by class.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from grandtotal.durable import Json
+from grandtotal.report.markup import Html, escaped, joined, tag
+from grandtotal.report.words import number, signed_minus, size
+
+_LINE = 20  # px from one line of a plot to the next
+_HEAD = 26  # px of a group's heading
+_FOOT = 22  # px of the axis
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps low..high to the part of the width from `left` to `right`, in percent."""
+
+    low: float
+    high: float
+    left: float
+    right: float
+
+    @staticmethod
+    def over(values: Sequence[float], left: float, right: float) -> "Scale":
+        """Returns the scale that holds all values with a little room."""
+        low, high = min(values, default=0.0), max(values, default=1.0)
+        room = 0.04 * (high - low) or 0.1 * abs(high) or 1.0
+        return Scale(low - room, high + room, left, right)
+
+    def at(self, value: float) -> str:
+        """Returns the place of a value."""
+        share = (value - self.low) / (self.high - self.low)
+        return f"{self.left + share * (self.right - self.left):.2f}%"
+
+    def ticks(self, count: int = 4) -> list[float]:
+        """Returns about so many round numbers inside the scale."""
+        rough = (self.high - self.low) / count
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = power * min((1, 2, 2.5, 5, 10), key=lambda s: abs(math.log(s * power / rough)))
+        first = math.ceil(self.low / step)
+        return [step * i for i in range(first, math.floor(self.high / step) + 1)]
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A value with its interval; kind is the class that colours it."""
+
+    label: str
+    kind: str
+    entry: Json
+
+
+def svg(title: str, height: float, *parts: str) -> Html:
+    """Returns a plot of full width; the title is what a screen reader says."""
+    return tag(
+        "svg",
+        tag("title", title),
+        *parts,
+        width="100%",
+        height=f"{height:g}",
+        role="img",
+        aria_label=title,
+        class_="plot",
+    )
+
+
+def dots(title: str, groups: Sequence[tuple[str, Sequence[Dot]]]) -> Html:
+    """Returns for each group its heading and a line per dot: label, interval and dot, value."""
+    scale = Scale.over(_ends([dot.entry for _, lines in groups for dot in lines]), 25, 84)
+    parts: list[Html] = []
+    y = 0.0
+    for heading, lines in groups:
+        parts.append(_text(heading, "0", y + 17, "head"))
+        y += _HEAD
+        for dot in lines:
+            parts.append(_dot_line(dot, scale, y + _LINE / 2))
+            y += _LINE
+        y += 6
+    return svg(title, y + _FOOT, _grid(scale, y), *parts)
+
+
+def strip(title: str, gain: Json, scale: Scale, kind: str) -> Html:
+    """Returns one gain on the common scale, with the line of no gain."""
+    zero = _line(scale.at(0), 0, scale.at(0), 26, "zero")
+    return svg(title, 26, zero, _interval(Dot("", kind, gain), scale, 13))
+
+
+def axis(scale: Scale, unit: str) -> Html:
+    """Returns the numbers under strips; hidden from screen readers, which have the words."""
+    marks = [
+        _text(f"{_signed(tick)}{unit if tick else ''}", scale.at(tick), 12, "tick", "middle")
+        for tick in scale.ticks(3)
+    ]
+    return tag("svg", *marks, width="100%", height="18", class_="plot axis", aria_hidden="true")
+
+
+def _signed(tick: float) -> str:
+    return signed_minus(f"{tick:+.4g}") if tick else "0"
+
+
+def bars(title: str, values: Sequence[tuple[str, int]]) -> Html:
+    """Returns one horizontal bar a name, its bytes beside it, all on one linear scale."""
+    top = max((value for _, value in values), default=1) or 1
+    parts = [_bar(i, name, value, value / top) for i, (name, value) in enumerate(values)]
+    return svg(title, 38.0 * len(values), *parts)
+
+
+def _bar(line: int, name: str, value: int, share: float) -> Html:
+    y = 38 * line
+    return joined(
+        [
+            _text(name, "0", y + 13, "label"),
+            _text(size(value), "100%", y + 13, "value", "end"),
+            _rect("0", y + 19, "100%", 8, "track"),
+            _rect("0", y + 19, f"{100 * share:.3f}%", 8, "bar"),
+        ]
+    )
+
+
+def columns(title: str, values: Sequence[float], highest: float, label: str) -> Html:
+    """Returns one column a value from 0 to the common highest, numbered from 1."""
+    width = 100 / max(len(values), 1)
+    height = 84
+    drawn = [
+        _rect(
+            f"{i * width + 0.12 * width:.2f}%",
+            18 + height * (1 - value / highest),
+            f"{0.76 * width:.2f}%",
+            height * value / highest,
+            "bar",
+        )
+        for i, value in enumerate(values)
+    ]
+    foot = [
+        _text(str(i + 1), f"{(i + 0.5) * width:.2f}%", 18 + height + 14, "tick", "middle")
+        for i in range(len(values))
+        if len(values) <= 8 or i == 0 or (i + 1) % 5 == 0
+    ]
+    base = _line("0", 18 + height, "100%", 18 + height, "base")
+    return svg(title, height + 38, _text(label, "0", 11, "label"), *drawn, base, *foot)
+
+
+def curve(title: str, found: Json) -> Html:
+    """Returns units sold and, from the day of the forecast on, the forecast and its 80 % band."""
+    sold, start = found["sold"], found["from"]
+    top = max([*sold, *found["high"], 1e-9]) * 1.04
+    places = [100 * i / max(len(sold) - 1, 1) for i in range(len(sold))]
+    ahead = places[start : start + len(found["forecast"])]
+    paths = (
+        _area(ahead, found["low"], found["high"], top),
+        _path([places[start]] * 2, [0, top], top, "zero"),
+        _path(places, sold, top, "sold"),
+        _path(ahead, found["forecast"], top, "forecast"),
+    )
+    levels = [tick for tick in Scale(0, top, 0, 100).ticks(3) if tick]
+    return svg(
+        title, 222, *_levels(levels, top), _stretched(paths), *_dates(found["starts"], start)
+    )
+
+
+def _levels(levels: Sequence[float], top: float) -> Iterator[Html]:
+    for level in levels:
+        y = 200 * (1 - level / top)
+        yield _line("0", y, "100%", y, "grid")
+        yield _text(f"{level:,.6g}", "0", y - 4, "tick")
+    yield _line("0", 200, "100%", 200, "base")
+
+
+def _dates(starts: Sequence[str], start: int) -> Iterator[Html]:
+    yield _text(starts[0], "0", 216, "tick")
+    if 0 < start < len(starts):
+        place = 100 * start / max(len(starts) - 1, 1)
+        yield _text(f"forecast from {starts[start]}", f"{min(place, 100):.2f}%", 216, "tick", "end")
+
+
+def _stretched(paths: Sequence[Html]) -> Html:
+    # Only lines are stretched to the width; letters inside would be stretched with them.
+    return tag(
+        "svg",
+        *paths,
+        viewBox="0 0 100 200",
+        preserveAspectRatio="none",
+        width="100%",
+        height="200",
+        x="0",
+        y="0",
+    )
+
+
+def _path(places: Sequence[float], values: Sequence[float], top: float, kind: str) -> Html:
+    points = _points(places, values, top)
+    return tag("polyline", points=points, class_=kind, vector_effect="non-scaling-stroke")
+
+
+def _area(places: Sequence[float], low: Sequence[float], high: Sequence[float], top: float) -> Html:
+    there, back = _points(places, high, top), _points(places[::-1], low[::-1], top)
+    return tag("polygon", points=f"{there} {back}", class_="band")
+
+
+def _points(places: Sequence[float], values: Sequence[float], top: float) -> str:
+    pairs = zip(places, values, strict=True)
+    return " ".join(f"{x:.2f},{200 * (1 - max(value, 0) / top):.1f}" for x, value in pairs)
+
+
+def _dot_line(dot: Dot, scale: Scale, y: float) -> Html:
+    label = _text(dot.label, "0", y + 4, "label")
+    value = _text(number(dot.entry.get("value")), "100%", y + 4, "value", "end")
+    return joined([label, _interval(dot, scale, y), value])
+
+
+def _interval(dot: Dot, scale: Scale, y: float) -> Html:
+    value, low, high = (dot.entry.get(name) for name in ("value", "low", "high"))
+    if value is None:
+        return Html("")
+    ends = [] if low is None or high is None else [(low, high)]
+    span = [_line(scale.at(a), y, scale.at(b), y, f"span {dot.kind}") for a, b in ends]
+    mark = tag("circle", cx=scale.at(value), cy=f"{y:g}", r="4.5", class_=f"dot {dot.kind}")
+    return joined([*span, mark])
+
+
+def _ends(entries: Sequence[Json]) -> list[float]:
+    found = [entry.get(name) for entry in entries for name in ("value", "low", "high")]
+    return [value for value in found if value is not None]
+
+
+def gains_scale(gains: Sequence[Json]) -> Scale:
+    """Returns the scale of gains, with 0 on it."""
+    return Scale.over([0.0, *_ends(gains)], 2, 98)
+
+
+def _grid(scale: Scale, height: float) -> Html:
+    parts = []
+    for tick in scale.ticks():
+        written = signed_minus(f"{tick:.4g}")
+        parts.append(_line(scale.at(tick), 4, scale.at(tick), height, "grid"))
+        parts.append(_text(written, scale.at(tick), height + 15, "tick", "middle"))
+    return joined(parts)
+
+
+def _line(x1: str, y1: float, x2: str, y2: float, kind: str) -> Html:
+    return tag("line", x1=x1, y1=f"{y1:g}", x2=x2, y2=f"{y2:g}", class_=kind)
+
+
+def _rect(x: str, y: float, width: str, height: float, kind: str) -> Html:
+    return tag("rect", x=x, y=f"{y:.1f}", width=width, height=f"{height:.1f}", class_=kind)
+
+
+def _text(text: str, x: str, y: float, kind: str, anchor: str = "start") -> Html:
+    return tag("text", escaped(text), x=x, y=f"{y:g}", class_=kind, text_anchor=anchor)

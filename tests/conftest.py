@@ -1,0 +1,340 @@
+"""Rows for every query, consortiums in this process, and one small consortium on disk."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from scipy.sparse import csr_array, random_array
+
+from grandtotal.algorithms.glm import GLMMoments
+from grandtotal.algorithms.item_similarity import ItemKNN
+from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
+from grandtotal.consortium import query as queries
+from grandtotal.consortium.consortium import Consortium
+from grandtotal.consortium.envelope import Message, unseal
+from grandtotal.consortium.query import Query, Rows, installed
+from grandtotal.consortium.retailer import Retailer
+from grandtotal.consortium.totals import Local
+from grandtotal.consortium.transport import EmbeddedTransport
+from grandtotal.durable import arrays_digest
+from grandtotal.plan import Plan
+from grandtotal.privacy.bound import NoCustomers
+from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.tables import Tables, load_config
+from grandtotal.tables.example import make_example
+from grandtotal.tasks.demand import DemandSeries, ForecastScores
+from grandtotal.tasks.recommend import RankingScores
+from grandtotal.tasks.sales import Panel, Periods, Sales
+from grandtotal.tasks.scores import ROWS, Metric, TestScores, UnitScores, save_scores
+from grandtotal.tasks.task import Common
+
+settings.register_profile(
+    "same-every-time",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    # Fixtures hold nothing that an example changes: folders are made anew where files matter.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("same-every-time")
+
+MEMBERS = ("north", "south", "west", "east", "abroad")
+PLAN = b'{"what":"all agree on"}'
+TASK = "task"
+
+
+# --- a consortium in this process ---
+
+
+@dataclass
+class Held:
+    """The retailer half of a task that a test gives its rows to."""
+
+    rows: Rows
+    received: list[tuple[Any, Arrays]] = field(default_factory=list)
+
+    def receive(self, meta: Any, arrays: Arrays) -> None:
+        self.received.append((meta, arrays))
+
+
+class Recording(EmbeddedTransport):
+    """Keeps every message that was sent and every reply, in order."""
+
+    def __init__(self, retailers: Mapping[str, Any]) -> None:
+        super().__init__(retailers)
+        self.sent: list[Message] = []
+        self.replies: list[dict[str, bytes]] = []
+
+    def exchange(self, messages: Mapping[str, bytes]) -> dict[str, bytes]:
+        self.sent.append(unseal(next(iter(messages.values()))))
+        self.replies.append(super().exchange(messages))
+        return self.replies[-1]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [message.kind for message in self.sent]
+
+
+@dataclass
+class Federation:
+    """An opened consortium and everyone in it."""
+
+    consortium: Consortium
+    transport: Recording
+    retailers: dict[str, Retailer]
+    held: dict[str, Held]
+    folder: Path
+
+    @property
+    def totals(self) -> Any:
+        return self.consortium.of(TASK)
+
+
+@pytest.fixture
+def federate(tmp_path: Path) -> Callable[..., Federation]:
+    """Returns a maker of consortiums from the rows of three to five retailers."""
+
+    def make(parts: list[Rows], folder: str = "run", transport: Any = Recording) -> Federation:
+        path = tmp_path / folder
+        held = {name: Held(rows) for name, rows in zip(MEMBERS, parts, strict=False)}
+        retailers = {
+            name: Retailer(name, path / name, lambda _, half=half: {TASK: half})
+            for name, half in held.items()
+        }
+        sent = transport(retailers)
+        consortium = Consortium(tuple(held), sent, path / "coordinator")
+        consortium.open(PLAN)
+        return Federation(consortium, sent, retailers, held, path)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Given:
+    """Answers with the arrays that a test put into the rows.
+
+    columns: of each field its name, shape, bits of the modulus and scale.
+    """
+
+    name: ClassVar[str] = "given"
+    bound: ClassVar[NoCustomers] = NoCustomers("the rows are made for a test")
+
+    columns: tuple[Any, ...] = (("sum", (3,), 64, 1),)
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
+        return {
+            name: Field(tuple(shape), scale=scale, modulus=2**bits)
+            for name, shape, bits, scale in self.columns
+        }
+
+    def answer(self, rows: Rows, state: Any, broadcast: Arrays) -> Arrays:  # noqa: ARG002
+        found = rows["answer"]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.fixture
+def given_query(monkeypatch: pytest.MonkeyPatch) -> type[Given]:
+    """Returns `Given`, installed for this test as any other query is."""
+    monkeypatch.setattr(queries, "installed", lambda _: {"given": Given})
+    return Given
+
+
+# --- rows ---
+
+
+def make_purchases(rng: np.random.Generator, customers: int, products: int) -> Purchases:
+    history = random_array((customers, products), density=0.3, rng=rng, format="csr")
+    future = random_array((customers, products), density=0.15, rng=rng, format="csr").toarray() > 0
+    bought = history.toarray() > 0
+    days = (bought * rng.integers(1, 200, bought.shape)).astype(np.int32)
+    return Purchases(csr_array(days), csr_array((future & ~bought).astype(np.int32)))
+
+
+def make_sales(rng: np.random.Generator, products: int, periods: Periods, horizon: int) -> Sales:
+    level = rng.gamma(1.5, 4.0, (products, 1))
+    season = 1 + 0.4 * np.sin(2 * np.pi * np.arange(periods.count) / periods.season)
+    units = rng.poisson(level * season).astype(np.float64)
+    price = np.where(units > 0, rng.uniform(1.0, 9.0, units.shape).round(2), np.nan)
+    return Sales(
+        periods=periods,
+        horizon=horizon,
+        units=units,
+        price=price,
+        promoted=(rng.random(units.shape) < 0.1) * (units > 0) * 1.0,
+        holidays=tuple(() for _ in range(periods.count + horizon)),
+        cap=4.0,
+    )
+
+
+COMMON = Common(np.datetime64("2024-07-15").item(), tuple(f"P{i:02}" for i in range(8)))
+PERIODS = Periods(COMMON.today, 7, 70)
+HORIZON = 3
+
+
+def make_panel(parts: list[Sales], cut: int = 60) -> Panel:
+    origins = tuple(range(8, cut - HORIZON + 1, 4))
+    return Panel(tuple(parts), origins, tuple(range(cut, 68, 2)), cut, 70)
+
+
+@pytest.fixture
+def build() -> SimpleNamespace:
+    """Returns the builders of rows: purchases, sales, panel, and how panels are cut."""
+    return SimpleNamespace(
+        purchases=make_purchases,
+        sales=lambda rng, products=8, periods=PERIODS, horizon=HORIZON: make_sales(
+            rng, products, periods, horizon
+        ),
+        panel=make_panel,
+        common=COMMON,
+        periods=PERIODS,
+        horizon=HORIZON,
+    )
+
+
+# --- every installed query, with rows that it can be asked about ---
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Rows, and the folder of whoever holds them."""
+
+    rows: Rows
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, several holders of rows, and one who holds them all."""
+
+    query: Query
+    broadcast: Arrays
+    parts: list[Holder]
+    pooled: Holder
+
+    def answer(self, holder: Holder) -> Arrays:
+        return self.query.answer(holder.rows, holder, self.broadcast)
+
+
+def _of_purchases(query: Query, model: bool = False) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        parts = [make_purchases(rng, customers, 12) for customers in (17, 30, 5)]
+        pooled = {"test": Purchases.pooled(parts)}
+        broadcast = ItemKNN(shrink=2.0).fit(Local(pooled), 12, "test").arrays if model else {}
+        holders = [Holder({"test": part}, folder) for part in parts]
+        return Asked(query, broadcast, holders, Holder(pooled, folder))
+
+    return build_asked
+
+
+def _of_panels(query: Query, **broadcast: Any) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        panels = [make_panel([make_sales(rng, 8, PERIODS, HORIZON)]) for _ in range(3)]
+        series = sum(panel.parts[0].capped() for panel in panels)
+        given = {"series": series, **broadcast} if broadcast else {}
+        holders = [Holder({"test": panel}, folder) for panel in panels]
+        return Asked(query, given, holders, Holder({"test": Panel.pooled(panels)}, folder))
+
+    return build_asked
+
+
+def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
+    metrics = (Metric("recall", True, "share found"), Metric("rmse", False, "error", root=True))
+
+    def kept(name: str, scores: dict[str, UnitScores]) -> Holder:
+        for row, found in scores.items():
+            save_scores(folder / name, TASK, row, found)
+        return Holder({}, folder / name)
+
+    parts = [
+        {
+            row: UnitScores.of(
+                metrics,
+                list(rng.random((2, units))),
+                list(rng.random((2, units))),
+                rng.integers(0, 9, 5),
+            )
+            for row in ROWS
+        }
+        for units in (4, 9, 1)
+    ]
+    pooled = {row: UnitScores.joined([part[row] for part in parts]) for row in ROWS}
+    holders = [kept(str(number), part) for number, part in enumerate(parts)]
+    return Asked(TestScores(TASK, len(metrics), 5), {}, holders, kept("pooled", pooled))
+
+
+_SLOPES = np.linspace(-0.5, 0.5, 22).round(3)
+
+BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
+    "co-purchases": _of_purchases(CoPurchases(12, "test")),
+    "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
+    "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
+    "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
+    "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
+    "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
+    "test-scores": _of_scores,
+}
+
+
+@pytest.fixture(params=sorted(installed("queries")))
+def asked(request: pytest.FixtureRequest, tmp_path: Path) -> Asked:
+    """Returns each installed query in turn, with rows; a query without a builder fails."""
+    assert request.param in BUILDERS, f"tests/conftest.py builds no rows for '{request.param}'"
+    return BUILDERS[request.param](np.random.default_rng(5), tmp_path)
+
+
+# --- a consortium on disk ---
+
+SMALL = """\
+[consortium]
+name = "small"
+members = ["north", "south", "west"]
+today = 2024-07-15
+catalogue = "few.csv"
+
+[tasks.recommend]
+kind = "recommend"
+models = ["ease"]
+horizon_days = 42
+top = 5
+
+[tasks.demand]
+kind = "demand"
+models = ["ridge"]
+horizon = 2
+test = 4
+history = 30
+"""
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with three retailers, catalogue.csv, and few.csv with 12 of its keys."""
+    folder = make_example(tmp_path_factory.mktemp("example"))
+    few = (folder / "catalogue.csv").read_text().splitlines()[:13]
+    (folder / "few.csv").write_text("\n".join(few) + "\n")
+    (folder / "plan.toml").write_text(SMALL)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tables(example: Path) -> dict[str, Tables]:
+    """Returns the tables of each retailer of the example."""
+    return {name: Tables(load_config(example / name / "retailer.toml")) for name in MEMBERS[:3]}
+
+
+@pytest.fixture
+def plan(example: Path) -> Plan:
+    """Returns a small plan over the example: a task of each kind, one model each."""
+    return Plan.read(example / "plan.toml")
+
+
+@pytest.fixture
+def digest_of() -> Callable[[Arrays], str]:
+    return arrays_digest
