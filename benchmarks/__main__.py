@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import exactness, recommend_ml1m
 from benchmarks.rows import MissingDataError, Row
-from grandtotal.run import versions
+from grandtotal.versions import versions
 
 BENCHMARKS: Mapping[str, ModuleType] = {
     "exactness": exactness,

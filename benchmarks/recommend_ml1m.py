@@ -80,20 +80,21 @@ class World:
 def load(folder: Path) -> World:
     """Returns the given split; a fifth of each user's training items is the validation."""
     train, test = (_pairs(folder / f"ml-1m_{part}.txt") for part in ("train", "test"))
-    shape = tuple(np.concatenate([train, test]).max(axis=0) + 1)
+    users, products = (np.concatenate([train, test]).max(axis=0) + 1).tolist()
+    shape = (users, products)
     held = _held_out(train)
     cuts = {
         "validation": (_matrix(train[~held], shape), _matrix(train[held], shape)),
         "test": (_matrix(train, shape), _matrix(test, shape)),
     }
-    owner = _owners(shape[0])
+    owner = _owners(users)
     holders: dict[str, Rows] = {
         name: {
             cut: Purchases(past[owner == i], new[owner == i]) for cut, (past, new) in cuts.items()
         }
         for i, name in enumerate(SHARES)
     }
-    return World(holders, int(shape[1]))
+    return World(holders, products)
 
 
 def _pairs(path: Path) -> NDArray[np.int64]:
@@ -103,7 +104,7 @@ def _pairs(path: Path) -> NDArray[np.int64]:
     return np.stack([users, np.concatenate([line[1:] for line in lines])], axis=1)
 
 
-def _matrix(pairs: NDArray[np.int64], shape: tuple[int, ...]) -> csr_array:
+def _matrix(pairs: NDArray[np.int64], shape: tuple[int, int]) -> csr_array:
     matrix = csr_array((np.ones(len(pairs), np.int32), tuple(pairs.T)), shape=shape)
     matrix.sort_indices()
     return matrix
@@ -175,7 +176,7 @@ def _explain(model: str, fits: dict[str, Fitted]) -> None:
 
 
 def score(model: ItemModel, purchases: Purchases) -> NDArray[np.float64]:
-    """Returns (users, 3) recall, recall of the possible, NDCG, by the textbook and apart from ours."""
+    """Returns (users, 3) recall, recall of the possible and NDCG, user by user by the textbook."""
     ideal = np.cumsum(_DISCOUNT)
     found = []
     for user in range(purchases.history.shape[0]):

@@ -43,7 +43,7 @@ class Holder:
 def federated(
     holders: Mapping[str, Rows],
     task: Task | None = None,
-    listener: Listener = lambda record: None,
+    listener: Listener = lambda record: None,  # noqa: ARG005
 ) -> Iterator[Consortium]:
     """Yields a new, opened consortium of these retailers; `of(TASK)` are its totals."""
     with tempfile.TemporaryDirectory() as name:

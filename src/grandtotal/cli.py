@@ -46,8 +46,8 @@ class _Group(click.Group):
         except GrandtotalError as error:
             click.echo(f"grandtotal: {error}", err=True)
             ctx.exit(error.exit_code)
-        except PermissionError as error:
-            click.echo(f"grandtotal: {error.filename}: no permission", err=True)
+        except OSError as error:
+            click.echo(f"grandtotal: {error.filename}: {error.strerror}", err=True)
             ctx.exit(1)
 
 
@@ -55,7 +55,8 @@ def command(group: click.Group, example: str) -> Callable[[Callable[..., Any]], 
     """Registers a command whose help ends with an example."""
 
     def register(function: Callable[..., Any]) -> click.Command:
-        return group.command(epilog=f"\b\nExample:\n  {example}")(function)
+        name = function.__name__.rstrip("_")
+        return group.command(name, epilog=f"\b\nExample:\n  {example}")(function)
 
     return register
 
@@ -193,7 +194,7 @@ def runs_group() -> None:
 @command(runs_group, "grandtotal runs list")
 @runs_option
 @json_option
-def list(runs: Path, as_json: bool) -> None:  # noqa: A001 - the command's name
+def list_(runs: Path, as_json: bool) -> None:
     """List the runs, newest first."""
     from rich.console import Console
 
@@ -270,7 +271,7 @@ def _show(run: Run, as_json: bool) -> None:
     console = Console()
     for name, task in run.scores.items():
         console.print(terminal.score_table(name, task))
-    console.print("Below each value its 95 % bootstrap interval; ? where it includes no gain.\n")
+    console.print("Below each value its 95 % bootstrap interval; ? where that includes no gain at all.\n")
     console.print(terminal.costs(run.folder))
     click.echo(f"run folder: {run.folder.path}")
     click.echo(f"report:     {run.folder.report}")
@@ -278,3 +279,7 @@ def _show(run: Run, as_json: bool) -> None:
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    main()

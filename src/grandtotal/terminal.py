@@ -56,8 +56,8 @@ def score_table(name: str, task: Json) -> Table:
     title = f"\n{name}: {overall['headline']}, {best}; n = {overall['units']}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("retailer", no_wrap=True)
-    table.add_column("n", justify="right")
-    for heading in (*ROWS, "gain on alone"):
+    table.add_column("n", justify="right", no_wrap=True)
+    for heading in (*ROWS, "over alone"):
         table.add_column(heading, justify="right", no_wrap=True)
     for retailer, scores in task["retailers"].items():
         table.add_row(*_cells(retailer, scores))
@@ -90,7 +90,7 @@ def _gain(gain: Json) -> str:
     low, high = gain["relative_low"], gain["relative_high"]
     verdict = "" if low > 0 else "loss " if high < 0 else "? "
     return (
-        f"{verdict}{100 * gain['relative']:+.1f} %\n[dim]{100 * low:+.1f} … {100 * high:+.1f}[/dim]"
+        f"{verdict}{100 * gain['relative']:+.1f} %\n[dim]{100 * low:+.1f}…{100 * high:+.1f}[/dim]"
     )
 
 

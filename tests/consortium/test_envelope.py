@@ -10,7 +10,9 @@ from grandtotal.consortium.envelope import DTYPES, KINDS, MAGIC, VERSION, Messag
 from grandtotal.errors import AnswerError, Code
 
 arrays = st.sampled_from(sorted(DTYPES)).flatmap(
-    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+    lambda dtype: hnp.arrays(
+        dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+    )
 )
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 bodies = st.dictionaries(texts, texts | st.integers() | st.lists(st.booleans()), max_size=3)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from grandtotal import __version__
@@ -22,6 +23,9 @@ from grandtotal.versions import code_digest
 
 Listener = Callable[[Json], None]
 """Called with every record of rounds.jsonl as it is written."""
+
+
+NOTHING = np.empty(0)
 
 
 def unheard(record: Json) -> None:
@@ -94,7 +98,7 @@ class Consortium:
             message = Message("ask", {**body, "block": block}, broadcast if block == 0 else {})
             replies = self._exchange(message, "summand")
             for name, reply in replies.items():
-                total.add(name, block, reply.arrays["summand"])
+                total.add(name, block, reply.arrays.get("summand", NOTHING))
         self._commit(
             {
                 "round": body["round"],
@@ -125,7 +129,7 @@ class Consortium:
         path = self._total_path(record["question"])
         try:
             words: Arrays = load(path.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise RunError(f"{path}: a total of this run cannot be read ({error})") from error
         if arrays_digest(words) != record["total"]:
             raise RunError(f"{path}: not the total that rounds.jsonl names; start a new run")

@@ -98,8 +98,8 @@ def _arrays(described: list[Json], content: memoryview) -> Arrays:
     for item in described:
         dtype = np.dtype(item["dtype"])
         size = math.prod(item["shape"]) * dtype.itemsize
-        if size > len(content):
-            raise AnswerError(Code.MALFORMED, f"array {len(arrays)} is cut off")
+        if size > len(content) or item["name"] in arrays:
+            raise AnswerError(Code.MALFORMED, f"array {len(arrays)} is cut off or named twice")
         try:
             array = np.frombuffer(content[:size], dtype).reshape(item["shape"])
         except ValueError as error:  # more dimensions, or a longer one, than an array can have

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -109,9 +110,12 @@ class Retailer:
     def _write_down(self, code: Code, error: Exception) -> None:
         known = isinstance(error, GrandtotalError)
         text = str(error) if known else "".join(traceback.format_exception(error))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log.txt").open("a") as log:
-            log.write(f"{code}: {text}\n")
+        # Where the disk takes no word of it, the code still has to leave.
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / "log.txt"
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(f"{code}: {text}\n")
 
 
 def _code(error: Exception) -> Code:

@@ -69,6 +69,7 @@ class PipeTransport:
         self._timeout_s = timeout_s
         self._processes = {name: _start(*command) for name, command in commands.items()}
         self._threads = ThreadPoolExecutor(max(1, len(self._processes)))
+        self._working: set[RetailerId] = set()
 
     def exchange(self, messages: Mapping[RetailerId, bytes]) -> dict[RetailerId, bytes]:
         replies = {
@@ -81,6 +82,7 @@ class PipeTransport:
         process = self._processes[name]
         assert process.stdin is not None
         assert process.stdout is not None
+        self._working.add(name)
         try:
             write_frame(process.stdin, message)
             return _read_frame_within(process.stdout, self._timeout_s)
@@ -91,17 +93,23 @@ class PipeTransport:
                 f"the process of '{name}' ended (exit status {process.wait()}); "
                 f"its own log.txt says why"
             ) from None
+        finally:
+            self._working.discard(name)
 
     def close(self) -> None:
+        # A thread that waits for an answer holds the pipe until the process at its end is gone.
+        for name in tuple(self._working):
+            self._processes[name].kill()
         for process in self._processes.values():
             assert process.stdin is not None
-            assert process.stdout is not None
             with suppress(BrokenPipeError):
                 process.stdin.close()
-            process.stdout.close()
         for process in self._processes.values():
             _end(process)
         self._threads.shutdown()
+        for process in self._processes.values():
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 def write_frame(pipe: IO[bytes], message: bytes) -> None:

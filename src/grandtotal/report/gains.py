@@ -19,6 +19,7 @@ from grandtotal.report.words import (
 )
 
 _EVERYBODY = "all together"
+_DEMO = {"north", "south", "west", "east", "abroad"}
 _SAYS = {
     Verdict.GAINED: "gained {}",
     Verdict.LOST: "lost {}: training alone was better",
@@ -74,7 +75,7 @@ def _summary(found: Findings) -> str:
     if not gains:
         return f"All retailers together: {gain_words(gain_of(found.first))}."
     if len(gains) == 1:
-        return _alone_in_report(*next(iter(gains.items())))
+        return "".join(_of_one(name, gain_of(one)) for name, one in found.retailers.items())
     won = [name for name, judged in gains.items() if judged is Verdict.GAINED]
     lost = [name for name, judged in gains.items() if judged is Verdict.LOST]
     rest = [name for name in gains if name not in (*won, *lost)]
@@ -98,18 +99,18 @@ def _winners(won: Sequence[str], all_: int) -> str:
     )
 
 
-def _alone_in_report(name: str, judged: Verdict) -> str:
+def _of_one(name: str, gain: Json) -> str:
+    words = gain_words(gain)
     return {
-        Verdict.GAINED: f"Federation gained {name} something over training alone.",
-        Verdict.LOST: f"Federation did not gain {name} anything: training alone was better.",
-    }.get(judged, f"Federation showed no gain for {name} over training alone.")
+        Verdict.GAINED: f"Federation gained {name} {words} over training alone.",
+        Verdict.LOST: f"Federation did not gain {name} anything: alone was better, {words}.",
+    }.get(verdict(gain), f"Federation showed no gain for {name} over training alone: {words}.")
 
 
 def _measure(found: Findings) -> str:
     headline_ = found.first["headline"]
     word = metric_word(headline_, getattr(found.task, "top", None))
-    higher = found.first.get("higher_is_better", True)
-    direction = "higher" if higher else "lower"
+    direction = "higher" if found.first["higher_is_better"] else "lower"
     return f"Measured in {word}: +10 % means a {word.split(' (')[0]} that is 10 % {direction}." + (
         f" “{sentence(_EVERYBODY)}” scores every retailer’s {found.first['units']} as one set, so "
         "larger retailers weigh more."
@@ -188,7 +189,7 @@ def _settled(described: Json) -> bool:
 
 
 def _origin(source: Source) -> Html:
-    if source.plan.name != "demo":
+    if source.plan.name != "demo" or set(source.plan.members) != _DEMO:
         return Html("")
     count = spelled(len(source.plan.members))
     return paragraph(

@@ -79,7 +79,7 @@ def _setting(key: str, value: object) -> str:
         return f"last {plain(value)} days" if value else "all time"
     if key == "neighbours":
         return f"{plain(value)} neighbours"
-    return f"{key} = {plain(value)}"
+    return f"{key}\u00a0=\u00a0{plain(value)}"
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,14 @@ def write_report(folder: RunFolder, retailer: str | None = None) -> Path:
 def page(source: Source) -> str:
     """Returns the whole HTML file."""
     parts = _sections(source)
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    made = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=tag("title", f"{_title(source)} · {source.run}"),
         heading=tag("h1", _title(source)),
         about=_about(source),
         contents=_contents(parts),
         sections=joined(_section(i, *part) for i, part in enumerate(parts, start=1)),
     )
+    return made.replace(" %", "\u00a0%")  # a number and its sign stay on one line
 
 
 def _sections(source: Source) -> list[tuple[str, Html]]:
@@ -69,7 +70,8 @@ def _about(source: Source) -> Html:
         View.SIMULATION: "A simulation: one machine held the rows of all retailers, so they may "
         "stand side by side here. Between companies each sees its own rows only.",
         View.CONSORTIUM: "The coordinator’s report: totals over all retailers, nobody’s own rows.",
-        View.RETAILER: "A retailer’s own report: its rows only. It never left its folder.",
+        View.RETAILER: "A retailer’s own report, made from its own folder: nobody else’s rows "
+        "are in it.",
     }[source.view]
     facts = [
         f"Run {source.run}",

@@ -68,7 +68,7 @@ def _rows_meaning(found: Findings) -> Html:
         for row in found.first["rows"]
     ]
     headline = found.first["headline"]
-    better = "higher" if found.first.get("higher_is_better", True) else "lower"
+    better = "higher" if found.first["higher_is_better"] else "lower"
     plain = metric_plain(headline, _top(found)) or found.first["metrics"][headline]
     return joined(
         [
@@ -91,10 +91,11 @@ def _plot(name: str, found: Findings) -> Html:
         )
         for who, one in _described(found)
     ]
-    higher = found.first.get("higher_is_better", True)
+    higher = found.first["higher_is_better"]
     word = metric_word(headline, _top(found))
     side = "right" if higher else "left"
-    caption = f"{sentence(word)} on the test rows with 95 % intervals. Further {side} is better."
+    intervals = " with 95 % intervals" if found.retailers else ""
+    caption = f"{sentence(word)} on the test rows{intervals}. Further {side} is better."
     return _figure(dots(f"{sentence(name)}: {word} by retailer and row", groups), caption)
 
 

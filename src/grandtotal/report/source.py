@@ -20,7 +20,7 @@ from grandtotal.run import RunFolder
 from grandtotal.tasks.scores import ROWS
 from grandtotal.tasks.task import Task, metric_of
 
-_DESCRIBED = ("headline", "metrics", "units", "sample", "rows", "gain")
+_DESCRIBED = ("headline", "higher_is_better", "metrics", "units", "sample", "rows", "gain")
 _COUNTED = ("read", "used", "causes", "no_consent")
 
 
@@ -190,6 +190,7 @@ def _summed(task: Task, scores: Json, model: str) -> Findings:
     rows = scores["rows"]
     described = {
         "headline": task.headline,
+        "higher_is_better": metric_of(task).higher_is_better,
         "metrics": {metric.name: metric.meaning for metric in task.metrics},
         "units": task.units,
         "sample": rows["federated"][task.units],

@@ -7,7 +7,7 @@ of the consortium's total series before t. Nothing else: a test moves what comes
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +74,7 @@ class Sales:
     units: (products, periods) sold less returned in the period, not below 0, in whole steps.
     price: (products, periods) mean unit price, nan where nothing was sold.
     promoted: (products, periods) share of units sold in a promotion.
-    holidays: (periods + horizon,) holidays in each period.
-    holiday_known: (periods + horizon,) the period from which on they were known.
+    holidays: for each of periods + horizon, from which period on each holiday in it was known.
     cap: how many times the mean of the last windows[-1] periods is still believed; what is above
         is cut before it becomes a feature, a target of training or a summand.
     """
@@ -85,8 +84,7 @@ class Sales:
     units: NDArray[np.float64]
     price: NDArray[np.float64]
     promoted: NDArray[np.float64]
-    holidays: NDArray[np.float64]
-    holiday_known: NDArray[np.int64]
+    holidays: tuple[tuple[int, ...], ...]
     cap: float
 
     def capped(self) -> NDArray[np.float64]:
@@ -268,7 +266,7 @@ class _View:
     ) -> list[NDArray[np.float64]]:
         """Returns how last year went on from here: the product, everything, and both levels."""
         last, then = target - self.periods.year, t - self.periods.year
-        if last < 1 or then < self.periods.level:
+        if last < 1 or then < self.periods.level or last + 2 > t:
             return [np.zeros(len(active))] * 4
         around = (self.all[active, last + 2] - self.all[active, last - 1]) / 3
         own = (self.own[active, last + 2] - self.own[active, last - 1]) / 3
@@ -283,8 +281,7 @@ class _View:
         ]
 
     def _holidays(self, t: int, target: int) -> float:
-        known = self.sales.holiday_known[target] <= t
-        return float(self.sales.holidays[target]) if known else 0.0
+        return float(sum(known <= t for known in self.sales.holidays[target]))
 
     def _weekday(self, target: int, cases: int) -> list[NDArray[np.float64]]:
         if self.periods.days != 1:
@@ -327,15 +324,13 @@ def read_sales(tables: Tables, common: Common, periods: Periods, horizon: int, c
         promoted=promotion.mean(),
     )
     sold = np.maximum(_panel(cells, "units", shape, 0.0), 0.0)
-    holidays, known = _holiday_periods(tables, periods, horizon)
     return Sales(
         periods=periods,
         horizon=horizon,
         units=np.rint(sold * UNIT_STEPS) / UNIT_STEPS,
         price=_panel(cells, "price", shape, np.nan),
         promoted=_panel(cells, "promoted", shape, 0.0),
-        holidays=holidays,
-        holiday_known=known,
+        holidays=_holidays(tables, periods, horizon),
         cap=cap,
     )
 
@@ -360,25 +355,21 @@ def _panel(
     return panel
 
 
-def _holiday_periods(
-    tables: Tables, periods: Periods, horizon: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Returns holidays per period and the period from which on they were known."""
+def _holidays(tables: Tables, periods: Periods, horizon: int) -> tuple[tuple[int, ...], ...]:
+    """Returns for each period, and the horizon after, from which period on each was known."""
     import polars as pl
 
-    length = periods.count + horizon
-    holidays, known = np.zeros(length), np.zeros(length, np.int64)
+    known: list[list[int]] = [[] for _ in range(periods.count + horizon)]
     if "calendar" not in tables or "holiday" not in tables["calendar"].columns:
-        return holidays, known
+        return tuple(() for _ in known)
     days = tables["calendar"].filter(pl.col("holiday").is_not_null())
-    # A chain with several regions has a day once for each; it counts once.
-    when = "known_at" if "known_at" in days.columns else None
-    latest = pl.col(when).dt.date().max() if when else pl.lit(None, pl.Date)
-    for day, known_on in days.group_by("date").agg(known=latest).iter_rows():
+    # A chain with several regions has a day once for each; it counts once, from the first row on.
+    when = pl.col("known_at") if "known_at" in days.columns else pl.lit(None, pl.Datetime)
+    first = pl.when(when.is_not_null().all()).then(when.min())
+    today = datetime.combine(periods.today, time.min)
+    for day, known_at in days.group_by("date").agg(first=first).iter_rows():
         t = periods.count - -(-(periods.today - day).days // periods.days)
-        if 0 <= t < length:
-            holidays[t] += 1
-            if known_on is not None:
-                from_then = periods.count - (periods.today - known_on).days // periods.days
-                known[t] = max(known[t], from_then)
-    return holidays, known
+        if 0 <= t < len(known):
+            back = (today - known_at) // timedelta(days=periods.days) if known_at else periods.count
+            known[t].append(periods.count - back)
+    return tuple(tuple(sorted(found)) for found in known)

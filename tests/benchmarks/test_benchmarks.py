@@ -1,0 +1,102 @@
+"""The benchmarks' command: what it prints, what it skips, and the textbook metrics in it.
+
+That the numbers pass on real data is not tested here: `make bench` measures it.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from grandtotal.algorithms.item_model import ItemModel
+from grandtotal.algorithms.purchases import Purchases
+
+ROOT = Path(__file__).parents[2]
+KEYS = {"name", "value", "unit", "bar", "ok"}
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    word, _, value = done.stdout.splitlines()[-1].partition(" ")
+    assert word == "RESULT"
+    found: dict[str, Any] = json.loads(value)
+    return found
+
+
+@pytest.fixture
+def ml1m(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import recommend_ml1m
+
+    return recommend_ml1m
+
+
+def test_federated_is_pooled_and_what_an_independent_program_says() -> None:
+    found = result(command("exactness", "--quick"))
+    assert found.keys() == {"rows", "machine", "seconds"}
+    assert all(row.keys() == KEYS for row in found["rows"])
+    assert [row for row in found["rows"] if not row["ok"]] == []
+
+
+def test_missing_data_are_skipped_with_the_file_and_where_to_get_it(tmp_path: Path) -> None:
+    done = command("recommend-ml1m", "--data", str(tmp_path))
+    assert f"skipped: no file {tmp_path / 'movielens' / 'ml-1m_train.txt'}" in done.stdout
+    assert "get it from github.com/xue-pai/UltraGCN" in done.stdout
+    assert [row["ok"] for row in result(done)["rows"]] == [None]
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    done = command("exactnes")
+    assert done.returncode == 2
+    assert "no benchmark 'exactnes', expected all, exactness, recommend-ml1m" in done.stderr
+
+
+def test_metrics_of_one_list_by_hand(ml1m: ModuleType) -> None:
+    # 30 products, ranked by their number; the customer has bought 0 and wants 1, 4 and 29.
+    model = ItemModel(np.empty((0, 0), np.float32), np.arange(30, 0, -1).astype(np.float32))
+    history = csr_array(([1], ([0], [0])), shape=(1, 30))
+    future = csr_array(([1, 1, 1], ([0, 0, 0], [1, 4, 29])), shape=(1, 30))
+    recall, possible, ndcg = ml1m.score(model, Purchases(history, future))[0]
+    gained = 1 / np.log2(2) + 1 / np.log2(5)
+    best = 1 / np.log2(2) + 1 / np.log2(3) + 1 / np.log2(4)
+    np.testing.assert_allclose([recall, possible, ndcg], [2 / 3, 2 / 3, gained / best])
+
+
+def test_validation_is_a_fifth_of_each_users_training_items(ml1m: ModuleType) -> None:
+    users = np.repeat([0, 1, 3], [10, 25, 5])
+    held = ml1m._held_out(np.stack([users, np.arange(len(users))], axis=1))
+    assert np.bincount(users[held]).tolist() == [2, 5, 0, 1]
+
+
+def test_pairs_are_read_line_by_line(ml1m: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text("0 7 8\n2 7\n")
+    assert ml1m._pairs(tmp_path / "pairs.txt").tolist() == [[0, 7], [0, 8], [2, 7]]
+
+
+def test_the_page_of_results_has_commands_tables_and_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import __main__ as main
+    from benchmarks.rows import Row, at_most
+
+    rows = [at_most(1.15, "slower", 1.2, "x"), Row("seconds", 1234.5)]
+    section = {"command": "python -m benchmarks it", "about": "It.", "rows": rows, "seconds": 3.0}
+    page = main._page([section])
+    assert "## `python -m benchmarks it`" in page
+    assert "| slower | 1.2 | x | <= 1.15 | MISSED |" in page
+    assert "| seconds | 1,234 |  |  |  |" in page

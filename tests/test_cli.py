@@ -1,0 +1,252 @@
+"""From outside: what a newcomer types, what a script reads, what a mistake looks like."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import grandtotal as gt
+
+ROOT = Path(__file__).parent.parent
+
+
+def grandtotal(*words: str, cwd: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "grandtotal.cli", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def consortium(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `init` and `run` were typed."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    grandtotal("init", "mine", cwd=folder)
+    grandtotal("run", "mine/plan.toml", cwd=folder)
+    return folder
+
+
+def test_init_check_run_show_what_to_do_next(tmp_path: Path) -> None:
+    assert "grandtotal run mine/plan.toml" in grandtotal("init", "mine", cwd=tmp_path).stdout
+    assert "can be used" in grandtotal("check", "mine/north/retailer.toml", cwd=tmp_path).stdout
+
+
+def test_a_run_shows_four_rows_and_where_its_folder_and_report_are(consortium: Path) -> None:
+    shown = grandtotal("runs", "show", "latest", cwd=consortium).stdout
+    for word in ("baseline", "alone", "federated", "pooled", "north", "all", "rounds"):
+        assert word in shown
+    report = re.search(r"report:\s+(\S+)", shown)
+    assert report is not None
+    assert (consortium / report.group(1)).stat().st_size < 2e6
+
+
+def test_json_is_all_that_a_script_gets(consortium: Path) -> None:
+    found = json.loads(grandtotal("runs", "show", "latest", "--json", cwd=consortium).stdout)
+    assert set(found["tasks"]) == {"recommend", "demand"}
+    listed = json.loads(grandtotal("runs", "list", "--json", cwd=consortium).stdout)
+    assert listed[0]["state"] == "finished"
+    checked = grandtotal("check", "mine/north/retailer.toml", "--json", cwd=consortium)
+    assert json.loads(checked.stdout)
+
+
+def test_run_json_is_the_same_as_runs_show_json(tmp_path: Path) -> None:
+    grandtotal("init", "mine", cwd=tmp_path)
+    run = json.loads(grandtotal("run", "mine/plan.toml", "--json", cwd=tmp_path).stdout)
+    shown = json.loads(grandtotal("runs", "show", "latest", "--json", cwd=tmp_path).stdout)
+    assert run == shown
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_predict_writes_a_table_for_each_task(consortium: Path, kind: str) -> None:
+    words = ("predict", "latest", "--retailer", "north", "--top", "3", "--format", kind, "--json")
+    written = json.loads(grandtotal(*words, cwd=consortium).stdout)
+    read = pl.read_parquet if kind == "parquet" else pl.read_csv
+    lists = read(consortium / written["recommend"])
+    assert lists.columns == ["customer", "rank", "product", "title", "score", "because"]
+    assert lists["rank"].max() == 3
+    assert lists["because"].str.len_chars().max() > 0
+    forecast = read(consortium / written["demand"])
+    assert (forecast["p10"] <= forecast["p90"]).all()
+    assert sorted(forecast["ahead"].unique()) == [1, 2, 3, 4]
+
+
+def test_nobody_is_recommended_what_they_have_bought(consortium: Path) -> None:
+    lists = gt.Run.open("latest", consortium / "runs").predict("north", "recommend")
+    lines = pl.read_csv(consortium / "mine/north/data/transactions.csv", infer_schema=False)
+    columns = {"customer", "product"}
+    renamed = {c: c.lower() for c in lines.columns if c.lower() in columns}
+    kept = (
+        lines.rename(renamed)
+        .group_by("customer", "product")
+        .agg(
+            pl.col(next(c for c in lines.columns if c.lower() == "quantity"))
+            .cast(float)
+            .sum()
+            .alias("q")
+        )
+    )
+    bought = kept.filter(pl.col("q") > 0)
+    assert lists.join(bought, on=["customer", "product"], how="inner").is_empty()
+
+
+def test_a_retailers_report_is_its_own(consortium: Path) -> None:
+    path = grandtotal("report", "latest", "--retailer", "north", cwd=consortium).stdout.strip()
+    assert Path(path).parts[-3:] == ("retailers", "north", "report.html")
+
+
+def test_processes_give_the_same_digests(consortium: Path) -> None:
+    embedded = json.loads(grandtotal("runs", "show", "latest", "--json", cwd=consortium).stdout)
+    words = ("run", "mine/plan.toml", "--processes", "--runs", "apart", "--json")
+    apart = json.loads(grandtotal(*words, cwd=consortium).stdout)
+    for what in ("models", "totals", "rounds"):
+        assert apart["finished"][what] == embedded["finished"][what]
+    assert apart["tasks"] == embedded["tasks"]
+
+
+def test_a_killed_run_is_listed_as_stopped_and_resumes_to_the_same_digests(
+    consortium: Path, tmp_path: Path
+) -> None:
+    plan = str(consortium / "mine/plan.toml")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "grandtotal.cli", "run", plan], cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while not _rounds(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert "stopped" in grandtotal("runs", "list", cwd=tmp_path).stdout
+    grandtotal("runs", "show", "latest", cwd=tmp_path, status=7)
+    resumed = json.loads(grandtotal("runs", "resume", "latest", "--json", cwd=tmp_path).stdout)
+    whole = json.loads(grandtotal("runs", "show", "latest", "--json", cwd=consortium).stdout)
+    assert resumed["finished"]["models"] == whole["finished"]["models"]
+    assert resumed["finished"]["totals"] == whole["finished"]["totals"]
+    assert resumed["tasks"] == whole["tasks"]
+
+
+def _rounds(folder: Path) -> int:
+    return sum(p.read_bytes().count(b"\n") for p in folder.glob("runs/*/coordinator/rounds.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("run", "nowhere.toml"), 3, "nowhere.toml"),
+        (("check", "nowhere.toml"), 3, "nowhere.toml"),
+        (("runs", "show", "none"), 7, "no run 'none'"),
+        (("predict", "none", "--retailer", "north"), 7, "no run 'none'"),
+        (("run",), 2, "Missing argument"),
+        (("runn",), 2, "No such command"),
+    ],
+)
+def test_a_mistake_has_its_exit_status_and_one_message(
+    words: tuple[str, ...], status: int, said: str, tmp_path: Path
+) -> None:
+    assert said in grandtotal(*words, cwd=tmp_path, status=status).stderr
+
+
+def test_a_stranger_in_a_run_is_named(consortium: Path) -> None:
+    words = ("predict", "latest", "--retailer", "nroth")
+    assert "'nroth'" in grandtotal(*words, cwd=consortium, status=7).stderr
+    words = ("predict", "latest", "--retailer", "north", "--task", "price")
+    assert "'price'" in grandtotal(*words, cwd=consortium, status=7).stderr
+
+
+def test_a_plan_that_asks_for_privacy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    grandtotal("init", "mine", cwd=tmp_path)
+    plan = tmp_path / "mine/plan.toml"
+    plan.write_text(plan.read_text() + "\n[privacy]\nsecure_sum = true\n")
+    said = grandtotal("run", "mine/plan.toml", cwd=tmp_path, status=5).stderr
+    assert "secure_sum" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_broken_tables_stop_check_and_run_with_the_column_and_the_remedy(tmp_path: Path) -> None:
+    grandtotal("init", "mine", cwd=tmp_path)
+    table = tmp_path / "mine/north/data/transactions.csv"
+    head, rest = table.read_text().split("\n", 1)
+    table.write_text(head.replace("quantity", "qty").replace("Quantity", "qty") + "\n" + rest)
+    checked = grandtotal("check", "mine/north/retailer.toml", cwd=tmp_path, status=4)
+    assert "quantity" in checked.stdout
+    ran = grandtotal("run", "mine/plan.toml", cwd=tmp_path, status=6).stderr
+    assert "'north'" in ran
+    assert "quantity" in ran
+
+
+def test_init_does_not_touch_a_folder_with_something_in_it(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("keep me")
+    assert "not empty" in grandtotal("init", "mine", cwd=tmp_path, status=3).stderr
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    for words in ("demo", "init", "check", "run", "predict", "report"):
+        assert "Example:\n    grandtotal" in grandtotal(words, "--help", cwd=ROOT).stdout
+    for words in ("list", "show", "resume"):
+        assert "Example:\n    grandtotal" in grandtotal("runs", words, "--help", cwd=ROOT).stdout
+    assert "Exit status" in grandtotal("--help", cwd=ROOT).stdout
+
+
+def test_help_loads_neither_the_tables_nor_the_algorithms() -> None:
+    code = (
+        "import sys; from grandtotal.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'polars', 'scipy', 'rich'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_quickstart_runs_and_is_what_the_readme_shows(tmp_path: Path) -> None:
+    source = (ROOT / "examples/quickstart.py").read_text()
+    code = [line for line in source.splitlines() if line.strip() and '"""' not in line]
+    assert len(code) <= 12
+    shown = source.split('"""\n\n', 1)[1]
+    assert shown in (ROOT / "README.md").read_text()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples/quickstart.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "over training alone" in done.stdout
+
+
+def test_the_demo_shows_what_federation_is_worth(tmp_path: Path) -> None:
+    found = json.loads(grandtotal("demo", "--json", cwd=tmp_path).stdout)
+    assert set(found["tasks"]) == {"recommend", "demand"}
+    for task in found["tasks"].values():
+        assert task["pooled_model"]["same_as_federated"]
+        assert set(task["retailers"]) == {"north", "south", "west", "east", "abroad"}
+        assert task["overall"]["gain"]["alone"]["value"] >= 0
+        assert task["overall"]["gain"]["baseline"]["low"] > 0
+        for scores in task["retailers"].values():
+            assert set(scores["rows"]) == {"baseline", "alone", "federated", "pooled"}
+            assert scores["sample"] > 100
+    report = Path(tmp_path / found["folder"] / "report.html")
+    assert report.stat().st_size < 2e6
+
+
+def test_the_api_names_what_the_command_line_names() -> None:
+    assert {"demo", "init", "check", "run", "resume", "runs"} <= set(gt.__all__)
+    for name in gt.__all__:
+        assert getattr(gt, name) is not None
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        _ = gt.nothing_of_ours
