@@ -91,8 +91,9 @@ def test_pairs_are_read_line_by_line(ml1m: ModuleType, tmp_path: Path) -> None:
 
 def test_the_page_of_results_has_commands_tables_and_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import __main__ as main
     from benchmarks.rows import Row, at_most
+
+    from benchmarks import __main__ as main
 
     rows = [at_most(1.15, "slower", 1.2, "x"), Row("seconds", 1234.5)]
     section = {"command": "python -m benchmarks it", "about": "It.", "rows": rows, "seconds": 3.0}

@@ -118,7 +118,7 @@ def test_four_rows_with_sample_interval_and_baseline_label(run: Any) -> None:
     assert f"{NORTH} · 1,976 customers" in part
     assert "baseline own bestsellers 0.123 0.113 to 0.133" in part
     assert "pooled" in part
-    assert "what recall means" in part
+    assert "recall@10 : What recall means." in part
 
 
 def test_a_missing_value_is_a_dash(run: Any) -> None:

@@ -59,7 +59,7 @@ class ItemModel:
     @staticmethod
     def build(arrays: Arrays, meta: Json) -> "ItemModel":
         """Returns the model that `arrays` and `meta` describe."""
-        return ItemModel(arrays["weights"], arrays["prior"], meta)  # type: ignore[arg-type]
+        return ItemModel(arrays["weights"], arrays["prior"], meta)
 
     def scores(self, history: csr_array) -> NDArray[np.float32]:
         """Returns (customers, products) scores; -inf where the customer has bought already.

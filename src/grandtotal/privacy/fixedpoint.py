@@ -7,14 +7,15 @@ before it is made, because a wrapped total looks like a number.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.errors import AnswerError, Code, RefusedError
 
-Arrays = dict[str, NDArray[np.generic]]
-Words = NDArray[np.generic]
+Arrays = dict[str, NDArray[Any]]
+Words = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -148,11 +148,17 @@ def _values(scores: Json, names: list[str]) -> tuple[str, ...]:
 
 
 def _meaning(name: str, found: Findings) -> Html:
-    plain = metric_plain(name, _top(found))
-    written = found.first["metrics"].get(name, "")
-    return joined(
-        [tag("b", metric_name(name, _top(found))), ". ", ". ".join(filter(None, [plain, written]))]
-    )
+    top = _top(found)
+    texts = [metric_plain(name, top), _written(name, found.first["metrics"].get(name, ""))]
+    said = ". ".join(sentence(text) for text in texts if text)
+    k = f" Here k is {top}." if "k" in said.split() or "@k" in said else ""
+    return joined([tag("b", metric_name(name, top)), f": {said}.{k}"])
+
+
+def _written(name: str, meaning: str) -> str:
+    """Returns the metric's own sentence without its name, which stands before it already."""
+    before, colon, after = meaning.partition(": ")
+    return after if colon and before.lower() == metric_name(name, None).lower() else meaning
 
 
 def _choices(found: Findings) -> Html:
@@ -170,23 +176,15 @@ def _choices(found: Findings) -> Html:
 
 
 def _tried(found: Findings) -> Html:
-    headline = found.first["headline"]
     sides = [("federated", found.choice), *_alone(found.retailers)]
     scores = [_by_model(choice, found) for _, choice in sides]
-    models = dict.fromkeys(chain.from_iterable(scores))
-    marks = [model_name(choice.get("chosen", {})) for _, choice in sides]
+    chosen = [model_name(choice.get("chosen", {})) for _, choice in sides]
     rows = [
-        Row(
-            model,
-            tuple(
-                _marked(side.get(model), model == mark)
-                for side, mark in zip(scores, marks, strict=True)
-            ),
-        )
-        for model in models
+        Row(model, tuple(map(_score, scores, chosen, [model] * len(sides))))
+        for model in dict.fromkeys(chain.from_iterable(scores))
     ]
+    metric = metric_name(found.first["headline"], _top(found))
     heads = ("Candidate", *(name for name, _ in sides))
-    metric = metric_name(headline, _top(found))
     return table(f"{metric} on the validation rows; the chosen one in bold", heads, rows)
 
 
@@ -207,8 +205,9 @@ def _by_model(choice: Json, found: Findings) -> dict[str, Any]:
     }
 
 
-def _marked(value: float | None, chosen: bool) -> str:
-    return tag("strong", number(value)) if chosen else number(value)
+def _score(scores: Mapping[str, Any], chosen: str, model: str) -> str:
+    value = number(scores.get(model))
+    return tag("strong", value) if model == chosen else value
 
 
 def _bit_for_bit(found: Findings) -> Html:
@@ -235,29 +234,24 @@ def _bit_for_bit(found: Findings) -> Html:
 
 
 def _details(found: Findings) -> Html:
-    details = {who: one.get("detail", {}) for who, one in found.retailers.items()}
-    return joined(
-        [
-            _small_columns(
-                {who: one["hits_by_rank"] for who, one in details.items() if "hits_by_rank" in one},
-                "Where in the list the hits are",
-                "Hits per customer at each place of the list, from the first to the last.",
-            ),
-            _small_columns(
-                {
-                    who: one["wape_by_period_ahead"]
-                    for who, one in details.items()
-                    if "wape_by_period_ahead" in one
-                },
-                "How the error grows with distance",
-                "Forecast error (WAPE) by how many periods ahead the forecast looks.",
-            ),
-            _largest_curve(found, details),
-            _own_level(
-                {who: one["own_level"] for who, one in details.items() if "own_level" in one}
-            ),
-        ]
+    hits = _small_columns(
+        _detail(found, "hits_by_rank"),
+        "Where in the list the hits are",
+        "Hits per customer at each place of the list, from the first to the last.",
     )
+    errors = _small_columns(
+        _detail(found, "wape_by_period_ahead"),
+        "How the error grows with distance",
+        "Forecast error (WAPE) by how many periods ahead the forecast looks.",
+    )
+    curves, levels = _detail(found, "curve"), _detail(found, "own_level")
+    return joined([hits, errors, _largest_curve(found, curves), _own_level(levels)])
+
+
+def _detail(found: Findings, key: str) -> dict[str, Any]:
+    """Returns one part of the task's detail, of the retailers that have it."""
+    details = {who: one.get("detail", {}) for who, one in found.retailers.items()}
+    return {who: detail[key] for who, detail in details.items() if key in detail}
 
 
 def _small_columns(series: Mapping[str, list[float]], heading: str, caption: str) -> Html:
@@ -272,12 +266,11 @@ def _small_columns(series: Mapping[str, list[float]], heading: str, caption: str
     return joined([tag("h3", heading), _figure(tag("div", *drawn, class_="small"), note)])
 
 
-def _largest_curve(found: Findings, details: Mapping[str, Json]) -> Html:
-    drawn = [who for who in details if "curve" in details[who]]
-    if not drawn:
+def _largest_curve(found: Findings, curves: Mapping[str, Json]) -> Html:
+    if not curves:
         return Html("")
-    largest = max(drawn, key=lambda who: found.retailers[who]["sample"])
-    shown = details[largest]["curve"]
+    largest = max(curves, key=lambda who: found.retailers[who]["sample"])
+    shown = curves[largest]
     title = f"Units of product {shown['product']} sold and forecast at {largest}"
     caption = (
         f"Product {shown['product']} at {largest}, its best seller before the test. Line: units "

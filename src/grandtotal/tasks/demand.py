@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms.glm import GLM, UNIT_STEPS, Design, features, mean
+from grandtotal.algorithms.glm import GLM, UNIT_STEPS
 from grandtotal.algorithms.model import Model
 from grandtotal.consortium.query import Rows, State
-from grandtotal.consortium.totals import Local, Remembering, Totals
+from grandtotal.consortium.totals import Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.tasks.demand_model import BASELINES, QUANTILES, DemandModel, adapted, cases_of, wape
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
 from grandtotal.tasks.scores import Metric, UnitScores
 from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
@@ -32,61 +33,7 @@ if TYPE_CHECKING:
     from grandtotal.tables.read import Tables
 
 GRID: Mapping[str, GLM] = {"ridge": GLM("ridge"), "poisson": GLM("poisson")}
-BASELINES = ("mean", "seasonal")
-QUANTILES = (0.1, 0.5, 0.9)
-_CLASSES = 6  # of forecast size, each with its own quantiles
 _EVERY = {"week": 7, "day": 1}
-
-
-@dataclass(frozen=True)
-class DemandModel:
-    """coefficients: (features,) of the GLM; series: (products, periods) the consortium's units.
-
-    At home only: level, (3,) the retailer's own correction, empty if it does not help; edges,
-    (classes - 1,) forecast sizes; ratios, (classes, quantiles) of sold / forecast in each class.
-    """
-
-    meta: Json
-    coefficients: NDArray[np.float64]
-    series: NDArray[np.float64]
-    level: NDArray[np.float64]
-    edges: NDArray[np.float64]
-    ratios: NDArray[np.float64]
-
-    @staticmethod
-    def shared(meta: Json, coefficients: NDArray[Any], series: NDArray[Any]) -> DemandModel:
-        """Returns the model as it travels: nothing of a retailer's own is in it."""
-        none = np.empty(0)
-        return DemandModel(meta, coefficients, series, none, none, np.empty((0, len(QUANTILES))))
-
-    @property
-    def arrays(self) -> Arrays:
-        """The arrays that travel and are saved."""
-        return {"coefficients": self.coefficients, "series": self.series}
-
-    def forecast(self, cases: Cases) -> NDArray[np.float64]:
-        """Returns the expected units of each case."""
-        if self.meta["model"] in BASELINES:
-            return cases.mean if self.meta["model"] == "mean" else np.maximum(cases.seasonal, 0)
-        design = cases.design
-        if self.level.size:
-            own = _own_level_columns(self, design)
-            return mean("poisson", own, design.offset, self.level)
-        return np.maximum(self._global(design), 0.0)
-
-    def _global(self, design: Design) -> NDArray[np.float64]:
-        return mean(self.meta["model"], design.x, design.offset, self.coefficients)
-
-    def quantiles(self, forecast: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns (cases, quantiles) of the units sold, from the retailer's own past errors."""
-        ratio = self.ratios[np.searchsorted(self.edges, forecast)]
-        return forecast[:, None] * ratio
-
-
-def _own_level_columns(model: DemandModel, design: Design) -> NDArray[np.int16]:
-    """Returns the three columns of a retailer's own level: constant, global forecast, size."""
-    shared = np.log(np.maximum(model._global(design), 1e-3)) - design.offset
-    return features([np.ones(len(shared)), shared, design.offset / 3])
 
 
 @dataclass(frozen=True)
@@ -198,28 +145,15 @@ class Demand:
         return DemandModel.shared(meta, arrays["coefficients"], arrays["series"])
 
     def adapt(self, model: Model, rows: Rows) -> Model:
-        """Returns the model with the retailer's own level, where it helped, and its quantiles.
-
-        Both are learned on rows before the test; both stay at home.
-        """
-        shared = cast(DemandModel, model)
-        leveled = self._own_level(shared, rows["validation"])
-        if _wape(leveled, rows["validation"]) < _wape(shared, rows["validation"]):
-            shared = self._own_level(shared, rows["test"])
-        return _with_quantiles(shared, rows["validation"])
-
-    def _own_level(self, model: DemandModel, panel: Panel) -> DemandModel:
-        rows = _OwnLevel(model, panel)
-        start = {"coefficients": np.array([0.0, 1.0, 0.0])}
-        level, _ = GLM("poisson", rounds=8).fit(Local({"own": rows}), 3, "own", start)
-        return replace(model, level=level)
+        """Returns the model with what the retailer learns at home; it stays at home."""
+        return adapted(cast(DemandModel, model), rows["validation"], rows["test"])
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the better on validation of the mean of recent periods and last season."""
         none = np.empty(0)
         models = [DemandModel.shared({"model": name}, none, none) for name in BASELINES]
         panel = rows["validation"]
-        best = min(models, key=lambda model: _wape(model, panel))
+        best = min(models, key=lambda model: wape(model, panel))
         label = {
             "mean": f"mean of the last {self.periods.level} {self.every}s",
             "seasonal": f"same {self.every} of the last season",
@@ -232,7 +166,7 @@ class Demand:
         panel: Panel = rows[split]
         parts = [
             _series_scores(demand, part, cases, panel.cut)
-            for part, cases in zip(panel.parts, _cases(demand, panel), strict=True)
+            for part, cases in zip(panel.parts, cases_of(demand, panel), strict=True)
         ]
         return UnitScores.joined(parts)
 
@@ -243,7 +177,7 @@ class Demand:
         from grandtotal.tasks.lines import titles
 
         demand = cast(DemandModel, model)
-        (cases,) = _cases(demand, rows["now"])
+        (cases,) = cases_of(demand, rows["now"])
         forecast = demand.forecast(cases)
         quantiles = demand.quantiles(forecast)
         starts = [self.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
@@ -263,7 +197,7 @@ class Demand:
     def detail(self, model: Model, rows: Rows) -> Json:
         """Returns sold and forecast by period ahead, and the largest product's curve."""
         demand = cast(DemandModel, model)
-        (cases,) = _cases(demand, rows["test"])
+        (cases,) = cases_of(demand, rows["test"])
         forecast = demand.forecast(cases)
         error = np.abs(forecast - cases.sold)
         by_ahead = [
@@ -344,52 +278,11 @@ class ForecastScores:
             {"model": self.family}, broadcast["coefficients"], broadcast["series"]
         )
         error, sold = 0, 0
-        for cases in _cases(model, rows[self.split]):
+        for cases in cases_of(model, rows[self.split]):
             missed = np.abs(model.forecast(cases) - cases.sold)
             error += int(np.rint(missed * UNIT_STEPS).sum())
             sold += int(np.rint(cases.sold * UNIT_STEPS).sum())
         return {"error": np.asarray(error), "sold": np.asarray(sold)}
-
-
-@dataclass(frozen=True)
-class _OwnLevel:
-    """The rows of a retailer's own level: its training rows, seen through the shared model."""
-
-    model: DemandModel
-    panel: Panel
-
-    def training(self, broadcast: Arrays) -> list[Design]:  # noqa: ARG002
-        return [
-            Design(_own_level_columns(self.model, design), design.y, design.offset)
-            for design in self.panel.training({"series": self.model.series})
-        ]
-
-
-def _cases(model: DemandModel, panel: Panel) -> list[Cases]:
-    """Returns the scored cases; a baseline needs no consortium series, so its own stands in."""
-    series = model.series if model.series.size else sum(p.capped() for p in panel.parts)
-    return panel.cases(np.asarray(series))
-
-
-def _wape(model: DemandModel, panel: Panel) -> float:
-    cases = _cases(model, panel)
-    error = sum(float(np.abs(model.forecast(c) - c.sold).sum()) for c in cases)
-    return error / max(sum(float(c.sold.sum()) for c in cases), 1.0)
-
-
-def _with_quantiles(model: DemandModel, panel: Panel) -> DemandModel:
-    """Returns the model with the quantiles of sold / forecast, by size of the forecast."""
-    cases = _cases(model, panel)
-    forecast = np.concatenate([model.forecast(c) for c in cases])
-    ratio = np.concatenate([c.sold for c in cases]) / np.maximum(forecast, 1e-6)
-    edges = np.quantile(forecast, np.arange(1, _CLASSES) / _CLASSES)
-    which = np.searchsorted(edges, forecast)
-    every = np.quantile(ratio, QUANTILES)
-    ratios = [
-        np.quantile(ratio[which == c], QUANTILES) if (which == c).any() else every
-        for c in range(_CLASSES)
-    ]
-    return replace(model, edges=edges, ratios=np.stack(ratios))
 
 
 def _series_scores(model: DemandModel, sales: Sales, cases: Cases, cut: int) -> UnitScores:

@@ -196,7 +196,7 @@ def save_scores(folder: Path, task: str, row: str, scores: UnitScores) -> None:
 def load_scores(folder: Path, task: str, row: str, metrics: tuple[Metric, ...]) -> UnitScores:
     """Returns what `save_scores` kept."""
     arrays, _ = load_arrays(scores_path(folder, task, row))
-    return UnitScores(metrics, arrays["numerators"], arrays["denominators"], arrays["shown"])  # type: ignore[arg-type]
+    return UnitScores(metrics, arrays["numerators"], arrays["denominators"], arrays["shown"])
 
 
 @dataclass(frozen=True)
