@@ -13,7 +13,7 @@ one's own model with its own choice of the same grid. Times are medians over alt
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -50,9 +50,14 @@ def run(data: Path, quick: bool) -> list[Row]:
     for part in ("train", "test"):
         need(folder / f"ml-1m_{part}.txt", SOURCE)
     world = load(folder)
-    models = ("ease",) if quick else tuple(GRIDS)
-    rows = [row for model in models for row in _scores(world, model)]
-    return rows + _cost(world, folder, pairs=3 if quick else 7)
+    if quick:
+        return _scores(world, "ease") + _times(world, "ease, one fit", pairs=3)
+    return [
+        *(row for model in GRIDS for row in _scores(world, model)),
+        *_times(world, "ease, one fit", pairs=7),
+        *_times(world, "ease, choice and fit", pairs=7),
+        *_memory(folder),
+    ]
 
 
 # --- the data ---
@@ -140,7 +145,8 @@ def _hash(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 def _scores(world: World, model: str) -> list[Row]:
     task = world.task(model)
-    with federated(world.holders) as consortium:
+    rounds: list[Json] = []
+    with federated(world.holders, listener=rounds.append) as consortium:
         shared = task.fit(consortium.of(TASK))
     pooled = task.fit(Local(world.pooled))
     alone = {name: task.fit(Local(rows)) for name, rows in world.holders.items()}
@@ -156,6 +162,7 @@ def _scores(world: World, model: str) -> list[Row]:
     return [
         *(row for setting, values in found.items() for row in _measured(model, setting, values)),
         at_most(0, f"{model}: federated models that are not the pooled one", int(differs)),
+        *_traffic(model, rounds),
     ]
 
 
@@ -197,18 +204,18 @@ def _items(matrix: csr_array, user: int) -> NDArray[Any]:
 # --- what federation costs ---
 
 
-def _cost(world: World, folder: Path, pairs: int) -> list[Row]:
-    task = world.task("ease")
-    l2 = GRIDS["ease"][2]
-    ways: dict[str, Callable[[Totals], object]] = {
-        "ease, one fit": lambda totals: l2.fit(totals, world.products, "test"),
-        "ease, choice and fit": task.fit,
-    }
-    rows = [row for name, fit in ways.items() for row in _times(world, name, fit, pairs)]
-    return [*rows, *_traffic(world), *_memory(folder)]
+def _traffic(model: str, rounds: list[Json]) -> list[Row]:
+    out = sum(record["bytes_out"]["north"] for record in rounds)
+    into = sum(record["bytes_in"] for record in rounds)
+    return [
+        Row(f"{model}, choice and fit: rounds", len(rounds)),
+        Row(f"{model}, choice and fit: out of each retailer", out / 2**20, "MiB"),
+        Row(f"{model}, choice and fit: to each retailer", into / 2**20, "MiB"),
+    ]
 
 
-def _times(world: World, name: str, fit: Callable[[Totals], object], pairs: int) -> list[Row]:
+def _times(world: World, name: str, pairs: int) -> list[Row]:
+    fit = _fits(world)[name]
     pooled = Local(world.pooled)
     seconds = []
     for _ in range(pairs):
@@ -223,24 +230,19 @@ def _times(world: World, name: str, fit: Callable[[Totals], object], pairs: int)
     ]
 
 
+def _fits(world: World) -> Mapping[str, Callable[[Totals], object]]:
+    ease = GRIDS["ease"][2]
+    return {
+        "ease, one fit": lambda totals: ease.fit(totals, world.products, "test"),
+        "ease, choice and fit": world.task("ease").fit,
+    }
+
+
 def _timed(fit: Callable[[Totals], object], totals: Totals) -> tuple[float, float]:
     """Returns seconds on the clock and seconds of all cores."""
     wall, cpu = time.perf_counter(), time.process_time()
     fit(totals)
     return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def _traffic(world: World) -> list[Row]:
-    rounds: list[Json] = []
-    with federated(world.holders, listener=rounds.append) as consortium:
-        world.task("ease").fit(consortium.of(TASK))
-    out = sum(record["bytes_out"]["north"] for record in rounds)
-    into = sum(record["bytes_in"] for record in rounds)
-    return [
-        Row("ease, choice and fit: rounds", len(rounds)),
-        Row("ease, choice and fit: out of each retailer", out / 2**20, "MiB"),
-        Row("ease, choice and fit: to each retailer", into / 2**20, "MiB"),
-    ]
 
 
 def _memory(folder: Path) -> list[Row]:

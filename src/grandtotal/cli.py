@@ -271,7 +271,7 @@ def _show(run: Run, as_json: bool) -> None:
     console = Console()
     for name, task in run.scores.items():
         console.print(terminal.score_table(name, task))
-    console.print("Below each value its 95 % bootstrap interval; ? where that includes no gain at all.\n")
+    console.print("Below each value its 95 % bootstrap interval; ? where that includes no gain.\n")
     console.print(terminal.costs(run.folder))
     click.echo(f"run folder: {run.folder.path}")
     click.echo(f"report:     {run.folder.report}")

@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from grandtotal.algorithms.model import save_arrays
 from grandtotal.consortium.consortium import Consortium, Listener, unheard
@@ -11,7 +10,7 @@ from grandtotal.consortium.transport import Transport
 from grandtotal.durable import Json, arrays_digest, digest, write_json
 from grandtotal.plan import Plan
 from grandtotal.runfolder import RunFolder
-from grandtotal.tasks.scores import ROWS, TestScores, values_of
+from grandtotal.tasks.scores import ROWS, TestScores, known_values
 from grandtotal.tasks.task import Task
 from grandtotal.versions import peak_memory_mb, versions
 
@@ -55,13 +54,13 @@ def _train(name: str, task: Task, consortium: Consortium, folder: Path) -> str:
 
 def _test_scores(name: str, task: Task, totals: Totals) -> Json:
     """Returns the consortium's rows: no retailer's share of them is known here."""
-    sums: Any = totals.total(TestScores(name, len(task.metrics), task.shown))
+    sums = totals.total(TestScores(name, len(task.metrics), task.shown))
     return {
         row: {
-            **values_of(
+            **known_values(
                 task.metrics,
-                sums[f"{row} numerators"] / [m.steps for m in task.metrics],
-                sums[f"{row} denominators"] / [m.steps for m in task.metrics],
+                sums[f"{row} numerators"],
+                sums[f"{row} denominators"],
                 sums[f"{row} shown"],
             ),
             task.units: int(sums[f"{row} units"][0]),

@@ -29,7 +29,9 @@ def digest(*parts: bytes | memoryview) -> str:
 
 def canonical(value: Any) -> bytes:
     """Returns the one JSON text of a value: sorted keys, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -53,7 +55,7 @@ def write(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Puts the value at the path as indented JSON, whole or not at all."""
-    write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:

@@ -54,7 +54,7 @@ def score_table(name: str, task: Json) -> Table:
     overall = task["overall"]
     best = "higher is better" if overall["higher_is_better"] else "lower is better"
     title = f"\n{name}: {overall['headline']}, {best}; n = {overall['units']}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("retailer", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for heading in (*ROWS, "over alone"):

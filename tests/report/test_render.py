@@ -34,6 +34,10 @@ onload = () => {
       wide: page.documentElement.scrollWidth,
       paper: getComputedStyle(page.body).backgroundColor,
       ink: getComputedStyle(page.querySelector("svg text")).fill,
+      strips: [...page.querySelectorAll(".verdicts:first-of-type svg")].map(strip => {
+        const box = strip.getBoundingClientRect();
+        return `${box.left} to ${box.right}`;
+      }),
       plots: [...page.querySelectorAll("figure svg.plot")].map(plot => plot.clientHeight),
     };
   }
@@ -83,6 +87,12 @@ def test_no_page_is_wider_than_its_window(run: Any, scheme: str, paper: str) -> 
         assert page["ink"] != paper
         assert page["plots"]
         assert min(page["plots"]) > 20
+
+
+def test_the_axis_of_the_gains_lies_under_their_strips(run: Any) -> None:
+    for page in measured(write_report(run.folder), "light").values():
+        assert len(page["strips"]) > 4
+        assert len(set(page["strips"])) == 1
 
 
 def test_long_names_do_not_widen_the_page(run: Any) -> None:

@@ -7,6 +7,7 @@ digit for digit on any split of the rows, any BLAS and any number of threads.
 IRLS: Nelder and Wedderburn, "Generalized linear models", 1972, https://doi.org/10.2307/2344614
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -24,7 +25,8 @@ from grandtotal.privacy.fixedpoint import Arrays, Field, quantise
 
 X_STEPS = 2**8  # of a feature: resolution 0.004
 MOST_X = 2**15 - 1  # steps of a feature, so that it fits 16 bits
-UNIT_STEPS = 2**6  # of a target, a weight and a residual
+UNIT_STEPS = 2**6  # of a target and a weight, in units sold
+RESIDUAL_STEPS = 2**10  # of a residual and a loss: their rounding limits how far a fit converges
 COEFFICIENT_STEPS = 2**20
 LARGEST_MEAN = 2.0**20  # units; keeps a single row's weight in 26 bits
 _EXACT = 2.0**53
@@ -98,8 +100,8 @@ class GLMMoments:
         p = self.features
         return {
             "curvature": Field((p, p), scale=X_STEPS**2 * UNIT_STEPS, symmetric=True),
-            "gradient": Field((p,), scale=X_STEPS * UNIT_STEPS),
-            "loss": Field((), scale=UNIT_STEPS),
+            "gradient": Field((p,), scale=X_STEPS * RESIDUAL_STEPS),
+            "loss": Field((), scale=RESIDUAL_STEPS),
             "rows": Field(()),
         }
 
@@ -108,16 +110,17 @@ class GLMMoments:
         coefficients = broadcast["coefficients"]
         p = self.features
         curvature, gradient = np.zeros((p, p), np.int64), np.zeros(p, np.int64)
-        loss, count = 0, 0
+        loss, count, reach = 0, 0, 0.0
         for design in rows[self.split].training(broadcast):
             for block in design.blocks():
                 weight, residual, lost = _working(self.family, block, coefficients)
                 x = block.x.astype(np.float64)
                 curvature += _exact_sum(x, weight, x)
                 gradient += _exact_sum(x, np.abs(residual), np.sign(residual)[:, None])[:, 0]
+                reach += _reach(x, np.maximum(weight, np.abs(residual)))
                 loss += int(lost.sum())
                 count += len(block.y)
-        _refuse_wrapped(curvature)
+        _refuse_wrapped(reach)
         return {
             "curvature": curvature,
             "gradient": gradient,
@@ -129,7 +132,7 @@ class GLMMoments:
 def _working(
     family: str, rows: Design, coefficients: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Returns weights, residuals and losses of the rows, each in whole steps of 1/UNIT_STEPS.
+    """Returns weights in steps of 1/UNIT_STEPS, residuals and losses of 1/RESIDUAL_STEPS.
 
     poisson: weight = mean, loss = mean - y log(mean). ridge, on y / level with weight level:
     weight = level, loss = (y - mean)^2 / (2 level).
@@ -143,8 +146,8 @@ def _working(
         loss = fitted - rows.y * (rows.offset + linear(rows.x, coefficients))
     return (
         np.rint(weight * UNIT_STEPS),
-        np.rint((rows.y - fitted) * UNIT_STEPS),
-        np.rint(loss * UNIT_STEPS),
+        np.rint((rows.y - fitted) * RESIDUAL_STEPS),
+        np.rint(loss * RESIDUAL_STEPS),
     )
 
 
@@ -161,10 +164,17 @@ def _exact_sum(
     return ((x * weight[:, None]).T @ z).astype(np.int64)
 
 
-def _refuse_wrapped(curvature: NDArray[np.int64]) -> None:
-    # The diagonal is a sum of squares: it wraps first, and then it is negative or huge.
-    if (np.diagonal(curvature) < 0).any() or curvature.max(initial=0) > 2**62:
-        raise AnswerError(Code.OVERFLOW, "X'WX passes 2^62 steps: too many rows or units per row")
+def _reach(x: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """Returns what no sum over these rows can pass, in steps."""
+    largest = np.abs(x).max(axis=1)
+    return float((np.maximum(largest, 1.0) ** 2 * weight).sum())
+
+
+def _refuse_wrapped(reach: float) -> None:
+    if reach > 2.0**62:
+        raise AnswerError(
+            Code.OVERFLOW, f"X'WX may reach {reach:.1e} steps, 2^62 is the most: too many units"
+        )
 
 
 @dataclass(frozen=True)
@@ -173,55 +183,54 @@ class GLM:
 
     l2: penalty on every coefficient, in units of the curvature.
     rounds: most Newton steps; ridge needs one.
-    tolerance: the largest change of a coefficient at which the fit has converged.
+    tolerance: the fit has converged when the next step is predicted to lower the loss by less than
+        this share of it, or by less than the rounding of the rows lets anybody see.
     """
 
     family: str = "poisson"
-    l2: float = 1.0
+    l2: float = 10.0
     rounds: int = 25
-    tolerance: float = 1e-4
+    tolerance: float = 1e-9
 
     def fit(
         self, totals: Totals, features: int, split: str, broadcast: Arrays
     ) -> tuple[NDArray[np.float64], Json]:
-        """Returns coefficients (features,) and {"rounds", "converged", "last_step", "rows"}.
+        """Returns coefficients (features,) and {"rounds", "converged", "left", "rows"}.
 
         broadcast: what the rows need to build their features; may hold "coefficients" to start.
         """
         query = GLMMoments(self.family, features, split)
         b = np.asarray(broadcast.get("coefficients", np.zeros(features)), np.float64)
         good, best, step = b, np.inf, np.zeros(features)
-        for rounds in range(1, self.rounds + 1):
+        for rounds in range(1, self.rounds + 1):  # noqa: B007 - reported below
             sums = totals.total(query, {**broadcast, "coefficients": b})
             loss = float(sums["loss"]) + self.l2 * float(b @ b) / 2
-            if loss <= best + _slack(best):
-                good, best, step = b, min(best, loss), self._newton(sums, b)
+            seen = _rounding(float(sums["rows"]))
+            if loss <= best + seen:
+                good, best, (step, left) = b, min(best, loss), self._newton(sums, b)
             else:
                 # The step went too far: try half of it.
-                step = step / 2
+                step, left = step / 2, left / 2
             b = _whole(good + step)
-            if self._settled(step):
+            # The loss of ridge is a parabola: its first Newton step is the solution.
+            left = 0.0 if self.family == "ridge" else left
+            converged = left <= max(seen, self.tolerance * abs(loss))
+            if converged:
                 break
-        return b, {
-            "rounds": rounds,
-            "converged": self._settled(step),
-            "last_step": float(np.abs(step).max()),
-            "rows": int(sums["rows"]),
-        }
+        fit = {"rounds": rounds, "converged": converged, "left": left, "rows": int(sums["rows"])}
+        return b, fit
 
-    def _settled(self, step: NDArray[np.float64]) -> bool:
-        # The loss of ridge is a parabola: its first Newton step is the solution.
-        return self.family == "ridge" or float(np.abs(step).max()) < self.tolerance
-
-    def _newton(self, sums: Any, b: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _newton(self, sums: Arrays, b: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Returns the step, and by how much it is predicted to lower the loss."""
         curvature = sums["curvature"] + self.l2 * np.eye(len(b))
-        step: NDArray[np.float64] = cho_solve(cho_factor(curvature), sums["gradient"] - self.l2 * b)
-        return step
+        gradient = sums["gradient"] - self.l2 * b
+        step: NDArray[np.float64] = cho_solve(cho_factor(curvature), gradient)
+        return step, float(step @ gradient) / 2
 
 
-def _slack(loss: float) -> float:
-    # Losses are rounded row by row: below this they cannot be told apart.
-    return 1e-9 * abs(loss) if np.isfinite(loss) else 0.0
+def _rounding(rows: float) -> float:
+    """Returns how far the sum of so many rounded losses may be off: losses nearer are equal."""
+    return 3 * math.sqrt(rows / 12) / RESIDUAL_STEPS
 
 
 def _whole(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:

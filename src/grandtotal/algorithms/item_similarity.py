@@ -42,8 +42,9 @@ class ItemKNN:
             )
         np.fill_diagonal(weights, 0.0)
         if 0 < self.neighbours < products:
-            smallest_kept = np.partition(weights, -self.neighbours, axis=0)[-self.neighbours]
-            weights[weights < smallest_kept] = 0.0
+            # The cosine is symmetric: a row holds what its column does, side by side in memory.
+            kept = [np.partition(row, -self.neighbours)[-self.neighbours] for row in weights]
+            weights[weights < np.array(kept)] = 0.0
         meta = {"model": "item-knn", "shrink": self.shrink, "neighbours": self.neighbours}
         return ItemModel(weights, _tie_break(customers), meta)
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
@@ -24,7 +25,9 @@ class Model(Protocol):
 
 def save_arrays(path: Path, arrays: Arrays, meta: Json) -> None:
     """Writes one safetensors file, whole or not at all; meta travels in its header."""
-    write(path, save(arrays, {"grandtotal": json.dumps(meta, sort_keys=True)}))
+    # safetensors writes memory as it lies: a transposed array would come back as another one.
+    rows = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    write(path, save(rows, {"grandtotal": json.dumps(meta, sort_keys=True)}))
 
 
 def load_arrays(path: Path) -> tuple[Arrays, Json]:

@@ -160,6 +160,11 @@ def values_of(
     return values
 
 
+def known_values(*sums: Any) -> dict[str, float | None]:
+    """Returns what `values_of` does, with None where nothing was scored."""
+    return {name: _number(value) for name, value in values_of(*sums).items()}
+
+
 def _resamples(units: int, seed: int) -> Iterator[NDArray[np.float64]]:
     generator = np.random.default_rng(seed)
     at_once = max(1, 2**23 // max(units, 1))

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.sparse import csr_array, random_array
+
+from grandtotal.algorithms import purchases as module
+from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases, gram
+from grandtotal.consortium.totals import Local
+
+binary = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9).flatmap(
+    lambda shape: hnp.arrays(np.int32, shape, elements=st.integers(0, 1))
+)
+
+
+@pytest.mark.parametrize("advantage", [0, 10**9], ids=["sparse", "dense"])
+@given(matrix=binary)
+def test_a_gram_matrix_is_the_integer_product(advantage, matrix):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_DENSE_ADVANTAGE", advantage)
+        found = gram(csr_array(matrix.astype(np.float32)))
+    assert found.dtype.kind == "i"
+    assert (found == matrix.T @ matrix).all()
+
+
+def test_sparse_and_dense_blocks_count_the_same(monkeypatch):
+    x = random_array((70_000, 256), density=0.004, rng=np.random.default_rng(1), format="csr")
+    x.data[:] = 1
+    x = x.astype(np.float32)
+    grams = []
+    for advantage in (0, 10**9):
+        monkeypatch.setattr(module, "_DENSE_ADVANTAGE", advantage)
+        grams.append(gram(x))
+    assert (grams[0] == grams[1]).all()
+    assert (grams[0].diagonal() == np.diff(x.tocsc().indptr)).all()
+
+
+HISTORY = np.array([[1, 30, 0], [0, 28, 0], [0, 0, 0], [200, 29, 5]])
+ROWS = {"test": Purchases(csr_array(HISTORY), csr_array(HISTORY * 0))}
+
+
+@pytest.mark.parametrize(
+    ("days", "counts"), [(0, [2, 3, 1]), (28, [1, 1, 1]), (29, [1, 2, 1]), (4, [1, 0, 0])]
+)
+def test_a_product_counts_once_for_every_customer_who_bought_it_lately(days, counts):
+    total = Local(ROWS).total(PurchaseCounts(3, "test", days))
+    assert total["counts"].tolist() == counts
+    assert total["customers"] == 3
+
+
+def test_co_purchases_count_customers_of_both():
+    found = Local(ROWS).total(CoPurchases(3, "test"))["gram"]
+    assert found.tolist() == [[2, 2, 1], [2, 3, 1], [1, 1, 1]]
+
+
+def test_pooled_purchases_are_the_customers_of_all(build):
+    parts = [build.purchases(np.random.default_rng(i), n, 6) for i, n in enumerate((3, 0, 4))]
+    pooled = Purchases.pooled(parts)
+    for name in ("history", "future"):
+        stacked = np.concatenate([getattr(part, name).toarray() for part in parts])
+        assert (getattr(pooled, name).toarray() == stacked).all()
