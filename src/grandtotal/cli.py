@@ -15,6 +15,8 @@ from grandtotal import __version__
 from grandtotal.errors import GrandtotalError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from grandtotal.api import Run
     from grandtotal.runfolder import RunFolder
 
@@ -136,6 +138,11 @@ def run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
     "--format", "kind", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="retailer.toml, if it has moved since the run.",
+)
 @runs_option
 @json_option
 def predict(
@@ -145,6 +152,7 @@ def predict(
     top: int,
     kind: str,
     out: Path | None,
+    config: Path | None,
     runs: Path,
     as_json: bool,
 ) -> None:
@@ -158,20 +166,19 @@ def predict(
     opened = Run.open(run, runs)
     folder = out or opened.folder.retailer(retailer) / "predictions"
     names = [task] if task else list(opened.folder.plan().tasks)
-    written = {name: _predict(opened, retailer, name, top, folder, kind) for name in names}
+    frames = {name: opened.predict(retailer, name, top, config) for name in names}
+    written = {name: _write(frame, folder / f"{name}.{kind}") for name, frame in frames.items()}
     if as_json:
         click.echo(_json({name: str(path) for name, path in written.items()}))
 
 
-def _predict(run: Run, retailer: str, task: str, top: int, folder: Path, kind: str) -> Path:
-    frame = run.predict(retailer, task, top)
-    path = folder / f"{task}.{kind}"
-    folder.mkdir(parents=True, exist_ok=True)
-    if kind == "csv":
+def _write(frame: pl.DataFrame, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
         frame.write_csv(path)
     else:
         frame.write_parquet(path)
-    click.echo(f"{task}: {frame.height:,} rows -> {path}\n{frame.head(5)}", err=True)
+    click.echo(f"{frame.height:,} rows -> {path}\n{frame.head(5)}", err=True)
     return path
 
 
@@ -273,6 +280,7 @@ def _show(run: Run, as_json: bool) -> None:
         console.print(terminal.score_table(name, task))
     console.print("Below each value its 95 % bootstrap interval; ? where that includes no gain.\n")
     console.print(terminal.costs(run.folder))
+    click.echo(terminal.set_aside(run.folder), nl=False)
     click.echo(f"run folder: {run.folder.path}")
     click.echo(f"report:     {run.folder.report}")
 

@@ -3,6 +3,7 @@
 import csv
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from grandtotal.consortium.consortium import refuse_too_few
 from grandtotal.consortium.query import installed
 from grandtotal.durable import Json, canonical
 from grandtotal.errors import PlanError, RefusedError
-from grandtotal.tasks.task import Common, Task, settings
+from grandtotal.tasks.task import Common, Task, check_numbers, settings
 
 _SECTIONS = ("consortium", "privacy", "tasks")
 _PRIVACY = ("secure_sum", "epsilon", "delta")
+_NAME = re.compile(r"\w+([ .-]\w+)*")
 
 
 @dataclass(frozen=True)
@@ -50,26 +52,31 @@ class Plan:
         consortium = _table(source, "consortium", str(path))
         if "catalogue" not in consortium:
             raise PlanError(f"{path}: [consortium] has no 'catalogue', the file of product keys")
-        keys = _catalogue(path.parent / str(consortium["catalogue"]))
-        today = consortium.get("today")
-        return Plan.of(
-            {
-                **source,
-                "consortium": {**consortium, "catalogue": keys, "today": _iso(today)},
-            },
-            str(path),
-        )
+        file = consortium["catalogue"]
+        if not isinstance(file, str):
+            raise PlanError(
+                f"{path}: [consortium]: catalogue = {file!r}, expected the file of product keys"
+            )
+        dated = {key: _iso(value) for key, value in consortium.items()}
+        agreed = {**dated, "catalogue": _catalogue(path.parent / file)}
+        return Plan.of({**source, "consortium": agreed}, str(path))
 
     @staticmethod
     def parse(content: bytes) -> "Plan":
         """Returns the plan of the canonical text."""
-        return Plan.of(json.loads(content), "the plan")
+        try:
+            source = json.loads(content)
+        except ValueError as error:
+            raise PlanError(f"the plan: not JSON: {error}") from error
+        if not isinstance(source, dict):
+            raise PlanError(f"the plan: {type(source).__name__}, expected an object")
+        return Plan.of(source, "the plan")
 
     @staticmethod
     def of(source: Json, where: str) -> "Plan":
         """Returns the plan of a JSON value; `where` names it in messages."""
         _refuse_unknown(source, _SECTIONS, where)
-        _refuse_privacy(source.get("privacy", {}), where)
+        _refuse_privacy(_table({"privacy": {}, **source}, "privacy", where), where)
         agreed = settings(_Agreed, _table(source, "consortium", where), f"{where}: [consortium]")
         common = agreed.common(where)
         tasks = _table(source, "tasks", where)
@@ -80,7 +87,7 @@ class Plan:
             agreed.name,
             agreed.members,
             common,
-            {name: _task(name, values, common, where) for name, values in tasks.items()},
+            {_named(name, where): _task(name, tasks[name], common, where) for name in tasks},
             source,
         )
 
@@ -95,6 +102,15 @@ class _Agreed:
     seed: int = 7
 
     def __post_init__(self) -> None:
+        for text in ("name", "today"):
+            if not isinstance(getattr(self, text), str):
+                raise ValueError(f"{text} = {getattr(self, text)!r}, expected a text")
+        for texts in ("members", "catalogue"):
+            if not _is_texts(getattr(self, texts)):
+                raise ValueError(f"{texts} = {getattr(self, texts)!r}, expected a list of texts")
+        for member in self.members:
+            _named(member, "members")
+        check_numbers(seed=(self.seed, 0))
         if len(set(self.members)) < len(self.members):
             raise ValueError(f"a member is named twice in {list(self.members)}")
         if not self.catalogue:
@@ -107,7 +123,7 @@ class _Agreed:
             today = date.fromisoformat(self.today)
         except ValueError:
             raise PlanError(
-                f"{where}: today = {self.today!r}, expected a date such as 2011-12-10: the first "
+                f"{where}: [consortium]: today = {self.today!r}, expected a date such as 2011-12-10: the first "
                 f"day that is in nobody's tables"
             ) from None
         return Common(today, self.catalogue, self.key, self.seed)
@@ -120,7 +136,7 @@ def _task(name: str, values: Any, common: Common, where: str) -> Task:
             f"{here}: 'kind' is missing, expected one of {', '.join(installed('tasks'))}"
         )
     kinds = installed("tasks")
-    if values["kind"] not in kinds:
+    if not isinstance(values["kind"], str) or values["kind"] not in kinds:
         near = difflib.get_close_matches(str(values["kind"]), kinds, 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise PlanError(f"{here}: no kind '{values['kind']}', expected {', '.join(kinds)}{hint}")
@@ -132,8 +148,23 @@ def _task(name: str, values: Any, common: Common, where: str) -> Task:
 def _table(source: Mapping[str, Any], name: str, where: str) -> Json:
     found = source.get(name)
     if not isinstance(found, dict):
-        raise PlanError(f"{where}: the table [{name}] is missing")
+        what = "is missing" if found is None else f"is {found!r}, expected a table"
+        raise PlanError(f"{where}: [{name}] {what}")
     return found
+
+
+def _named(name: str, where: str) -> str:
+    # Members and tasks name folders and files, at every retailer: nobody else may choose where.
+    if not _NAME.fullmatch(name):
+        raise PlanError(
+            f"{where}: the name {name!r}, expected letters, digits and '_', with single spaces, '.' "
+            f"or '-' between them"
+        )
+    return name
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
 
 
 def _refuse_unknown(source: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -147,6 +178,10 @@ def _refuse_unknown(source: Mapping[str, Any], known: tuple[str, ...], where: st
 def _refuse_privacy(asked: Mapping[str, Any], where: str) -> None:
     # A promise that cannot be kept is refused, never ignored.
     _refuse_unknown(asked, _PRIVACY, f"{where}: [privacy]")
+    if not isinstance(asked.get("secure_sum", False), bool):
+        raise PlanError(
+            f"{where}: [privacy]: secure_sum = {asked['secure_sum']!r}, expected true or false"
+        )
     if asked.get("secure_sum"):
         raise RefusedError(
             f"{where}: [privacy] asks for secure_sum, which this version does not have: the "
@@ -166,7 +201,7 @@ def _catalogue(path: Path) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PlanError(f"{path}: the catalogue cannot be read: {error}") from error
     if not rows or rows[0][:1] != ["product"]:
         found = rows[0] if rows else "nothing"
@@ -178,5 +213,5 @@ def _catalogue(path: Path) -> list[str]:
     return keys
 
 
-def _iso(value: Any) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)
+def _iso(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value

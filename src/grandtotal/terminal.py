@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from grandtotal.consortium.consortium import Listener
-from grandtotal.durable import Json
+from grandtotal.durable import Json, read_json
 from grandtotal.runfolder import RunFolder
 
 ROWS = ("baseline", "alone", "federated", "pooled")
@@ -110,6 +110,21 @@ def costs(folder: RunFolder) -> str:
         lines.append(
             f"in all {finished['seconds']:.1f} s, {finished['peak_memory_mb']:,} MB at most"
         )
+    return "\n".join(lines)
+
+
+def set_aside(folder: RunFolder) -> str:
+    """Returns a line for every table of which rows were not used, with where they are."""
+    lines = []
+    for retailer in folder.plan().members:
+        own = folder.retailer(retailer)
+        for table, account in read_json(own / "tables.json").items():
+            aside = account["read"] - account["used"] - account["no_consent"]
+            if aside:
+                lines.append(
+                    f"{retailer}: {aside:,} of {account['read']:,} rows of {table} were set aside, "
+                    f"with the reason for each: {own / 'set_aside' / table}.csv"
+                )
     return "\n".join(lines)
 
 

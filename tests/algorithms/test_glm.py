@@ -74,7 +74,7 @@ def test_poisson_is_scikit_learns(l2):
     rows = planted("poisson", PLANTED["poisson"], rows=3000)
     d = rows.design
     flat = Planted(d.x, d.y, np.zeros(len(d.y)))
-    found, _ = fit(flat, l2=l2, tolerance=1e-6)
+    found, _ = fit(flat, l2=l2, tolerance=0.0)
     reference = PoissonRegressor(alpha=l2 / len(d.y), fit_intercept=False, tol=1e-10, max_iter=5000)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -132,12 +132,13 @@ def test_moments_are_the_sums_of_the_paper():
 
 def test_the_fit_converges_from_a_bad_start_to_the_same_coefficients():
     rows = planted("poisson", PLANTED["poisson"])
-    good, _ = fit(rows, tolerance=1e-6)
+    good, _ = fit(rows)
     for start in ([-3.0, 2.0, 2.0, -1.0], [2.0, 1.0, -2.0, 1.0]):
         broadcast = {"coefficients": np.array(start)}
-        found, report = GLM(tolerance=1e-6).fit(Local({"test": rows}), 4, "test", broadcast)
+        found, report = GLM(l2=1.0).fit(Local({"test": rows}), 4, "test", broadcast)
         assert report["converged"]
-        np.testing.assert_allclose(found, good, atol=1e-4)
+        # Newton stops where a step gains less than rounded losses show; the last step is taken.
+        np.testing.assert_allclose(found, good, atol=1e-3)
 
 
 def test_a_fit_that_ran_out_of_rounds_says_so():
@@ -185,8 +186,8 @@ def test_a_curvature_that_could_wrap_is_refused(rows):
     x = np.full((rows, 2), MOST_X, np.int16)
     largest = Planted(x, np.zeros(rows), np.full(rows, np.log(LARGEST_MEAN)))
     query, start = GLMMoments("poisson", 2, "test"), {"coefficients": np.zeros(2)}
-    with pytest.raises(AnswerError, match=r"passes 2\^62 steps") as refused:
+    with pytest.raises(AnswerError, match=r"2\^62") as refused:
         Local({"test": largest}).total(query, start)
     assert refused.value.code == Code.OVERFLOW
-    few = largest.part(np.arange(20))
-    assert Local(few).total(query, start)["rows"] == 20
+    few = largest.part(np.arange(3))
+    assert Local(few).total(query, start)["rows"] == 3

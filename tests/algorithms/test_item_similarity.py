@@ -29,7 +29,7 @@ def two_groups():
     return matrix
 
 
-@pytest.mark.parametrize("algorithm", [ItemKNN(), ItemKNN(0.0, 2), EASE(1.0), EASE(300.0)])
+@pytest.mark.parametrize("algorithm", [ItemKNN(), ItemKNN(0.0, 4), EASE(1.0), EASE(300.0)])
 def test_who_bought_of_one_group_is_recommended_that_group_only(algorithm, two_groups):
     model = algorithm.fit(Local(rows(two_groups)), 10, "test")
     for group in (0, 1):

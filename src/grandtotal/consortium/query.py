@@ -79,6 +79,9 @@ class _Installed(Mapping[str, Callable[..., Any]]):
         found: Callable[..., Any] = self._points[name].load()
         return found
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._points
+
     def __iter__(self) -> Any:
         return iter(sorted(self._points))
 

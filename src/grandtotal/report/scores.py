@@ -245,7 +245,8 @@ def _details(found: Findings) -> Html:
         "Forecast error (WAPE) by how many periods ahead the forecast looks.",
     )
     curves, levels = _detail(found, "curve"), _detail(found, "own_level")
-    return joined([hits, errors, _largest_curve(found, curves), _own_level(levels)])
+    both = _baselines(_detail(found, "baselines"))
+    return joined([both, hits, errors, _largest_curve(found, curves), _own_level(levels)])
 
 
 def _detail(found: Findings, key: str) -> dict[str, Any]:
@@ -279,6 +280,19 @@ def _largest_curve(found: Findings, curves: Mapping[str, Json]) -> Html:
     )
     return joined(
         [tag("h3", "A forecast, looked at closely"), _figure(curve(title, shown), caption)]
+    )
+
+
+def _baselines(tried: Mapping[str, Mapping[str, float]]) -> Html:
+    """Returns every baseline on the test rows; the row of the table is the better on validation."""
+    return joined(
+        paragraph(
+            f"Baselines of {who} on the test: "
+            + ", ".join(f"{name} {number(value)}" for name, value in scores.items())
+            + ".",
+            class_="note",
+        )
+        for who, scores in tried.items()
     )
 
 

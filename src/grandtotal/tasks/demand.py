@@ -7,6 +7,7 @@ quantiles) never leaves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -22,7 +23,15 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
-from grandtotal.tasks.demand_model import BASELINES, QUANTILES, DemandModel, adapted, cases_of, wape
+from grandtotal.tasks.demand_model import (
+    BASELINES,
+    QUANTILES,
+    DemandModel,
+    adapted,
+    baseline_model,
+    cases_of,
+    wape,
+)
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
 from grandtotal.tasks.scores import Metric, UnitScores
 from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
@@ -70,15 +79,15 @@ class Demand:
     outlier: float = 4.0
 
     def __post_init__(self) -> None:
-        check_models("demand", self.models, GRID)
-        if self.every not in _EVERY:
-            raise PlanError(f'demand: every = {self.every!r}, expected "week" or "day"')
-        check_numbers(
-            "demand",
-            horizon=(self.horizon, 1),
-            test=(self.test, self.horizon),
-            history=(self.history, 2 * self.test + self.horizon + self.periods.windows[2]),
-        )
+        check_models(self.models, GRID)
+        if self.every not in tuple(_EVERY):
+            raise PlanError(f'every = {self.every!r}, expected "week" or "day"')
+        check_numbers(horizon=(self.horizon, 1))
+        check_numbers(test=(self.test, self.horizon))
+        least = 2 * self.test + self.horizon + self.periods.windows[2]
+        check_numbers(history=(self.history, least))
+        if not isinstance(self.outlier, int | float) or not 1 <= self.outlier < math.inf:
+            raise PlanError(f"outlier = {self.outlier!r}, expected a number from 1 on")
 
     @property
     def periods(self) -> Periods:
@@ -150,15 +159,14 @@ class Demand:
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the better on validation of the mean of recent periods and last season."""
-        none = np.empty(0)
-        models = [DemandModel.shared({"model": name}, none, none) for name in BASELINES]
-        panel = rows["validation"]
-        best = min(models, key=lambda model: wape(model, panel))
-        label = {
+        best = min(BASELINES, key=lambda name: wape(baseline_model(name), rows["validation"]))
+        return baseline_model(best), self._label(best)
+
+    def _label(self, baseline: str) -> str:
+        return {
             "mean": f"mean of the last {self.periods.level} {self.every}s",
             "seasonal": f"same {self.every} of the last season",
-        }
-        return best, label[best.meta["model"]]
+        }[baseline]
 
     def score(self, model: Model, rows: Rows, split: str) -> UnitScores:
         """Returns what each of the retailer's products adds to each metric."""
@@ -209,6 +217,10 @@ class Demand:
         return {
             "wape_by_period_ahead": by_ahead,
             "own_level": bool(demand.level.size),
+            "baselines": {
+                self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
+                for name in BASELINES
+            },
             "curve": self._curve(demand, cases, forecast, rows["test"]),
         }
 

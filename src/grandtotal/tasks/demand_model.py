@@ -75,6 +75,12 @@ def _own_level_columns(model: DemandModel, design: Design) -> NDArray[np.int16]:
     return features([np.ones(len(shared)), shared, design.offset / 3])
 
 
+def baseline_model(name: str) -> DemandModel:
+    """Returns a model of BASELINES, which needs no totals."""
+    none = np.empty(0)
+    return DemandModel.shared({"model": name}, none, none)
+
+
 def adapted(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
     """Returns the model with the retailer's own level, where it helped, and its own quantiles.
 

@@ -71,8 +71,8 @@ class Recommend:
     top: int = 10
 
     def __post_init__(self) -> None:
-        check_models("recommend", self.models, GRIDS)
-        check_numbers("recommend", horizon_days=(self.horizon_days, 1), top=(self.top, 1))
+        check_models(self.models, GRIDS)
+        check_numbers(horizon_days=(self.horizon_days, 1), top=(self.top, 1))
 
     @property
     def products(self) -> int:

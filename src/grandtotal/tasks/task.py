@@ -134,7 +134,7 @@ def settings(cls: type[T], values: Mapping[str, Any], where: str, **given: Any) 
             raise PlanError(f"{where}: '{name}' is missing")
     try:
         return cls(**given, **{key: _frozen(value) for key, value in values.items()})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, PlanError) as error:
         raise PlanError(f"{where}: {error}") from error
 
 
@@ -142,21 +142,19 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def check_numbers(where: str, **values: tuple[Any, float]) -> None:
+def check_numbers(**values: tuple[Any, float]) -> None:
     """Raises PlanError for a value that is not a whole number of at least the given minimum."""
     for name, (value, least) in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise PlanError(
-                f"{where}: {name} = {value!r}, expected a whole number from {least:g} on"
-            )
+            raise PlanError(f"{name} = {value!r}, expected a whole number from {least:g} on")
 
 
-def check_models(where: str, models: tuple[str, ...], known: Mapping[str, Any]) -> None:
+def check_models(models: tuple[str, ...], known: Mapping[str, Any]) -> None:
     """Raises PlanError for a model that does not exist, with the nearest name."""
-    if not models:
-        raise PlanError(f"{where}: models is empty, expected some of {', '.join(known)}")
+    if not isinstance(models, tuple) or not models:
+        raise PlanError(f"models = {models!r}, expected a list of some of {', '.join(known)}")
     for model in models:
-        if model not in known:
+        if not isinstance(model, str) or model not in known:
             near = difflib.get_close_matches(str(model), known, 1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise PlanError(f"{where}: no model '{model}', expected {', '.join(known)}{hint}")
+            raise PlanError(f"no model '{model}', expected {', '.join(known)}{hint}")

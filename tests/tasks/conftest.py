@@ -1,0 +1,66 @@
+"""Each installed task on the generated example, and frames that a test may change."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pytest
+
+from grandtotal.consortium.query import Rows, installed
+from grandtotal.tables import REGISTRY, Tables
+from grandtotal.tasks.demand import Demand
+from grandtotal.tasks.recommend import Recommend
+from grandtotal.tasks.task import Common, Task
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "recommend": {"horizon_days": 42, "top": 10},
+    "demand": {"horizon": 4, "test": 8, "history": 80},
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task, the rows of each retailer, and the tables that they are made of."""
+
+    task: Task
+    parts: dict[str, Rows]
+    frames: dict[str, dict[str, Any]]
+
+    @property
+    def pooled(self) -> Rows:
+        return self.task.pooled(list(self.parts.values()))
+
+
+@pytest.fixture(scope="session")
+def common() -> Common:
+    """Returns what the plan of the example agrees on."""
+    return Common(date(2024, 7, 15), tuple(f"P{number:02}" for number in range(1, 57)))
+
+
+@pytest.fixture(scope="session")
+def frames(tables: dict[str, Tables]) -> dict[str, dict[str, Any]]:
+    """Returns the tables of each retailer as plain frames, which a task reads just as well."""
+    return {
+        name: {table: found[table] for table in REGISTRY if table in found}
+        for name, found in tables.items()
+    }
+
+
+@pytest.fixture(scope="session", params=sorted(installed("tasks")))
+def prepared(
+    request: pytest.FixtureRequest, common: Common, frames: dict[str, dict[str, Any]]
+) -> Prepared:
+    """Returns each installed task in turn; a task without settings here fails."""
+    assert request.param in SETTINGS, f"tests/tasks/conftest.py has no settings for {request.param}"
+    task = installed("tasks")[request.param](common, **SETTINGS[request.param])
+    return Prepared(task, {name: task.rows(found) for name, found in frames.items()}, frames)
+
+
+@pytest.fixture(scope="session")
+def recommend(common: Common) -> Recommend:
+    return Recommend(common, **SETTINGS["recommend"])
+
+
+@pytest.fixture(scope="session")
+def demand(common: Common) -> Demand:
+    return Demand(common, **SETTINGS["demand"])

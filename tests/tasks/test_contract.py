@@ -1,0 +1,189 @@
+"""The contract of every task, on the generated example, whose customers have planted tastes."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from grandtotal.algorithms.model import load_arrays, save_arrays
+from grandtotal.consortium.query import installed
+from grandtotal.consortium.totals import Local
+from grandtotal.durable import arrays_digest, canonical
+from grandtotal.errors import PlanError
+from grandtotal.tasks.scores import ROWS, TestScores, UnitScores, save_scores
+from grandtotal.tasks.task import metric_of, settings
+
+COLUMNS = {
+    "recommend": ["customer", "rank", "product", "title", "score", "because"],
+    "demand": (
+        ["product", "title", "start", "ahead", "units", "p10", "p50", "p90"]
+        + ["recent_mean", "last_season"]
+    ),
+}
+
+
+class Recorded:
+    """Totals that remember what was asked."""
+
+    def __init__(self, rows):
+        self.local = Local(rows)
+        self.asked = []
+
+    def total(self, query, broadcast=None):
+        self.asked.append((query, dict(broadcast or {})))
+        return self.local.total(query, broadcast)
+
+
+@pytest.fixture(scope="module")
+def fitted(prepared):
+    """Returns the model that is fitted on the pooled rows, and every question of the fit."""
+    recorded = Recorded(prepared.pooled)
+    return prepared.task.fit(recorded), recorded.asked
+
+
+def scores_of(task, model, parts):
+    return UnitScores.joined([task.score(task.adapt(model, rows), rows, "test") for rows in parts])
+
+
+def test_a_fit_over_totals_beats_the_baseline(prepared, fitted):
+    task, headline = prepared.task, metric_of(prepared.task)
+    parts = prepared.parts.values()
+    baseline = UnitScores.joined(
+        [task.score(task.baseline(rows)[0], rows, "test") for rows in parts]
+    )
+    gain = scores_of(task, fitted[0].model, parts).gain_over(baseline, headline, seed=1)
+    assert gain["value"] > 0
+    if task.kind == "recommend":  # its example is made so that there is something to find
+        assert gain["low"] > 0
+        assert gain["relative"] > 0.5
+
+
+def test_federated_is_pooled(prepared, fitted, federate):
+    federation = federate(list(prepared.parts.values()), prepared.task.kind)
+    federated = prepared.task.fit(federation.totals)
+    assert arrays_digest(federated.model.arrays) == arrays_digest(fitted[0].model.arrays)
+    assert canonical(federated.choice) == canonical(fitted[0].choice)
+
+
+def test_the_choice_is_the_best_of_what_was_tried(prepared, fitted):
+    choice, headline = fitted[0].choice, metric_of(prepared.task)
+    scores = [tried[headline.name] for tried in choice["tried"]]
+    best = choice["tried"][
+        int(np.argmax(scores) if headline.higher_is_better else np.argmin(scores))
+    ]
+    assert all(best[name] == choice["chosen"][name] for name in ("model", "l2") if name in best)
+    assert {tried["model"] for tried in choice["tried"]} == set(prepared.task.models)
+
+
+def test_a_model_that_was_saved_predicts_the_same(prepared, fitted, tmp_path):
+    task, model = prepared.task, fitted[0].model
+    rows, tables = prepared.parts["north"], prepared.frames["north"]
+    save_arrays(tmp_path / "model.safetensors", model.arrays, {"model": model.meta})
+    arrays, meta = load_arrays(tmp_path / "model.safetensors")
+    built = task.build(arrays, meta["model"])
+    now, later = (task.predict(task.adapt(each, rows), rows, tables, 5) for each in (model, built))
+    assert now.equals(later)
+    assert arrays_digest(task.score(built, rows, "test").arrays) == arrays_digest(
+        task.score(model, rows, "test").arrays
+    )
+
+
+def test_what_a_retailer_adds_at_home_is_not_in_the_arrays_that_travel(prepared, fitted):
+    model = fitted[0].model
+    for rows in prepared.parts.values():
+        adapted = prepared.task.adapt(model, rows)
+        assert arrays_digest(adapted.arrays) == arrays_digest(model.arrays)
+
+
+def test_predictions_have_the_documented_columns(prepared, fitted):
+    rows, tables = prepared.parts["south"], prepared.frames["south"]
+    frame = prepared.task.predict(prepared.task.adapt(fitted[0].model, rows), rows, tables, 3)
+    assert frame.columns == COLUMNS[prepared.task.kind]
+    assert frame.null_count().sum_horizontal().item() == 0
+    assert not frame.is_empty()
+
+
+def test_every_metric_is_scored_for_every_unit(prepared, fitted):
+    task = prepared.task
+    for rows in prepared.parts.values():
+        scores = task.score(task.adapt(fitted[0].model, rows), rows, "test")
+        assert scores.metrics == task.metrics
+        assert scores.numerators.shape == scores.denominators.shape
+        assert scores.numerators.shape == (scores.units, len(task.metrics))
+        assert len(scores.shown) == task.shown
+        assert (scores.denominators >= 0).all()
+        assert metric_of(task).name == task.headline
+
+
+def test_a_baseline_says_what_it_is_and_needs_no_consortium(prepared):
+    model, label = prepared.task.baseline(prepared.parts["west"])
+    assert label
+    assert prepared.task.score(model, prepared.parts["west"], "test").units > 0
+
+
+def test_the_detail_for_the_report_is_json(prepared, fitted):
+    rows = prepared.parts["west"]
+    detail = prepared.task.detail(prepared.task.adapt(fitted[0].model, rows), rows)
+    assert canonical(detail)
+    assert detail
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("model", "models"), ("horizonn", "horizon")])
+def test_an_unknown_setting_is_refused_with_the_nearest_name(prepared, common, wrong, near):
+    with pytest.raises(PlanError) as refused:
+        settings(type(prepared.task), {wrong: 1}, "[tasks.x]", common=common)
+    assert f"[tasks.x]: unknown key '{wrong}'" in str(refused.value)
+    assert f"did you mean '{near}" in str(refused.value)
+
+
+def test_the_plan_decides_the_defaults_that_can_be_left_out(prepared, common):
+    assert settings(type(prepared.task), {}, "[tasks.x]", common=common).common == common
+
+
+# --- nothing that a customer is known by ---
+
+
+def renamed(frames):
+    """Returns the tables with other customer ids, which sort in another order."""
+
+    def other(frame):
+        if "customer" not in frame.columns:
+            return frame
+        number = pl.col("customer").str.slice(1).cast(pl.Int64)
+        return frame.with_columns(customer=pl.format("Z{}", (number * 7919) % 10_007))
+
+    return {name: other(frame) for name, frame in frames.items()}
+
+
+def test_renaming_the_customers_changes_no_answer(prepared, fitted):
+    task = prepared.task
+    for name, rows in prepared.parts.items():
+        other = task.rows(renamed(prepared.frames[name]))
+        for query, broadcast in fitted[1]:
+            known, found = (Local(r).total(query, broadcast) for r in (rows, other))
+            assert arrays_digest(known) == arrays_digest(found)
+
+
+def test_renaming_the_customers_changes_no_total_of_test_scores(prepared, fitted, tmp_path):
+    task = prepared.task
+    query = TestScores("task", len(task.metrics), task.shown)
+    answers = []
+    for folder, frames in (("known", prepared.frames["north"]), ("other", None)):
+        frames = frames or renamed(prepared.frames["north"])
+        rows = task.rows(frames)
+        scores = task.score(task.adapt(fitted[0].model, rows), rows, "test")
+        for row in ROWS:
+            save_scores(tmp_path / folder, "task", row, scores)
+        state = type("State", (), {"folder": tmp_path / folder})
+        answers.append(query.answer(rows, state, {}))
+    assert arrays_digest(answers[0]) == arrays_digest(answers[1])
+
+
+def test_the_tasks_ask_every_installed_query(frames, common):
+    asked = {TestScores.name}  # asked for by the run, after the fit
+    for kind, task_class in installed("tasks").items():
+        small = {"demand": {"horizon": 4, "test": 8, "history": 80}}.get(kind, {"horizon_days": 42})
+        task = task_class(common, **small)
+        recorded = Recorded(task.rows(frames["north"]))
+        task.fit(recorded)
+        asked |= {query.name for query, _ in recorded.asked}
+    assert asked == set(installed("queries"))
