@@ -123,8 +123,8 @@ class _Agreed:
             today = date.fromisoformat(self.today)
         except ValueError:
             raise PlanError(
-                f"{where}: [consortium]: today = {self.today!r}, expected a date such as 2011-12-10: the first "
-                f"day that is in nobody's tables"
+                f"{where}: [consortium]: today = {self.today!r}, expected a date such as "
+                f"2011-12-10: the first day that is in nobody's tables"
             ) from None
         return Common(today, self.catalogue, self.key, self.seed)
 
@@ -157,8 +157,8 @@ def _named(name: str, where: str) -> str:
     # Members and tasks name folders and files, at every retailer: nobody else may choose where.
     if not _NAME.fullmatch(name):
         raise PlanError(
-            f"{where}: the name {name!r}, expected letters, digits and '_', with single spaces, '.' "
-            f"or '-' between them"
+            f"{where}: the name {name!r}, expected letters, digits and '_', with a single space, "
+            f"'.' or '-' between them"
         )
     return name
 
