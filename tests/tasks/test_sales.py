@@ -146,8 +146,8 @@ def test_baselines_and_targets_are_looked_up_one_by_one(build, days):
 def test_a_product_that_no_longer_sells_is_not_forecast(build):
     sales = build.sales(np.random.default_rng(1))
     sales.units[3, :30], sales.units[3, 30:] = 5.0, 0.0
-    assert 3 in build_cases(sales, sales.capped(), (56,), 70).series
-    assert 3 not in build_cases(sales, sales.capped(), (57,), 70).series
+    assert 3 in build_cases(sales, sales.capped(), (55,), 70).series
+    assert 3 not in build_cases(sales, sales.capped(), (56,), 70).series
 
 
 def test_a_panel_without_any_sale_before_its_origins_is_refused(build):
