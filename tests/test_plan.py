@@ -77,6 +77,13 @@ def test_equal_plans_have_equal_texts_however_they_are_written(write):
     assert one != Plan.read(write({"seed": "8"})).content
 
 
+@pytest.mark.parametrize("order", [("r", "d"), ("d", "r")])
+def test_tasks_run_in_the_order_of_their_names(write, order):
+    tasks = {"r": RECOMMEND, "d": DEMAND}
+    plan = Plan.read(write(tasks={name: tasks[name] for name in order}))
+    assert list(plan.tasks) == list(Plan.parse(plan.content).tasks) == ["d", "r"]
+
+
 def test_a_date_is_a_date_with_or_without_quotes(write):
     assert Plan.read(write({"today": '"2024-07-15"'})) == Plan.read(write())
 
@@ -152,7 +159,7 @@ def test_a_consortium_that_cannot_be_is_refused_by_its_key(write, changed, words
     assert "[consortium]" in said
 
 
-@pytest.mark.parametrize("member", ["Müller", "H-M", "st.gallen 2", "a_1", "7", "北"])
+@pytest.mark.parametrize("member", ["Müller", "H&M", "St. Gallen 2", "a_1", "7", "北", "<b>"])
 def test_a_member_may_be_called_in_any_letters(write, member):
     assert Plan.read(write({"members": f'["a", "b", "{member}"]'})).members[2] == member
 
