@@ -47,7 +47,7 @@ GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     "item-knn": tuple(ItemKNN(shrink) for shrink in (0.0, 10.0, 30.0)),
     "ease": tuple(EASE(l2) for l2 in (30.0, 100.0, 300.0, 1000.0, 3000.0)),
     "edlae": tuple(
-        EDLAE(l2, dropout) for dropout in (0.15, 0.33, 0.5) for l2 in (30.0, 100.0, 300.0, 1000.0)
+        EDLAE(l2, dropout) for dropout in (0.15, 0.33, 0.5) for l2 in (50.0, 150.0, 500.0, 1500.0)
     ),
 }
 
