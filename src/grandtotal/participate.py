@@ -14,7 +14,7 @@ from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json, arrays_digest, read_json, write, write_json
-from grandtotal.errors import PlanError
+from grandtotal.errors import AnswerError, Code, PlanError
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.scores import UnitScores, load_scores, save_scores
 from grandtotal.tasks.task import Task, metric_of
@@ -42,7 +42,8 @@ class Participant:
         """
         digest = arrays_digest(arrays)
         summary = scores_summary(self.folder, self.name)
-        if summary.exists() and read_json(summary)["model"] == digest:
+        if summary.exists():
+            _refuse_another_model(self.name, read_json(summary)["model"], digest)
             return
         save_arrays(model_path(self.folder, self.name), arrays, meta)
         write_json(
@@ -68,6 +69,15 @@ class Participant:
             "choices": {row: choice for row, (_, choice) in models.items()},
             "detail": self.task.detail(models["federated"][0], self.rows),
         }
+
+
+def _refuse_another_model(task: str, scored: str, delivered: str) -> None:
+    if scored != delivered:
+        raise AnswerError(
+            Code.ANSWER_CHANGED,
+            f"{task}: the test rows were scored with the model {scored[:12]} in this run; they are "
+            f"not scored again for another, {delivered[:12]}",
+        )
 
 
 def describe(task: Task, scores: Mapping[str, UnitScores], seed: int) -> Json:
