@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from grandtotal.errors import DataError, PlanError
-from grandtotal.tables.account import Account
+from grandtotal.tables.account import Account, Cause
 from grandtotal.tables.config import RetailerConfig
 from grandtotal.tables.read import Tables
 from grandtotal.tables.rows import suggestion
@@ -173,9 +173,14 @@ def _table_lines(table: TableFindings) -> Iterator[str]:
         meant = f"; did you mean '{absent.meant}'?" if absent.meant else ""
         yield from _labelled(f"no {absent.name}", absent.enables + meant)
     for cause in table.account.causes:
-        examples = ", ".join(cause.examples)
-        text = f"{cause.rows:,} rows: {cause.reason} ({examples}); {cause.remedy}"
-        yield from _labelled("set aside", text)
+        yield from _labelled("set aside", _cause_text(cause))
+    for cause in table.account.warnings:
+        yield from _labelled("look at", _cause_text(cause))
+
+
+def _cause_text(cause: Cause) -> str:
+    rows = f"{cause.rows:,} {'row' if cause.rows == 1 else 'rows'}"
+    return f"{rows}: {cause.reason} ({', '.join(cause.examples)}); {cause.remedy}"
 
 
 def _rows_text(account: Account) -> str:
