@@ -10,6 +10,7 @@
     time_format = "%d/%m/%Y %H:%M"        # or { time = "..." } for one column; default ISO 8601
     separator = ","                       # of .csv
     decimal = "."                         # or ","
+    encoding = "utf-8"                    # of .csv; "cp1252", "utf-16" ... are read into memory
     duplicates = "set-aside"              # or "keep": exact duplicate lines of one file
 
     [tables.customers]
@@ -19,11 +20,13 @@
 The file is the retailer's own and never leaves it.
 """
 
+import codecs
 import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 from zoneinfo import ZoneInfo
@@ -34,7 +37,7 @@ from grandtotal.tables.schema import REGISTRY
 Duplicates = Literal["set-aside", "keep"]
 
 _RETAILER_KEYS = ("retailer", "currency", "time_zone", "tables")
-_TABLE_KEYS = ("path", "columns", "time_format", "separator", "decimal", "duplicates")
+_TABLE_KEYS = ("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class TableSource:
     time_formats: Mapping[str, str] = field(default_factory=dict)
     separator: str = ","
     decimal: str = "."
+    encoding: str = "utf-8"
     duplicates: Duplicates = "set-aside"
     consent: tuple[str, ...] = ()
 
@@ -215,6 +219,7 @@ class _Section:
             time_formats=self._time_formats(table),
             separator=self._separator(),
             decimal=self.one_of("decimal", (".", ",")),
+            encoding=self._encoding(),
             duplicates="keep"
             if self.one_of("duplicates", ("set-aside", "keep")) == "keep"
             else "set-aside",
@@ -239,3 +244,15 @@ class _Section:
         if len(separator.encode()) != 1 or separator in '"\n\r':
             self.fail(f'key \'separator\' is {separator!r}; expected one sign such as ";" or "\\t"')
         return separator
+
+    def _encoding(self) -> str:
+        name = self.text("encoding", "utf-8")
+        try:
+            "".encode(name)
+        except (LookupError, UnicodeError):
+            near = nearest(name, aliases) or "cp1252"
+            self.fail(
+                f'key \'encoding\' is "{name}"; expected one that Python knows, such as "utf-8", '
+                f'"cp1252" or "utf-16"; did you mean "{near.replace("_", "-")}"?'
+            )
+        return codecs.lookup(name).name
