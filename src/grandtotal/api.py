@@ -18,7 +18,7 @@ from grandtotal.simulate import find_configs, simulate, start
 if TYPE_CHECKING:
     import polars as pl
 
-    from grandtotal.tables.check import Findings
+    from grandtotal.readiness import Checked
 
 Path_ = str | Path
 
@@ -56,12 +56,22 @@ def _with_plan(folder: Path, template: str) -> Path:
     return path
 
 
-def check(config: Path_) -> Findings:
-    """Returns what one retailer's tables hold and what is wrong with them; nothing is run."""
-    from grandtotal.tables.check import check as check_tables
-    from grandtotal.tables.config import load_config
+def check(config: Path_, plan: Path_ | None = None) -> Checked:
+    """Returns what one retailer's tables hold, what is wrong with them, and what tasks lack.
 
-    return check_tables(load_config(Path(config)))
+    plan: a plan.toml; then also whether it can run on these tables. Nothing is run.
+    """
+    from grandtotal.readiness import Checked, standings, uses
+    from grandtotal.tables.check import check_tables
+    from grandtotal.tables.config import load_config
+    from grandtotal.tables.read import Tables
+
+    tables = Tables(load_config(Path(config)))
+    findings = check_tables(tables)
+    if plan is None:
+        return Checked(findings, uses(findings))
+    read = Plan.read(Path(plan))
+    return Checked(findings, uses(findings), read.name, standings(read, tables))
 
 
 def run(

@@ -100,19 +100,35 @@ def init(folder: Path) -> None:
     click.echo(f"  grandtotal run {plan}")
 
 
-@command(main, "grandtotal check my-consortium/north/retailer.toml")
+@command(main, "grandtotal check my-consortium/north/retailer.toml --html north.html")
 @click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--plan",
+    type=click.Path(path_type=Path),
+    help="plan.toml: say also whether it can run on these tables.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    help="Write everything that was found as one HTML file that needs no network.",
+)
 @json_option
-def check(config: Path, as_json: bool) -> None:
+def check(config: Path, plan: Path | None, html: Path | None, as_json: bool) -> None:
     """Read one retailer's tables and say what is wrong and what is there. Nothing is run.
 
-    Exit status 4 if a table cannot be used.
+    Exit status 4 if a table cannot be used, or the plan cannot run on them.
     """
     from grandtotal import api
 
-    findings = api.check(config)
-    click.echo(_json(findings.json()) if as_json else findings.text())
-    if not findings.ok:
+    checked = api.check(config, plan)
+    if html is not None:
+        from grandtotal.report.data_page import write_data_page
+
+        write_data_page(checked.json(), html)
+    click.echo(_json(checked.json()) if as_json else checked.text(), nl=as_json)
+    if html is not None:
+        click.echo(f"page: {html}", err=as_json)
+    if not checked.ok:
         sys.exit(4)
 
 
