@@ -73,13 +73,8 @@ def test_the_example_can_run_its_plan(consortium: Path) -> None:
     assert found.ok
     assert set(verdicts(found).values()) == {"yes"}
     assert "plan my-consortium: can run here" in found.text()
-    assert list(verdicts(found)) == [
-        "members",
-        "catalogue",
-        "today",
-        "recommend: customers",
-        "demand: history",
-    ]
+    points = {"members", "catalogue", "today", "recommend: customers", "demand: history"}
+    assert set(verdicts(found)) == points
 
 
 def test_without_customers_recommend_cannot_be_done_and_demand_can(consortium: Path) -> None:

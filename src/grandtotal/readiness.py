@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from grandtotal.consortium.query import installed
 from grandtotal.errors import DataError, PlanError
 from grandtotal.plan import Plan
-from grandtotal.tables.check import Findings, labelled
-from grandtotal.tables.read import Tables
 from grandtotal.tasks.needs import Need, Standing, Verdict, needs_of, standing_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from grandtotal.tables.check import Findings
+    from grandtotal.tables.read import Tables
 
 _FEW = 0.1  # of the plan's products sold here; below, a look at the key is worth it
 
@@ -51,6 +53,8 @@ class Checked:
 
     def text(self) -> str:
         """Returns all of it for a terminal of 80 columns, without colours."""
+        from grandtotal.tables.check import labelled
+
         lines = [self.findings.text().rstrip("\n"), "", "tasks"]
         for use in self.uses:
             lines += labelled(use.task, "can be done" if use.possible else "CANNOT BE DONE")
@@ -146,7 +150,8 @@ def _keys(key: str, tables: Tables, lines: pl.DataFrame) -> pl.Series:
     """Returns the plan's key of every product sold; products without one are left out."""
     if key == "product":
         return lines["product"]
-    sold = tables["products"].filter(pl.col("product").is_in(lines["product"].unique().implode()))
+    products = tables["products"]
+    sold = products.filter(products["product"].is_in(lines["product"].unique().implode()))
     return sold["gtin"].drop_nulls()
 
 
