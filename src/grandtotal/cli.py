@@ -90,14 +90,30 @@ def demo(folder: Path, runs: Path, processes: bool, as_json: bool) -> None:
 
 @command(main, "grandtotal init my-consortium && grandtotal run my-consortium/plan.toml")
 @click.argument("folder", type=click.Path(path_type=Path))
-def init(folder: Path) -> None:
-    """Write a small consortium to begin with: plan.toml, retailer.toml files, example tables."""
+@click.option(
+    "--from",
+    "export",
+    type=click.Choice(["shopify", "woocommerce", "generic-pos"]),
+    help="Write only a retailer.toml for this export of your own.",
+)
+@click.option("--retailer", help="With --from: what the plan calls you.")
+def init(folder: Path, export: str | None, retailer: str | None) -> None:
+    """Write a small consortium to begin with: plan.toml, retailer.toml files, example tables.
+
+    With --from, write one retailer.toml with the columns that the export has, and no tables.
+    """
     from grandtotal import api
 
-    plan = api.init(folder)
-    click.echo(f"Wrote {plan} and a folder for each of its three retailers. Next:")
+    if (export is None) != (retailer is None):
+        raise click.UsageError("--from and --retailer go together")
+    path = api.init(folder, export, retailer)
+    if export is not None:
+        click.echo(f"Wrote {path}. Put the export beside it, read the comments, and then:")
+        click.echo(f"  grandtotal check {path} --html {folder}/check.html")
+        return
+    click.echo(f"Wrote {path} and a folder for each of its three retailers. Next:")
     click.echo(f"  grandtotal check {folder}/north/retailer.toml")
-    click.echo(f"  grandtotal run {plan}")
+    click.echo(f"  grandtotal run {path}")
 
 
 @command(main, "grandtotal check my-consortium/north/retailer.toml --html north.html")

@@ -12,6 +12,8 @@
     decimal = "."                         # or ","
     encoding = "utf-8"                    # of .csv; "cp1252", "utf-16" ... are read into memory
     duplicates = "set-aside"              # or "keep": exact duplicate lines of one file
+    price_is = "unit"                     # or "line", or "before-discount"; see exports.py
+    fill_down = ["customer"]              # columns that only one line of a basket has filled
 
     [tables.customers]
     path = "data/customers.csv"
@@ -35,9 +37,11 @@ from grandtotal.errors import PlanError
 from grandtotal.tables.schema import REGISTRY
 
 Duplicates = Literal["set-aside", "keep"]
+PriceIs = Literal["unit", "line", "before-discount"]
 
 _RETAILER_KEYS = ("retailer", "currency", "time_zone", "tables")
 _TABLE_KEYS = ("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates")
+_KEYS_OF = {"customers": ("consent",), "transactions": ("price_is", "fill_down")}
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class TableSource:
     encoding: str = "utf-8"
     duplicates: Duplicates = "set-aside"
     consent: tuple[str, ...] = ()
+    price_is: PriceIs = "unit"
+    fill_down: tuple[str, ...] = ()
 
     def name_in_file(self, column: str) -> str:
         """What the file calls our `column`."""
@@ -212,7 +218,7 @@ class _Section:
         return zone
 
     def source(self, table: str) -> TableSource:
-        self.check_keys((*_TABLE_KEYS, "consent") if table == "customers" else _TABLE_KEYS)
+        self.check_keys((*_TABLE_KEYS, *_KEYS_OF.get(table, ())))
         return TableSource(
             path=self.text("path"),
             columns=self._columns(table),
@@ -224,7 +230,24 @@ class _Section:
             if self.one_of("duplicates", ("set-aside", "keep")) == "keep"
             else "set-aside",
             consent=self.texts("consent"),
+            price_is=self._price_is(),
+            fill_down=self._fill_down(table),
         )
+
+    def _price_is(self) -> PriceIs:
+        choices: tuple[PriceIs, ...] = ("unit", "line", "before-discount")
+        return choices[choices.index(self.one_of("price_is", choices))]
+
+    def _fill_down(self, table: str) -> tuple[str, ...]:
+        names = self.texts("fill_down")
+        for name in names:
+            if name not in REGISTRY[table].names:
+                near = nearest(name, REGISTRY[table].names) or "customer"
+                self.fail(
+                    f"key 'fill_down' names '{name}', which is no column of {table}; write our "
+                    f'name of the column, such as "{near}"'
+                )
+        return names
 
     def _columns(self, table: str) -> dict[str, str]:
         columns = self.section("columns")

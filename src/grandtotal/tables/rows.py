@@ -12,6 +12,7 @@ import polars as pl
 from grandtotal.errors import DataError
 from grandtotal.tables.cells import Cells, Writing, guess_formats, read_cells
 from grandtotal.tables.config import RetailerConfig, TableSource, nearest
+from grandtotal.tables.exports import filled_down, with_unit_prices
 from grandtotal.tables.files import SourceFile
 from grandtotal.tables.rules import Mark, cell_warnings, rules, warnings
 from grandtotal.tables.schema import REGISTRY, Column, Kind, Table
@@ -78,11 +79,11 @@ def judge(file: SourceFile, table: Table, config: RetailerConfig) -> Judged:
     more than half of the rows are unusable.
     """
     names = _names_in_file(file, table)
-    raw = _raw(file, [*names.values(), *file.source.consent])
+    raw = filled_down(_raw(file, [*names.values(), *file.source.consent]), names, file)
     columns, marks, looks = _columns(raw, names, file, config)
     flags, flag_marks = _consent(raw, file, config)
     marks += flag_marks
-    frame = pl.DataFrame(columns + flags)
+    frame = with_unit_prices(pl.DataFrame(columns + flags), file.source)
     marks += [mark for mark in rules(frame, table, names, config) if mark.rows.any()]
     if file.source.duplicates == "set-aside":
         marks += _repeated_lines(file)
