@@ -16,6 +16,7 @@ from grandtotal.algorithms.glm import GLMMoments
 from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
 from grandtotal.algorithms.quantiles import QuantileCounts
+from grandtotal.algorithms.target_statistics import CategoryCounts, TargetSums
 from grandtotal.consortium import query as queries
 from grandtotal.consortium.consortium import Consortium
 from grandtotal.consortium.envelope import Message, unseal
@@ -292,6 +293,7 @@ def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
 _SLOPES = np.linspace(-0.5, 0.5, 22).round(3)
 
 BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
+    "category-counts": _of_columns(CategoryCounts("brand", "test")),
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "quantile-counts": _of_columns(QuantileCounts("price", "test", alpha=0.1)),
@@ -299,6 +301,9 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
     "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
+    "target-sums": _of_columns(
+        TargetSums("brand", "price", "test", 3), dictionary=np.arange(0, 2**16, 3)
+    ),
     "test-scores": _of_scores,
 }
 
