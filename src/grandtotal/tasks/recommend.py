@@ -7,6 +7,7 @@ only the customer's own history is excluded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from grandtotal.algorithms.elementary import log
 from grandtotal.algorithms.item_model import ItemModel, top
 from grandtotal.algorithms.item_similarity import EASE, ItemKNN
 from grandtotal.algorithms.model import Model
@@ -135,9 +137,9 @@ class Recommend:
         """Returns the ranking scores of every customer with a history and a new purchase."""
         purchases: Purchases = rows[split]
         scored, shown = [], np.zeros(self.products, np.int64)
-        for ranked, wanted in _ranked(cast(ItemModel, model), purchases, self.top):
+        for ranked, wanted, new in _ranked(cast(ItemModel, model), purchases, self.top):
             scored.append(ranking_scores(ranked, wanted))
-            shown += np.bincount(ranked.ravel(), minlength=self.products)
+            shown += np.bincount(ranked[new], minlength=self.products)
         parts = np.concatenate(scored) if scored else np.empty((0, len(self.metrics)))
         ones = np.ones(len(parts))
         return UnitScores.of(self.metrics, list(parts.T), [ones] * len(self.metrics), shown)
@@ -167,7 +169,7 @@ class Recommend:
         """Returns how the hits spread over the ranks, for the report's plot."""
         ranks = np.zeros(self.top)
         customers = 0
-        for ranked, wanted in _ranked(cast(ItemModel, model), rows["test"], self.top):
+        for ranked, wanted, _ in _ranked(cast(ItemModel, model), rows["test"], self.top):
             ranks[: ranked.shape[1]] += np.take_along_axis(wanted, ranked, axis=1).sum(axis=0)
             customers += len(ranked)
         return {"hits_by_rank": (ranks / max(customers, 1)).round(6).tolist()}
@@ -198,7 +200,7 @@ class RankingScores:
         model = ItemModel.build(broadcast, {})
         sums = np.zeros(len(Recommend.metrics), np.int64)
         customers = 0
-        for ranked, wanted in _ranked(model, rows[self.split], self.top):
+        for ranked, wanted, _ in _ranked(model, rows[self.split], self.top):
             steps = ranking_scores(ranked, wanted) * [m.steps for m in Recommend.metrics]
             sums += np.rint(steps).astype(np.int64).sum(axis=0)
             customers += len(ranked)
@@ -213,7 +215,7 @@ def ranking_scores(ranked: NDArray[np.intp], wanted: NDArray[np.bool_]) -> NDArr
     NDCG = sum over hits 1/log2(rank + 1), over the same sum for a list of hits only.
     """
     hits = np.take_along_axis(wanted, ranked, axis=1)
-    discount = 1.0 / np.log2(np.arange(2, ranked.shape[1] + 2))
+    discount = math.log(2.0) / log(np.arange(2.0, ranked.shape[1] + 2))
     relevant = wanted.sum(axis=1)
     ideal = np.cumsum(discount)[np.minimum(relevant, ranked.shape[1]) - 1]
     return np.stack(
@@ -224,15 +226,20 @@ def ranking_scores(ranked: NDArray[np.intp], wanted: NDArray[np.bool_]) -> NDArr
 
 def _ranked(
     model: ItemModel, purchases: Purchases, k: int
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
-    """Yields the k best products and the products wanted, block by block of scored customers."""
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Yields the k best products, the products wanted, and which of the k are new to the customer.
+
+    Block by block of scored customers. Only where fewer than k are left to buy are some not new.
+    """
     known = np.diff(purchases.history.indptr) > 0
     wanting = np.diff(purchases.future.indptr) > 0
     customers = np.flatnonzero(known & wanting)
     for start in range(0, len(customers), _BLOCK):
         block = customers[start : start + _BLOCK]
         scores = model.scores(purchases.history[block])
-        yield top(scores, k), purchases.future[block].toarray() > 0
+        ranked = top(scores, k)
+        new = np.isfinite(np.take_along_axis(scores, ranked, axis=1))
+        yield ranked, purchases.future[block].toarray() > 0, new
 
 
 def _lists(
