@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from scipy.sparse import csr_array, random_array
 
+from grandtotal.algorithms.catalogue import CataloguePresence
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.glm import GLMMoments
 from grandtotal.algorithms.item_similarity import ItemKNN
@@ -265,6 +266,18 @@ def _of_columns(query: Query, **broadcast: Any) -> Callable[..., Asked]:
     return build_asked
 
 
+def _of_assortments(query: CataloguePresence) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        products = rng.integers(0, 2**63, 40).astype(np.uint64)
+        parts = [rng.choice(products, count, replace=False) for count in (25, 30, 0)]
+        holders = [Holder({"now": (part,)}, folder) for part in parts]
+        prefixes = np.unique(products[:30] >> np.uint64(64 - query.known))
+        pooled = Holder({"now": tuple(parts)}, folder)
+        return Asked(query, {"prefixes": prefixes}, holders, pooled)
+
+    return build_asked
+
+
 def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
     metrics = (Metric("recall", True, "share found"), Metric("rmse", False, "error", root=True))
 
@@ -293,6 +306,7 @@ def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
 _SLOPES = np.linspace(-0.5, 0.5, 22).round(3)
 
 BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
+    "catalogue-presence": _of_assortments(CataloguePresence(known=6, step=3)),
     "category-counts": _of_columns(CategoryCounts("brand", "test")),
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from grandtotal.errors import PlanError
-from grandtotal.privacy.fingerprint import KEY_BYTES, fingerprints, read_key, write_key
+from grandtotal.privacy.fingerprint import KEY_BYTES, fingerprints, new_key, read_key, write_key
 
 KEY = bytes(range(32))
 
@@ -38,15 +38,18 @@ def test_no_text_has_no_fingerprint():
 
 def test_a_written_key_is_read_back_by_its_owner_alone_and_never_overwritten(tmp_path):
     path = tmp_path / "keys" / "catalogue.key"
-    write_key(path)
-    key = read_key(path)
-    assert len(key) == KEY_BYTES
+    key = new_key()
+    write_key(path, key)
+    assert read_key(path) == key
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(PlanError, match="not overwritten"):
-        write_key(path)
+        write_key(path, new_key())
     assert read_key(path) == key
-    write_key(tmp_path / "other.key")
-    assert read_key(tmp_path / "other.key") != key
+
+
+def test_every_new_key_is_another_one():
+    assert len({new_key() for _ in range(20)}) == 20
+    assert {len(new_key()) for _ in range(20)} == {KEY_BYTES}
 
 
 def test_what_is_no_key_is_refused_with_what_to_do(tmp_path):

@@ -26,8 +26,13 @@ def fingerprints(key: bytes, purpose: str, texts: Iterable[str]) -> NDArray[np.u
     return np.frombuffer(b"".join(words), ">u8").astype(np.uint64)
 
 
-def write_key(path: Path) -> None:
-    """Writes a new random key that only its owner may read; PlanError if the file exists."""
+def new_key() -> bytes:
+    """Returns KEY_BYTES random bytes."""
+    return secrets.token_bytes(KEY_BYTES)
+
+
+def write_key(path: Path, key: bytes) -> None:
+    """Writes a key that only its owner may read; PlanError if the file exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -37,7 +42,7 @@ def write_key(path: Path) -> None:
             f"overwritten: give another name"
         ) from None
     with os.fdopen(file, "wb") as opened:
-        opened.write(secrets.token_bytes(KEY_BYTES))
+        opened.write(key)
 
 
 def read_key(path: Path) -> bytes:

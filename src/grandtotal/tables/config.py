@@ -3,6 +3,7 @@
     retailer = "north"
     currency = "GBP"
     time_zone = "Europe/London"
+    catalogue_key = "catalogue.key"       # only for a private catalogue, relative to this file
 
     [tables.transactions]
     path = "data/transactions.parquet"    # a file, a folder or a glob, relative to this file
@@ -33,7 +34,7 @@ from grandtotal.tables.schema import REGISTRY
 
 Duplicates = Literal["set-aside", "keep"]
 
-_RETAILER_KEYS = ("retailer", "currency", "time_zone", "tables")
+_RETAILER_KEYS = ("retailer", "currency", "time_zone", "catalogue_key", "tables")
 _TABLE_KEYS = ("path", "columns", "time_format", "separator", "decimal", "duplicates")
 
 
@@ -59,13 +60,17 @@ class TableSource:
 
 @dataclass(frozen=True)
 class RetailerConfig:
-    """What retailer.toml says; `path` is that file."""
+    """What retailer.toml says; `path` is that file.
+
+    `catalogue_key` is the file of the key that the retailers share, relative to it, or None.
+    """
 
     path: Path
     retailer: str
     currency: str
     time_zone: str
     tables: Mapping[str, TableSource]
+    catalogue_key: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -182,6 +187,7 @@ class _Section:
             currency=self._currency(),
             time_zone=self._time_zone(),
             tables={name: tables.section(name).source(name) for name in tables.values},
+            catalogue_key=self.text("catalogue_key") if "catalogue_key" in self.values else None,
         )
 
     def _retailer(self) -> str:
