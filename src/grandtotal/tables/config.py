@@ -3,6 +3,7 @@
     retailer = "north"
     currency = "GBP"
     time_zone = "Europe/London"
+    catalogue_key = "catalogue.key"       # only for a private catalogue, relative to this file
 
     [tables.transactions]
     path = "data/transactions.parquet"    # a file, a folder or a glob, relative to this file
@@ -39,7 +40,7 @@ from grandtotal.tables.schema import REGISTRY
 Duplicates = Literal["set-aside", "keep"]
 PriceIs = Literal["unit", "line", "before-discount"]
 
-_RETAILER_KEYS = ("retailer", "currency", "time_zone", "tables")
+_RETAILER_KEYS = ("retailer", "currency", "time_zone", "catalogue_key", "tables")
 _TABLE_KEYS = ("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates")
 _KEYS_OF = {"customers": ("consent",), "transactions": ("price_is", "fill_down")}
 
@@ -69,13 +70,17 @@ class TableSource:
 
 @dataclass(frozen=True)
 class RetailerConfig:
-    """What retailer.toml says; `path` is that file."""
+    """What retailer.toml says; `path` is that file.
+
+    `catalogue_key` is the file of the key that the retailers share, relative to it, or None.
+    """
 
     path: Path
     retailer: str
     currency: str
     time_zone: str
     tables: Mapping[str, TableSource]
+    catalogue_key: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -192,6 +197,7 @@ class _Section:
             currency=self._currency(),
             time_zone=self._time_zone(),
             tables={name: tables.section(name).source(name) for name in tables.values},
+            catalogue_key=self.text("catalogue_key") if "catalogue_key" in self.values else None,
         )
 
     def _retailer(self) -> str:

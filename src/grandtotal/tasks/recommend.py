@@ -158,11 +158,14 @@ class Recommend:
         return UnitScores.of(self.metrics, list(parts.T), [ones] * len(self.metrics), shown)
 
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:
-        """Returns customer, rank, product, title, score, because: the best `top` new products."""
+        """Returns customer, rank, product, title, score, because: the best `top` new products.
+
+        Products that the retailer is known not to sell are never among them.
+        """
         import polars as pl
 
         _, customers = _customer_lines(tables, self.common)
-        listed = _lists(cast(ItemModel, model), rows["now"], top)
+        listed = _lists(cast(ItemModel, model), rows["now"], top, list(self.common.absent))
         keys = np.array(self.common.catalogue)
         named = titles(tables, self.common)
         columns = list(zip(*listed, strict=True)) or [(), (), (), (), ()]
@@ -267,12 +270,13 @@ def _ranked(
 
 
 def _lists(
-    model: ItemModel, purchases: Purchases, k: int
+    model: ItemModel, purchases: Purchases, k: int, absent: list[int]
 ) -> Iterator[tuple[int, int, int, float, tuple[int, ...]]]:
     """Yields (customer, rank, product, score, bought products that speak for it)."""
     history = purchases.history
     for start in range(0, history.shape[0], _BLOCK):
         scores = model.scores(history[start : start + _BLOCK])
+        scores[:, absent] = -np.inf
         best = top(scores, k)
         for row, products in enumerate(best):
             customer = start + row

@@ -27,15 +27,19 @@ class Common:
     """What the whole plan agrees on.
 
     today: the first day that is in nobody's tables; every cut is counted back from it.
-    catalogue: the product keys that all retailers share, in the order of every array.
+    catalogue: the product keys that all retailers share, in the order of every array; of a private
+        one, numbers at the coordinator and the retailer's own ids at home, and none before it is
+        found.
     key: what they are: the retailers' own "product" ids, or the "gtin" of their products table.
     seed: of bootstrap draws; nothing that leaves a retailer depends on it.
+    absent: places in a private catalogue of products that this retailer does not sell.
     """
 
     today: date
     catalogue: tuple[str, ...]
     key: str = "product"
     seed: int = 7
+    absent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
