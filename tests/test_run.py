@@ -354,6 +354,11 @@ class Dying:
     turns: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self):
+        # What lies there already is on the disk: no death now takes it back.
+        files = (p for p in self.root.rglob("*") if p.is_file() and p.suffix != ".partial")
+        self.sizes = {str(path): path.stat().st_size for path in files}
+
     def __getattr__(self, name):
         return getattr(os, name)
 
