@@ -8,6 +8,7 @@ import polars as pl
 
 from grandtotal.errors import DataError
 from grandtotal.tables.rows import Judged
+from grandtotal.tables.sources import distinct_names
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ def causes(parts: Sequence[Judged]) -> tuple[Cause, ...]:
 
 def _cause(reason: str, rows: int, parts: Sequence[Judged]) -> Cause:
     remedy = next(mark.remedy for part in parts for mark in part.marks if mark.reason == reason)
-    several = len(parts) > 1
+    files = distinct_names([part.file for part in parts])
     examples = [
-        f"{part.file.path.name} {example}" if several else example
-        for part in parts
+        f"{name} {example}".lstrip()
+        for name, part in zip(files, parts, strict=True)
         for example in part.examples(reason)
     ]
     return Cause(reason, rows, tuple(examples[:3]), remedy)
@@ -92,7 +93,7 @@ def _as_it_stood(part: Judged) -> pl.DataFrame:
     names = {name: f"{name} (in the file)" for name in ("file", "line", "reason")}
     stood = part.file.rows(rows).rename(names, strict=False)
     return stood.select(
-        pl.lit(str(part.file.path)).alias("file"),
+        pl.lit(part.file.label).alias("file"),
         part.file.lines(rows, part.frame.height).alias("line"),
         part.reason.gather(rows).alias("reason"),
         *(_written(stood[name]) for name in stood.columns),

@@ -17,9 +17,9 @@ import polars as pl
 from grandtotal.errors import DataError, PlanError
 from grandtotal.tables.account import Account, Cause, causes, unused_columns, write_set_aside
 from grandtotal.tables.config import RetailerConfig, nearest
-from grandtotal.tables.files import find_files, open_file
 from grandtotal.tables.rows import CONSENT, Judged, Mark, judge
 from grandtotal.tables.schema import REGISTRY, Table
+from grandtotal.tables.sources import distinct_names, open_sources
 
 __all__ = ["Account", "Cause", "Tables"]
 
@@ -90,10 +90,9 @@ class Tables:
 
 
 def _judge_files(config: RetailerConfig, table: Table) -> list[Judged]:
-    source = config.tables[table.name]
     parts: list[Judged] = []
-    for path in find_files(config, table.name):
-        part = judge(open_file(table.name, path, source), table, config)
+    for file in open_sources(config, table):
+        part = judge(file, table, config)
         _refuse_other_columns(table, (parts or [part])[0], part)
         parts.append(part)
     return _keep_first_of_key(table, parts) if table.key else parts
@@ -103,9 +102,10 @@ def _refuse_other_columns(table: Table, first: Judged, part: Judged) -> None:
     differ = sorted(set(first.frame.columns) ^ set(part.frame.columns))
     if differ:
         has, lacks = (first, part) if differ[0] in first.frame.columns else (part, first)
+        named, _ = distinct_names([has.file, lacks.file])
         raise DataError(
-            f"{table.name}: {lacks.file.path}: no column '{differ[0]}', which "
-            f"{has.file.path.name} has; add it (its cells may be empty) or take the file out"
+            f"{table.name}: {lacks.file.label}: no column '{differ[0]}', which "
+            f"{named} has; add it (its cells may be empty) or take the file out"
         )
 
 
@@ -141,8 +141,7 @@ def _refuse_nothing_left(config: RetailerConfig, table: Table, account: Account)
         return
     why = [f"{cause.rows:,} rows: {cause.reason}" for cause in account.causes]
     why += [f"{account.no_consent:,} rows: no consent"] if account.no_consent else []
-    path = config.folder / config.tables[table.name].path
     raise DataError(
-        f"{table.name}: {path}: no row of {account.read:,} can be used ({'; '.join(why)}); "
-        f"correct these, or the columns and consent named in {config.path}"
+        f"{table.name}: {config.place(table.name)}: no row of {account.read:,} can be used "
+        f"({'; '.join(why)}); correct these, or the columns and consent named in {config.path}"
     )

@@ -109,7 +109,7 @@ def _refuse_missing_consent(file: SourceFile) -> None:
         if name not in file.columns:
             near = nearest(name, file.columns) or "..."
             raise DataError(
-                f"{file.table}: {file.path}: no consent column '{name}'; found "
+                f"{file.table}: {file.label}: no consent column '{name}'; found "
                 f'{_listed(file)}; write consent = ["{near}"] into [tables.{file.table}]'
             )
 
@@ -119,7 +119,7 @@ def _raw(file: SourceFile, columns: list[str]) -> pl.DataFrame:
     raw = file.read(list(dict.fromkeys(columns)))
     if raw.is_empty():
         raise DataError(
-            f"{file.table}: {file.path}: a header and no rows; export it again, "
+            f"{file.table}: {file.label}: a header and no rows; export it again, "
             "or take the table out of retailer.toml"
         )
     return raw
@@ -130,7 +130,7 @@ def _refuse_missing(file: SourceFile, column: Column, name: str) -> None:
     mapping = {**file.source.columns, column.name: near}
     line = ", ".join(f'{ours} = "{theirs}"' for ours, theirs in mapping.items())
     raise DataError(
-        f"{file.table}: {file.path}: no column '{name}' ({column.doc}); found {_listed(file)}; "
+        f"{file.table}: {file.label}: no column '{name}' ({column.doc}); found {_listed(file)}; "
         + (_separator_hint(file) or f"write into [tables.{file.table}]: columns = {{ {line} }}")
     )
 
@@ -268,7 +268,7 @@ def _refuse_wrong_column(
         if mark.wrong_if_most and 2 * count > height:
             rows = _examples(file, mark.rows.arg_true().head(_EXAMPLES), mark.column, height)
             raise DataError(
-                f"{file.table}: {file.path}: column '{mark.column}' as "
+                f"{file.table}: {file.label}: column '{mark.column}' as "
                 f"{ours.get(mark.column, 'consent')}: in {count:,} of {height:,} rows "
                 f"{mark.reason}; {', '.join(rows)}; {mark.remedy}"
             )
