@@ -1,7 +1,7 @@
 """What became of every row of a table: read = used + set aside + without consent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -68,13 +68,50 @@ def _cause(reason: str, rows: int, parts: Sequence[Judged]) -> Cause:
     return Cause(reason, rows, tuple(examples[:3]), remedy)
 
 
+def added(accounts: Sequence[Account]) -> Account:
+    """Returns the account of a table from those of its pieces."""
+    found: dict[str, list[Cause]] = {}
+    for cause in (cause for account in accounts for cause in account.causes):
+        found.setdefault(cause.reason, []).append(cause)
+    causes = [
+        Cause(reason, sum(c.rows for c in same), _first_of(same), same[0].remedy)
+        for reason, same in found.items()
+    ]
+    return Account(
+        read=sum(account.read for account in accounts),
+        used=sum(account.used for account in accounts),
+        causes=tuple(sorted(causes, key=lambda cause: (-cause.rows, cause.reason))),
+        no_consent=sum(account.no_consent for account in accounts),
+        unused_columns=tuple(
+            dict.fromkeys(name for account in accounts for name in account.unused_columns)
+        ),
+    )
+
+
+def _first_of(causes: Sequence[Cause]) -> tuple[str, ...]:
+    return tuple(example for cause in causes for example in cause.examples)[:3]
+
+
+def in_file(account: Account, name: str) -> Account:
+    """Returns the account of a piece with the name of its file before every example."""
+    causes = (
+        replace(cause, examples=tuple(f"{name} {example}".lstrip() for example in cause.examples))
+        for cause in account.causes
+    )
+    return replace(account, causes=tuple(causes))
+
+
 def write_set_aside(folder: Path, table: str, parts: Sequence[Judged]) -> None:
     """Writes <folder>/<table>.csv: file, line, reason and the row as it stood in the file.
 
     A file of an earlier reading is replaced, or removed if nothing is set aside now.
     """
+    write_rows(folder, table, [as_it_stood(part) for part in parts if part.reason.count()])
+
+
+def write_rows(folder: Path, table: str, frames: Sequence[pl.DataFrame]) -> None:
+    """Writes <folder>/<table>.csv from the rows of `as_it_stood`; removes it if there are none."""
     path = folder / f"{table}.csv"
-    frames = [_as_it_stood(part) for part in parts if part.reason.count()]
     try:
         if not frames:
             path.unlink(missing_ok=True)
@@ -88,7 +125,8 @@ def write_set_aside(folder: Path, table: str, parts: Sequence[Judged]) -> None:
         ) from error
 
 
-def _as_it_stood(part: Judged) -> pl.DataFrame:
+def as_it_stood(part: Judged) -> pl.DataFrame:
+    """Returns file, line, reason and the cells of every row that is set aside."""
     rows = part.reason.is_not_null().arg_true()
     names = {name: f"{name} (in the file)" for name in ("file", "line", "reason")}
     stood = part.file.rows(rows).rename(names, strict=False)

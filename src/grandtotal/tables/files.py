@@ -11,7 +11,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, NoReturn
 from urllib.parse import unquote
@@ -104,6 +104,7 @@ class SourceFile:
     `label` is what messages call it. `line_count` is that of a .csv, uncompressed; `header` is the
     line that the column names end on. Both are 0 for a .parquet. `keys` are the columns that the
     names of its folders give, with their one value. `kept` is held as long as the file is needed.
+    `start` and `count` are for a piece of a file: its first row, counted from 0, and how many.
     """
 
     table: str
@@ -115,6 +116,8 @@ class SourceFile:
     label: str = ""
     keys: Mapping[str, str | None] = field(default_factory=dict)
     kept: object = None
+    start: int = 0
+    count: int | None = None
 
     @property
     def is_text(self) -> bool:
@@ -129,7 +132,21 @@ class SourceFile:
     def scan(self) -> pl.LazyFrame:
         """Returns the file's rows as they are written, with the columns of its folders."""
         keys = [pl.lit(value, pl.String).alias(name) for name, value in self.keys.items()]
-        return _scan(self.path, self.source).with_columns(keys)
+        return _scan(self.path, self.source).slice(self.start, self.count).with_columns(keys)
+
+    def pieces(self, size: int) -> Iterator["SourceFile"]:
+        """Yields the file as pieces of at most `size` rows, in order; a small one as it is."""
+        height = self.height()
+        for start in range(0, max(height, 1), size):
+            yield self if height <= size else replace(self, start=start, count=size)
+
+    def at_most(self) -> int:
+        """Returns a number that the rows do not exceed, without reading them."""
+        return self.line_count if self.is_text else self.height()
+
+    def height(self) -> int:
+        """Returns the number of rows."""
+        return int(self._collect(self.scan().select(pl.len())).item())
 
     def types(self) -> pl.Schema:
         """Returns the type of every column."""
@@ -154,6 +171,9 @@ class SourceFile:
 
         `height` is the number of rows; where the lines are more, cells hold line ends.
         """
+        if self.count is not None:
+            whole = replace(self, start=0, count=None)
+            return whole.lines(numbers.cast(pl.Int64) + self.start, whole.height())
         lines = numbers.cast(pl.Int64) + self.header + 1
         if self.line_count <= height + self.header:
             return lines

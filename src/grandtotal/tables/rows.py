@@ -72,11 +72,14 @@ class Judged:
         return Judged(self.file, self.frame, both, [*self.marks, mark])
 
 
-def judge(file: SourceFile, table: Table, config: RetailerConfig) -> Judged:
-    """Reads one file of a table and gives every row a reason, or none.
+def judge(
+    file: SourceFile, table: Table, config: RetailerConfig, repeated: Sequence[Mark] | None = None
+) -> Judged:
+    """Reads one file of a table, or a piece of one, and gives every row a reason, or none.
 
+    repeated: of a piece, its part of what `repeated_lines` found in the whole file.
     Raises DataError for a file without rows, without a needed column, or with a column in which
-    more than half of the rows are unusable.
+    more than half of the rows are unusable; of a piece, the last is for the whole file to say.
     """
     names = _names_in_file(file, table)
     raw = _raw(file, [*names.values(), *file.source.consent])
@@ -86,9 +89,33 @@ def judge(file: SourceFile, table: Table, config: RetailerConfig) -> Judged:
     frame = pl.DataFrame(columns + flags)
     marks += [mark for mark in _rules(frame, table, names, config) if mark.rows.any()]
     if file.source.duplicates == "set-aside":
-        marks += _repeated_lines(file)
-    _refuse_wrong_column(file, marks, names, raw.height)
+        marks += repeated_lines(file) if repeated is None else repeated
+    if file.count is None:
+        for mark in marks:
+            refuse_if_most(file, table, mark, mark.rows.arg_true(), raw.height)
     return Judged(file, frame, _first_reason(marks, raw.height), marks)
+
+
+def read_columns(
+    file: SourceFile, table: Table, config: RetailerConfig, names: Sequence[str], used: pl.Series
+) -> pl.DataFrame:
+    """Returns the used rows of a file that was judged, with only these of our columns.
+
+    Raises DataError if the file has another number of rows now.
+    """
+    in_file = {name: file.source.name_in_file(name) for name in names}
+    raw = file.read(list(dict.fromkeys(in_file.values())))
+    if raw.height != len(used):
+        raise DataError(
+            f"{table.name}: {file.label}: it had {len(used):,} rows at first and now has "
+            f"{raw.height:,}; let no job write there while the table is read"
+        )
+    raw = raw.filter(used)
+    cells = [
+        read_cells(raw[theirs], table[ours], _writing(file.source, ours, config)).values
+        for ours, theirs in in_file.items()
+    ]
+    return pl.DataFrame(cells)
 
 
 def _names_in_file(file: SourceFile, table: Table) -> dict[str, str]:
@@ -241,7 +268,7 @@ def _rules(
         yield Mark(f"currency is not {config.currency}", other, remedy, names["currency"])
 
 
-def _repeated_lines(file: SourceFile) -> list[Mark]:
+def repeated_lines(file: SourceFile) -> list[Mark]:
     """Returns the mark of every line that stands, letter for letter, further up in the file."""
     hashes = file.hashes()
     ordered = hashes.sort()
@@ -259,19 +286,19 @@ def _repeated_lines(file: SourceFile) -> list[Mark]:
     return [Mark("the line is an exact duplicate", rows, remedy, wrong_if_most=False)]
 
 
-def _refuse_wrong_column(
-    file: SourceFile, marks: Sequence[Mark], names: dict[str, str], height: int
+def refuse_if_most(
+    file: SourceFile, table: Table, mark: Mark, rows: pl.Series, height: int
 ) -> None:
-    ours = {in_file: name for name, in_file in names.items()}
-    for mark in marks:
-        count = int(mark.rows.sum())
-        if mark.wrong_if_most and 2 * count > height:
-            rows = _examples(file, mark.rows.arg_true().head(_EXAMPLES), mark.column, height)
-            raise DataError(
-                f"{file.table}: {file.label}: column '{mark.column}' as "
-                f"{ours.get(mark.column, 'consent')}: in {count:,} of {height:,} rows "
-                f"{mark.reason}; {', '.join(rows)}; {mark.remedy}"
-            )
+    """Raises DataError if a mark's rows, counted from 0, are most of the file's and must not be."""
+    if not mark.wrong_if_most or 2 * len(rows) <= height:
+        return
+    ours = {in_file: name for name, in_file in _names_in_file(file, table).items()}
+    examples = _examples(file, rows.head(_EXAMPLES), mark.column, height)
+    raise DataError(
+        f"{file.table}: {file.label}: column '{mark.column}' as "
+        f"{ours.get(mark.column, 'consent')}: in {len(rows):,} of {height:,} rows "
+        f"{mark.reason}; {', '.join(examples)}; {mark.remedy}"
+    )
 
 
 def _first_reason(marks: Sequence[Mark], height: int) -> pl.Series:

@@ -40,6 +40,20 @@ def distinct_names(files: Sequence[SourceFile]) -> list[str]:
     return [str(file.path.relative_to(shared)) for file in files]
 
 
+def refuse_other_columns(
+    table: Table, first: tuple[SourceFile, Sequence[str]], other: tuple[SourceFile, Sequence[str]]
+) -> None:
+    """Raises DataError if two files of a table do not have the same of our columns."""
+    differ = sorted(set(first[1]) ^ set(other[1]))
+    if differ:
+        has, lacks = (first, other) if differ[0] in first[1] else (other, first)
+        named, _ = distinct_names([has[0], lacks[0]])
+        raise DataError(
+            f"{table.name}: {lacks[0].label}: no column '{differ[0]}', which "
+            f"{named} has; add it (its cells may be empty) or take the file out"
+        )
+
+
 def _refuse_changed_types(table: Table, files: Sequence[SourceFile]) -> None:
     """Integers here and texts there are both read as an id; a date is never a quantity."""
     typed = [file.types() for file in files if not file.is_text]
