@@ -1,7 +1,7 @@
 """Writes the pages of docs/ that the code says better: the commands and the tables.
 
-    python docs/generate.py           writes them
-    python docs/generate.py --check   fails where they are out of date
+python docs/generate.py           writes them
+python docs/generate.py --check   fails where they are out of date
 """
 
 import sys
@@ -27,9 +27,10 @@ def pages() -> dict[str, str]:
     }
 
 
-_DATA = """A table is a file, a folder of files, or a query to a database ([sources.md](sources.md)),
-named in the retailer's own `retailer.toml` with the names that its columns have there. `grandtotal
-check` reads them and says what is wrong and what is there. Only `transactions` is needed.
+_DATA = """A table is a file, a folder of files, or a query to a database
+([sources.md](sources.md)), named in the retailer's own `retailer.toml` with the names that its
+columns have there. `grandtotal check` reads them and says what is wrong and what is there. Only
+`transactions` is needed.
 """
 
 

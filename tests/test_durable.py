@@ -1,5 +1,6 @@
 import json
 import os
+import stat
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_bytes_are_synchronised_before_they_appear_and_the_folder_after(tmp_path
     sync, replace = os.fsync, os.replace
 
     def syncing(file):
-        steps.append("folder" if os.path.isdir(f"/proc/self/fd/{file}") else "file")
+        steps.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "file")
         sync(file)
 
     monkeypatch.setattr(durable.os, "fsync", syncing)

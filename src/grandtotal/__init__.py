@@ -22,6 +22,7 @@ __all__ = [
     "RunError",
     "RunFolder",
     "check",
+    "compare",
     "demo",
     "init",
     "resume",

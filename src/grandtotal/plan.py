@@ -19,7 +19,7 @@ from grandtotal.tasks.task import Common, Task, check_numbers, settings
 
 _SECTIONS = ("consortium", "privacy", "tasks")
 _PRIVACY = ("secure_sum", "epsilon", "delta")
-_NAME = re.compile(r"\w+([ .-]\w+)*")
+_NAME = re.compile(r"(?!.*\.\.)(?![\s.])[^/\\\x00-\x1f]+(?<![\s.])")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,11 @@ class Plan:
             agreed.name,
             agreed.members,
             common,
-            {_named(name, where): _task(name, tasks[name], common, where) for name in tasks},
+            # By name, as in the text that travels: the rounds of a plan have one order.
+            {
+                _named(name, where): _task(name, tasks[name], common, where)
+                for name in sorted(tasks)
+            },
             source,
         )
 
@@ -123,8 +127,8 @@ class _Agreed:
             today = date.fromisoformat(self.today)
         except ValueError:
             raise PlanError(
-                f"{where}: [consortium]: today = {self.today!r}, expected a date such as 2011-12-10: the first "
-                f"day that is in nobody's tables"
+                f"{where}: [consortium]: today = {self.today!r}, expected a date such as "
+                f"2011-12-10: the first day that is in nobody's tables"
             ) from None
         return Common(today, self.catalogue, self.key, self.seed)
 
@@ -157,8 +161,8 @@ def _named(name: str, where: str) -> str:
     # Members and tasks name folders and files, at every retailer: nobody else may choose where.
     if not _NAME.fullmatch(name):
         raise PlanError(
-            f"{where}: the name {name!r}, expected letters, digits and '_', with single spaces, '.' "
-            f"or '-' between them"
+            f"{where}: the name {name!r}, expected one for a folder: no '/', '\\' or '..' in it, "
+            f"no '.' or space at its ends"
         )
     return name
 

@@ -8,7 +8,7 @@ import pytest
 
 from grandtotal.durable import Json, Log, write, write_json
 from grandtotal.plan import Plan
-from grandtotal.run import RunFolder
+from grandtotal.runfolder import RunFolder
 
 NORTH, SOUTH, WEST = "north", 'so<b>"uth', "west & sons"
 MEMBERS = (NORTH, SOUTH, WEST)

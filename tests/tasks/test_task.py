@@ -13,8 +13,8 @@ class Settings:
     top: int = 10
 
     def __post_init__(self):
-        check_models("recommend", self.models, {"ease": 1, "item-knn": 2})
-        check_numbers("recommend", top=(self.top, 1))
+        check_models(self.models, {"ease": 1, "item-knn": 2})
+        check_numbers(top=(self.top, 1))
 
 
 def made(**values):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from grandtotal.algorithms.elementary import exp
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
@@ -25,10 +26,10 @@ from grandtotal.privacy.fixedpoint import Arrays, Field, quantise
 
 X_STEPS = 2**8  # of a feature: resolution 0.004
 MOST_X = 2**15 - 1  # steps of a feature, so that it fits 16 bits
-UNIT_STEPS = 2**6  # of a target and a weight, in units sold
-RESIDUAL_STEPS = 2**10  # of a residual and a loss: their rounding limits how far a fit converges
+UNIT_STEPS = 2**6  # of a target, in units sold
+ROW_STEPS = 2**12  # of a row's weight, residual and loss: how exact a fit can be
 COEFFICIENT_STEPS = 2**20
-LARGEST_MEAN = 2.0**20  # units; keeps a single row's weight in 26 bits
+MOST_LOG = 13.86  # of a mean: a million units, which keeps the weight of a row in 32 bits
 _EXACT = 2.0**53
 # Entries of x in a block: in the cache, and below what a BLAS would wake its other threads for.
 _BLOCK = 9000
@@ -77,8 +78,8 @@ def mean(
     """Returns the expected units: exp(offset + x'b) for poisson, exp(offset) x'b for ridge."""
     predictor = linear(x, coefficients)
     if family == "ridge":
-        return np.exp(offset) * predictor
-    return np.exp(np.minimum(offset + predictor, np.log(LARGEST_MEAN)))
+        return exp(offset) * predictor
+    return exp(np.clip(offset + predictor, -MOST_LOG, MOST_LOG))
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,9 @@ class GLMMoments:
         """Returns curvature (features, features), gradient (features,), loss and rows."""
         p = self.features
         return {
-            "curvature": Field((p, p), scale=X_STEPS**2 * UNIT_STEPS, symmetric=True),
-            "gradient": Field((p,), scale=X_STEPS * RESIDUAL_STEPS),
-            "loss": Field((), scale=RESIDUAL_STEPS),
+            "curvature": Field((p, p), scale=X_STEPS**2 * ROW_STEPS, symmetric=True),
+            "gradient": Field((p,), scale=X_STEPS * ROW_STEPS),
+            "loss": Field((), scale=ROW_STEPS),
             "rows": Field(()),
         }
 
@@ -132,22 +133,22 @@ class GLMMoments:
 def _working(
     family: str, rows: Design, coefficients: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Returns weights in steps of 1/UNIT_STEPS, residuals and losses of 1/RESIDUAL_STEPS.
+    """Returns weights, residuals and losses of the rows, in whole steps of 1/ROW_STEPS.
 
     poisson: weight = mean, loss = mean - y log(mean). ridge, on y / level with weight level:
     weight = level, loss = (y - mean)^2 / (2 level).
     """
     fitted = mean(family, rows.x, rows.offset, coefficients)
     if family == "ridge":
-        weight = np.exp(rows.offset)
+        weight = exp(rows.offset)
         loss = (rows.y - fitted) ** 2 / (2 * weight)
     else:
         weight = fitted
         loss = fitted - rows.y * (rows.offset + linear(rows.x, coefficients))
     return (
-        np.rint(weight * UNIT_STEPS),
-        np.rint((rows.y - fitted) * RESIDUAL_STEPS),
-        np.rint(loss * RESIDUAL_STEPS),
+        np.rint(weight * ROW_STEPS),
+        np.rint((rows.y - fitted) * ROW_STEPS),
+        np.rint(loss * ROW_STEPS),
     )
 
 
@@ -230,7 +231,7 @@ class GLM:
 
 def _rounding(rows: float) -> float:
     """Returns how far the sum of so many rounded losses may be off: losses nearer are equal."""
-    return 3 * math.sqrt(rows / 12) / RESIDUAL_STEPS
+    return 3 * math.sqrt(rows / 12) / ROW_STEPS
 
 
 def _whole(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:

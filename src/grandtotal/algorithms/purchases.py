@@ -13,8 +13,9 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 
 # Customers of one retailer: what keeps the sum of counts inside 2^31 for up to 127 retailers.
 MOST_CUSTOMERS = 2**24
-# One core counts pairs in a sparse product about this many times slower than in a dense one.
-_DENSE_ADVANTAGE = 60
+# Measured on one core, in units of one multiplication of a dense product: counting a pair in a
+# sparse product, and making room for a cell of its result.
+_PAIR, _CELL = 135, 1200
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,9 @@ class CoPurchases:
 
 def gram(x: csr_array) -> NDArray[np.int32]:
     """Returns X'X of a binary matrix (customers, products) as exact integers."""
-    pairs = (np.diff(x.indptr).astype(np.float64) ** 2).sum()
-    if pairs * _DENSE_ADVANTAGE < x.shape[0] * float(x.shape[1]) ** 2:
+    pairs = float((np.diff(x.indptr).astype(np.float64) ** 2).sum())
+    cells = float(x.shape[1]) ** 2
+    if _PAIR * pairs + _CELL * min(pairs, cells) < x.shape[0] * cells:
         counts = csr_array(x.T.astype(np.int32) @ x.astype(np.int32))
         dense: NDArray[np.int32] = counts.toarray()
         return dense

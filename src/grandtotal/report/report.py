@@ -14,7 +14,7 @@ from grandtotal.report.scores import task_section
 from grandtotal.report.source import Source, View, read_retailer, read_run
 from grandtotal.report.traffic import rounds_and_bytes, what_left
 from grandtotal.report.words import counted, sentence, spelled
-from grandtotal.run import RunFolder
+from grandtotal.runfolder import RunFolder
 
 _TEMPLATE = Path(__file__).with_name("template.html")
 _LEFT = {View.RETAILER: "What left your building"}

@@ -16,7 +16,7 @@ from typing import Any
 from grandtotal.durable import Json, digest, read_json, read_log
 from grandtotal.errors import PlanError, RunError
 from grandtotal.plan import Plan
-from grandtotal.run import RunFolder
+from grandtotal.runfolder import RunFolder
 from grandtotal.tasks.scores import ROWS
 from grandtotal.tasks.task import Task, metric_of
 

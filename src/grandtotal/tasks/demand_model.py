@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from grandtotal.algorithms.elementary import log
 from grandtotal.algorithms.glm import GLM, Design, features, mean
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json
@@ -71,7 +72,7 @@ class DemandModel:
 
 def _own_level_columns(model: DemandModel, design: Design) -> NDArray[np.int16]:
     """Returns the three columns of a retailer's own level: constant, global forecast, size."""
-    shared = np.log(np.maximum(model._global(design), 1e-3)) - design.offset
+    shared = log(np.maximum(model._global(design), 1e-3)) - design.offset
     return features([np.ones(len(shared)), shared, design.offset / 3])
 
 

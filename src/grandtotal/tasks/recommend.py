@@ -7,6 +7,7 @@ only the customer's own history is excluded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from grandtotal.algorithms.elementary import log
 from grandtotal.algorithms.item_model import ItemModel, top
-from grandtotal.algorithms.item_similarity import EASE, ItemKNN
+from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
@@ -39,10 +41,15 @@ if TYPE_CHECKING:
 _GROUPED = 2**18  # customers whose lines are grouped at once: bounds the memory of the groups
 _BLOCK = 1024  # customers scored at once: bounds the dense (customers, products) block
 
-GRIDS: Mapping[str, tuple[Popularity | ItemKNN | EASE, ...]] = {
+Candidate = Popularity | ItemKNN | EASE | EDLAE
+
+GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     "popularity": tuple(Popularity(days) for days in (0, 28, 91)),
     "item-knn": tuple(ItemKNN(shrink) for shrink in (0.0, 10.0, 30.0)),
     "ease": tuple(EASE(l2) for l2 in (30.0, 100.0, 300.0, 1000.0, 3000.0)),
+    "edlae": tuple(
+        EDLAE(l2, dropout) for dropout in (0.15, 0.33, 0.5) for l2 in (50.0, 150.0, 500.0, 1500.0)
+    ),
 }
 
 
@@ -50,7 +57,8 @@ GRIDS: Mapping[str, tuple[Popularity | ItemKNN | EASE, ...]] = {
 class Recommend:
     """Settings of `kind = "recommend"`.
 
-    models: what the choice is made of; the best on summed validation scores wins.
+    models: what the choice is made of; the best on summed validation scores wins. "edlae", twelve
+        more candidates, only where the plan names it.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
     """
@@ -67,7 +75,7 @@ class Recommend:
     )
 
     common: Common
-    models: tuple[str, ...] = tuple(GRIDS)
+    models: tuple[str, ...] = ("popularity", "item-knn", "ease")
     horizon_days: int = 91
     top: int = 10
 
@@ -96,7 +104,7 @@ class Recommend:
         model = candidates[best].fit(totals, self.products, "test")
         return Fitted(model, {"chosen": model.meta, "tried": tried})
 
-    def _validate(self, totals: Totals, candidate: Popularity | ItemKNN | EASE) -> Json:
+    def _validate(self, totals: Totals, candidate: Candidate) -> Json:
         model = candidate.fit(totals, self.products, "validation")
         query = RankingScores(self.products, self.top, "validation")
         sums = totals.total(query, model.arrays)
@@ -136,9 +144,9 @@ class Recommend:
         """Returns the ranking scores of every customer with a history and a new purchase."""
         purchases: Purchases = rows[split]
         scored, shown = [], np.zeros(self.products, np.int64)
-        for ranked, wanted in _ranked(cast(ItemModel, model), purchases, self.top):
+        for ranked, wanted, new in _ranked(cast(ItemModel, model), purchases, self.top):
             scored.append(ranking_scores(ranked, wanted))
-            shown += np.bincount(ranked.ravel(), minlength=self.products)
+            shown += np.bincount(ranked[new], minlength=self.products)
         parts = np.concatenate(scored) if scored else np.empty((0, len(self.metrics)))
         ones = np.ones(len(parts))
         return UnitScores.of(self.metrics, list(parts.T), [ones] * len(self.metrics), shown)
@@ -168,7 +176,7 @@ class Recommend:
         """Returns how the hits spread over the ranks, for the report's plot."""
         ranks = np.zeros(self.top)
         customers = 0
-        for ranked, wanted in _ranked(cast(ItemModel, model), rows["test"], self.top):
+        for ranked, wanted, _ in _ranked(cast(ItemModel, model), rows["test"], self.top):
             ranks[: ranked.shape[1]] += np.take_along_axis(wanted, ranked, axis=1).sum(axis=0)
             customers += len(ranked)
         return {"hits_by_rank": (ranks / max(customers, 1)).round(6).tolist()}
@@ -199,7 +207,7 @@ class RankingScores:
         model = ItemModel.build(broadcast, {})
         sums = np.zeros(len(Recommend.metrics), np.int64)
         customers = 0
-        for ranked, wanted in _ranked(model, rows[self.split], self.top):
+        for ranked, wanted, _ in _ranked(model, rows[self.split], self.top):
             steps = ranking_scores(ranked, wanted) * [m.steps for m in Recommend.metrics]
             sums += np.rint(steps).astype(np.int64).sum(axis=0)
             customers += len(ranked)
@@ -214,7 +222,7 @@ def ranking_scores(ranked: NDArray[np.intp], wanted: NDArray[np.bool_]) -> NDArr
     NDCG = sum over hits 1/log2(rank + 1), over the same sum for a list of hits only.
     """
     hits = np.take_along_axis(wanted, ranked, axis=1)
-    discount = 1.0 / np.log2(np.arange(2, ranked.shape[1] + 2))
+    discount = math.log(2.0) / log(np.arange(2.0, ranked.shape[1] + 2))
     relevant = wanted.sum(axis=1)
     ideal = np.cumsum(discount)[np.minimum(relevant, ranked.shape[1]) - 1]
     return np.stack(
@@ -225,15 +233,20 @@ def ranking_scores(ranked: NDArray[np.intp], wanted: NDArray[np.bool_]) -> NDArr
 
 def _ranked(
     model: ItemModel, purchases: Purchases, k: int
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
-    """Yields the k best products and the products wanted, block by block of scored customers."""
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Yields the k best products, the products wanted, and which of the k are new to the customer.
+
+    Block by block of scored customers. Only where fewer than k are left to buy are some not new.
+    """
     known = np.diff(purchases.history.indptr) > 0
     wanting = np.diff(purchases.future.indptr) > 0
     customers = np.flatnonzero(known & wanting)
     for start in range(0, len(customers), _BLOCK):
         block = customers[start : start + _BLOCK]
         scores = model.scores(purchases.history[block])
-        yield top(scores, k), purchases.future[block].toarray() > 0
+        ranked = top(scores, k)
+        new = np.isfinite(np.take_along_axis(scores, ranked, axis=1))
+        yield ranked, purchases.future[block].toarray() > 0, new
 
 
 def _lists(

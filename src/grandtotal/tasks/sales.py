@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grandtotal.algorithms.elementary import log
 from grandtotal.algorithms.glm import UNIT_STEPS, Design, features
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError
@@ -164,7 +165,7 @@ def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], un
         for ahead in range(sales.horizon)
         if t + ahead < until
     ]
-    if not parts:
+    if not any(len(columns[0]) for columns in parts):
         raise DataError(
             f"transactions: no product sold in the {sales.periods.windows[-1]} periods before "
             f"{sales.periods.start(until)}: demand needs a history; see `history` in the plan"
@@ -198,12 +199,12 @@ class _View:
         own = [_mean(self.own, t, w)[active] for w in windows]
         share = (own[-1] + 0.02) / (_mean(self.all, t, windows[-1])[active] + 0.1)
         shared = [share * _mean(self.all, t, w)[active] for w in windows]
-        level = np.log((2 * own[2] + shared[2]) / 3 + _LITTLE)
+        level = log((2 * own[2] + shared[2]) / 3 + _LITTLE)
         often = _mean(self.selling, t, windows[3])[active]
         columns = [
             np.ones(len(active)),
-            *(np.log(o + _LITTLE) - level for o in own),
-            *(np.log(s + _LITTLE) - level for s in shared),
+            *(log(o + _LITTLE) - level for o in own),
+            *(log(s + _LITTLE) - level for s in shared),
             level / 3,
             often,
             often**2,
@@ -218,7 +219,7 @@ class _View:
         usual = self._mean_price(t, self.periods.windows[-1])
         known = (recent > 0) & (usual > 0)
         ratio = np.divide(recent, usual, out=np.ones_like(recent), where=known)
-        return np.clip(np.log(ratio), -2.0, 2.0)
+        return np.clip(log(ratio), -2.0, 2.0)
 
     def _mean_price(self, t: int, window: int) -> NDArray[np.float64]:
         first = max(t - window, 0)
@@ -273,10 +274,10 @@ class _View:
         everything = self.everything[0, last + 1] - self.everything[0, last]
         usual = _mean(self.everything, then, self.periods.level)[0]
         return [
-            np.log((around + 1) / (before + 1)),
-            np.full(len(active), np.log((everything + 1) / (usual + 1))),
-            np.log(share * around + _LITTLE) - level,
-            np.log(own + _LITTLE) - level,
+            log((around + 1) / (before + 1)),
+            np.full(len(active), log((everything + 1) / (usual + 1))),
+            log(share * around + _LITTLE) - level,
+            log(own + _LITTLE) - level,
         ]
 
     def _holidays(self, t: int, target: int) -> float:

@@ -1,2 +1,0 @@
-from grandtotal.coordinate import *  # noqa
-from grandtotal.runfolder import *  # noqa
