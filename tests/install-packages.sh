@@ -19,5 +19,5 @@ if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
     echo "create_main_cluster = false" | $run tee /etc/postgresql-common/createcluster.conf > /dev/null
 fi
 $run apt-get update --quiet=2
-$run env DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends \
-    -o Dpkg::Options::=--force-confold $missing > /dev/null
+$run env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 \
+    apt-get install --quiet=2 --yes --no-install-recommends $missing > /dev/null
