@@ -49,9 +49,9 @@ def kept(request, shop):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 9])
-@pytest.mark.parametrize("duplicates", ["set-aside", "keep"])
-def test_pieces_are_the_whole_for_any_size(kept, rows, duplicates):
-    kept.toml += f'duplicates = "{duplicates}"\n'
+@pytest.mark.parametrize("more", ['duplicates = "keep"', 'price_is = "line"', ""])
+def test_pieces_are_the_whole_for_any_size(kept, rows, more):
+    kept.toml += f"{more}\n"
     whole = kept.tables()
     frame = whole["transactions"]
     stood = (kept.set_aside / "transactions.csv").read_text()
@@ -60,7 +60,17 @@ def test_pieces_are_the_whole_for_any_size(kept, rows, duplicates):
     assert cut.accounts["transactions"] == whole.accounts["transactions"]
     assert (kept.set_aside / "transactions.csv").read_text() == stood
     assert cut["transactions"].equals(frame)
+    assert pl.concat(cut.pieces("transactions", ["price"])).equals(frame.select("price"))
     assert cut.columns("transactions") == frame.columns
+
+
+def test_a_table_that_is_filled_down_is_read_whole(shop, good):
+    shop.write("lines.csv", good)
+    shop.declare(
+        "transactions", "lines.csv", 'fill_down = ["customer"]\ncolumns = { basket = "time" }'
+    )
+    cut = Tables(shop.config(), None, whole_rows=1)
+    assert len(list(cut.pieces("transactions", COLUMNS))) == 1
 
 
 def test_a_large_table_comes_in_pieces_and_a_small_one_in_one(kept):

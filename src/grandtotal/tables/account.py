@@ -1,19 +1,23 @@
 """What became of every row of a table: read = used + set aside + without consent."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
+from grandtotal.durable import partial_path, write
 from grandtotal.errors import DataError
+from grandtotal.tables.files import SourceFile
 from grandtotal.tables.rows import Judged
+from grandtotal.tables.rules import Mark
 from grandtotal.tables.sources import distinct_names
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Rows set aside for one reason; `examples` are up to three, such as "line 7: 'abc'"."""
+    """Rows with one reason; `examples` are up to three, such as "line 7: 'abc'"."""
 
     reason: str
     rows: int
@@ -25,7 +29,8 @@ class Cause:
 class Account:
     """The rows of one table. `no_consent` are rows of customers who did not agree.
 
-    `unused_columns` are those of the files that no column of ours is read from.
+    `causes` are why rows were set aside; `warnings` name rows that were not, and should be looked
+    at. `unused_columns` are those of the files that no column of ours is read from.
     """
 
     read: int
@@ -33,6 +38,7 @@ class Account:
     causes: tuple[Cause, ...]
     no_consent: int
     unused_columns: tuple[str, ...] = ()
+    warnings: tuple[Cause, ...] = ()
 
     @property
     def set_aside(self) -> dict[str, int]:
@@ -59,24 +65,69 @@ def causes(parts: Sequence[Judged]) -> tuple[Cause, ...]:
 
 def _cause(reason: str, rows: int, parts: Sequence[Judged]) -> Cause:
     remedy = next(mark.remedy for part in parts for mark in part.marks if mark.reason == reason)
-    files = distinct_names([part.file for part in parts])
-    examples = [
+    return Cause(reason, rows, _first([(part, part.examples(reason)) for part in parts]), remedy)
+
+
+def _first(examples: Sequence[tuple[Judged, list[str]]]) -> tuple[str, ...]:
+    """Returns the first three examples, with the name of the file where there are several."""
+    files = distinct_names([part.file for part, _ in examples])
+    named = [
         f"{name} {example}".lstrip()
-        for name, part in zip(files, parts, strict=True)
-        for example in part.examples(reason)
+        for name, (_, found) in zip(files, examples, strict=True)
+        for example in found
     ]
-    return Cause(reason, rows, tuple(examples[:3]), remedy)
+    return tuple(named[:3])
+
+
+def warnings(parts: Sequence[Judged]) -> tuple[Cause, ...]:
+    """Returns what to look at in the rows that are used, and types that differ between files."""
+    found: dict[str, list[tuple[Judged, Mark]]] = {}
+    for part in parts:
+        for mark in part.warnings:
+            if part.kept(mark).any():
+                found.setdefault(mark.reason, []).append((part, mark))
+    files, heights = [part.file for part in parts], [part.frame.height for part in parts]
+    types = other_types(files, parts[0].frame.columns, heights)
+    return (*(_warning(reason, found[reason], parts) for reason in found), *types)
+
+
+def _warning(reason: str, found: Sequence[tuple[Judged, Mark]], parts: Sequence[Judged]) -> Cause:
+    marks = {id(part): mark for part, mark in found}
+    rows = sum(int(part.kept(mark).sum()) for part, mark in found)
+    examples = [
+        (part, part.warning_examples(marks[id(part)]) if id(part) in marks else [])
+        for part in parts
+    ]
+    return Cause(reason, rows, _first(examples), found[0][1].remedy)
+
+
+def other_types(
+    files: Sequence[SourceFile], columns: Sequence[str], heights: Sequence[int]
+) -> Iterator[Cause]:
+    """Yields columns whose type in a .parquet is not that of the first; a .csv holds texts.
+
+    columns: our names of what the files have; heights: the rows of each file.
+    """
+    names = distinct_names(files)
+    typed = [
+        (name, height, file.types())
+        for name, height, file in zip(names, heights, files, strict=True)
+        if not file.is_text
+    ]
+    for column in columns:
+        in_file = files[0].source.name_in_file(column)
+        types = [(name, rows, schema[in_file]) for name, rows, schema in typed if in_file in schema]
+        others = [found for found in types if found[2] != types[0][2]]
+        if others:
+            reason = f"column '{in_file}' has another type than in {types[0][0]}"
+            examples = tuple(f"{name}: {dtype}" for name, _, dtype in others[:3])
+            remedy = f"kept, each read as {column}; write all files with {types[0][2]}"
+            yield Cause(reason, sum(rows for _, rows, _ in others), examples, remedy)
 
 
 def added(accounts: Sequence[Account]) -> Account:
     """Returns the account of a table from those of its pieces."""
-    found: dict[str, list[Cause]] = {}
-    for cause in (cause for account in accounts for cause in account.causes):
-        found.setdefault(cause.reason, []).append(cause)
-    causes = [
-        Cause(reason, sum(c.rows for c in same), _first_of(same), same[0].remedy)
-        for reason, same in found.items()
-    ]
+    causes = _joined(cause for account in accounts for cause in account.causes)
     return Account(
         read=sum(account.read for account in accounts),
         used=sum(account.used for account in accounts),
@@ -85,20 +136,36 @@ def added(accounts: Sequence[Account]) -> Account:
         unused_columns=tuple(
             dict.fromkeys(name for account in accounts for name in account.unused_columns)
         ),
+        warnings=tuple(_joined(cause for account in accounts for cause in account.warnings)),
     )
 
 
-def _first_of(causes: Sequence[Cause]) -> tuple[str, ...]:
-    return tuple(example for cause in causes for example in cause.examples)[:3]
+def _joined(causes: Iterable[Cause]) -> list[Cause]:
+    """Returns one cause for each reason, with the rows of all of them and the first examples."""
+    found: dict[str, list[Cause]] = {}
+    for cause in causes:
+        found.setdefault(cause.reason, []).append(cause)
+    return [
+        Cause(
+            reason,
+            sum(cause.rows for cause in same),
+            tuple(example for cause in same for example in cause.examples)[:3],
+            same[0].remedy,
+        )
+        for reason, same in found.items()
+    ]
 
 
 def in_file(account: Account, name: str) -> Account:
     """Returns the account of a piece with the name of its file before every example."""
-    causes = (
-        replace(cause, examples=tuple(f"{name} {example}".lstrip() for example in cause.examples))
-        for cause in account.causes
-    )
-    return replace(account, causes=tuple(causes))
+
+    def named(causes: tuple[Cause, ...]) -> tuple[Cause, ...]:
+        return tuple(
+            replace(cause, examples=tuple(f"{name} {text}".lstrip() for text in cause.examples))
+            for cause in causes
+        )
+
+    return replace(account, causes=named(account.causes), warnings=named(account.warnings))
 
 
 def write_set_aside(folder: Path, table: str, parts: Sequence[Judged]) -> None:
@@ -116,13 +183,19 @@ def write_rows(folder: Path, table: str, frames: Sequence[pl.DataFrame]) -> None
         if not frames:
             path.unlink(missing_ok=True)
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        pl.concat(frames, how="diagonal").write_csv(path)
+        write(path, pl.concat(frames, how="diagonal").write_csv().encode())
     except OSError as error:
+        _remove_partial(path)
         raise DataError(
             f"{table}: {path}: the rows set aside cannot be written there ({error.strerror}); "
             "free space or choose a folder that can be written"
         ) from error
+
+
+def _remove_partial(path: Path) -> None:
+    # A half-written file would keep the disk full; where it cannot be removed, none was made.
+    with contextlib.suppress(OSError):
+        partial_path(path).unlink(missing_ok=True)
 
 
 def as_it_stood(part: Judged) -> pl.DataFrame:

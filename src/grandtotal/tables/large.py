@@ -16,19 +16,21 @@ from grandtotal.tables.account import (
     as_it_stood,
     causes,
     in_file,
+    other_types,
     unused_columns,
+    warnings,
     write_rows,
 )
 from grandtotal.tables.config import RetailerConfig
 from grandtotal.tables.files import SourceFile
 from grandtotal.tables.rows import (
     Judged,
-    Mark,
     judge,
     read_columns,
     refuse_if_most,
     repeated_lines,
 )
+from grandtotal.tables.rules import Mark
 from grandtotal.tables.schema import Table
 from grandtotal.tables.sources import distinct_names, refuse_other_columns
 
@@ -74,6 +76,7 @@ def judge_large(
     accounts: list[Account] = []
     stood: list[pl.DataFrame] = []
     first: tuple[SourceFile, list[str]] | None = None
+    heights = [file.height() for file in files]
     for file, name in zip(files, distinct_names(files), strict=True):
         for part in _judged(file, table, config, rows):
             used, account = _use(part, agreed)
@@ -86,7 +89,10 @@ def judge_large(
     if folder:
         write_rows(folder, table.name, stood)
     columns = tuple(first[1]) if first else ()
-    return LargeTable(table, config, columns, tuple(pieces), added(accounts))
+    account = added(accounts)
+    types = other_types(files, columns, heights)
+    account = replace(account, warnings=(*account.warnings, *types))
+    return LargeTable(table, config, columns, tuple(pieces), account)
 
 
 def _judged(file: SourceFile, table: Table, config: RetailerConfig, rows: int) -> Iterator[Judged]:
@@ -117,5 +123,6 @@ def _use(part: Judged, agreed: pl.Series | None) -> tuple[pl.Series, Account]:
         causes=causes([part]),
         no_consent=int(usable.sum()) - int(used.sum()),
         unused_columns=unused_columns([part]),
+        warnings=warnings([part]),
     )
     return used, account

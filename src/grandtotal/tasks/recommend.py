@@ -30,6 +30,7 @@ from grandtotal.errors import DataError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.lines import catalogue_lines, titles
+from grandtotal.tasks.needs import Need, Standing
 from grandtotal.tasks.scores import Metric, UnitScores
 from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
 
@@ -72,6 +73,12 @@ class Recommend:
         ),
         Metric("recall", True, "recall@k: share of a customer's new products among the k"),
         Metric("hit_rate", True, "hit rate@k: share of customers with at least one hit"),
+    )
+
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need("transactions", "customer", True, "whose purchases, and for whom"),
+        Need("products", "title", False, "lists that a person can read"),
+        Need("products", "gtin", False, "a plan that knows products by their bar code"),
     )
 
     common: Common
@@ -152,11 +159,14 @@ class Recommend:
         return UnitScores.of(self.metrics, list(parts.T), [ones] * len(self.metrics), shown)
 
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:
-        """Returns customer, rank, product, title, score, because: the best `top` new products."""
+        """Returns customer, rank, product, title, score, because: the best `top` new products.
+
+        Products that the retailer is known not to sell are never among them.
+        """
         import polars as pl
 
         _, customers = _customer_lines(tables, self.common)
-        listed = _lists(cast(ItemModel, model), rows["now"], top)
+        listed = _lists(cast(ItemModel, model), rows["now"], top, list(self.common.absent))
         keys = np.array(self.common.catalogue)
         named = titles(tables, self.common)
         columns = list(zip(*listed, strict=True)) or [(), (), (), (), ()]
@@ -180,6 +190,17 @@ class Recommend:
             ranks[: ranked.shape[1]] += np.take_along_axis(wanted, ranked, axis=1).sum(axis=0)
             customers += len(ranked)
         return {"hits_by_rank": (ranks / max(customers, 1)).round(6).tolist()}
+
+    def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
+        """Returns how many customers have a history, and how many can be scored."""
+        test: Purchases = rows["test"]
+        known = np.diff(test.history.indptr) > 0
+        scored = int((known & (np.diff(test.future.indptr) > 0)).sum())
+        cut = self.common.today - timedelta(days=self.horizon_days)
+        expected = f"some with purchases before {cut}, the test cut, and new ones after it"
+        found = f"{int(known.sum()):,} with a history, {scored:,} of them scored"
+        remedy = "" if scored else "a longer history, a shorter horizon_days or an earlier today"
+        return (Standing("customers", "yes" if scored else "no", found, expected, remedy),)
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the rows as if one company held them."""
@@ -250,12 +271,13 @@ def _ranked(
 
 
 def _lists(
-    model: ItemModel, purchases: Purchases, k: int
+    model: ItemModel, purchases: Purchases, k: int, absent: list[int]
 ) -> Iterator[tuple[int, int, int, float, tuple[int, ...]]]:
     """Yields (customer, rank, product, score, bought products that speak for it)."""
     history = purchases.history
     for start in range(0, history.shape[0], _BLOCK):
         scores = model.scores(history[start : start + _BLOCK])
+        scores[:, absent] = -np.inf
         best = top(scores, k)
         for row, products in enumerate(best):
             customer = start + row
