@@ -20,6 +20,11 @@
     path = "data/customers.csv"
     consent = ["consent"]                 # columns that must be true
 
+    [tables.products]
+    url = "postgresql://reader@db.example:5432/shop"    # or "sqlite:///shop.db", instead of path
+    query = "select sku as product, title from items"   # or table = "items"
+    password_env = "SHOP_PASSWORD"        # or password_file = "secret.txt"
+
 The file is the retailer's own and never leaves it.
 """
 
@@ -41,13 +46,27 @@ Duplicates = Literal["set-aside", "keep"]
 PriceIs = Literal["unit", "line", "before-discount"]
 
 _RETAILER_KEYS = ("retailer", "currency", "time_zone", "catalogue_key", "tables")
-_TABLE_KEYS = ("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates")
+_DATABASE_KEYS = ("url", "query", "table", "password_env", "password_file")
+_TABLE_KEYS = (
+    *("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates"),
+    *_DATABASE_KEYS,
+)
 _KEYS_OF = {"customers": ("consent",), "transactions": ("price_is", "fill_down")}
 
 
 @dataclass(frozen=True)
+class Database:
+    """Where a query is asked. The url holds no password: what retailer.toml names holds it."""
+
+    url: str
+    query: str
+    password_env: str = ""
+    password_file: str = ""
+
+
+@dataclass(frozen=True)
 class TableSource:
-    """Where one table is and how it is written.
+    """Where one table is and how it is written: a `path`, or a `database` and a path of "".
 
     `columns`: our name -> name in the file; `time_formats`: our name -> strptime format.
     """
@@ -62,6 +81,7 @@ class TableSource:
     consent: tuple[str, ...] = ()
     price_is: PriceIs = "unit"
     fill_down: tuple[str, ...] = ()
+    database: Database | None = None
 
     def name_in_file(self, column: str) -> str:
         """What the file calls our `column`."""
@@ -86,6 +106,11 @@ class RetailerConfig:
     def folder(self) -> Path:
         """The folder of retailer.toml, to which the tables' paths are relative."""
         return self.path.parent
+
+    def place(self, table: str) -> str:
+        """Returns where a table is, for a message: its path, or the URL of its database."""
+        source = self.tables[table]
+        return source.database.url if source.database else str(self.folder / source.path)
 
     @property
     def consent(self) -> tuple[str, ...]:
@@ -120,6 +145,11 @@ def load_config(path: Path) -> RetailerConfig:
     path = Path(path)
     path = path / "retailer.toml" if path.is_dir() else path
     return _Section(path, "", _parsed(path)).config()
+
+
+def _has_password(url: str) -> bool:
+    user = url.partition("://")[2].rpartition("@")[0]
+    return ":" in user or bool(re.search(r"[?&](ssl)?password=", url))
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -226,7 +256,8 @@ class _Section:
     def source(self, table: str) -> TableSource:
         self.check_keys((*_TABLE_KEYS, *_KEYS_OF.get(table, ())))
         return TableSource(
-            path=self.text("path"),
+            path="" if "url" in self.values else self._path(),
+            database=self._database() if "url" in self.values else None,
             columns=self._columns(table),
             time_formats=self._time_formats(table),
             separator=self._separator(),
@@ -238,6 +269,49 @@ class _Section:
             consent=self.texts("consent"),
             price_is=self._price_is(),
             fill_down=self._fill_down(table),
+        )
+
+    def _path(self) -> str:
+        for key in _DATABASE_KEYS:
+            if key in self.values:
+                self.fail(f"key '{key}' without 'url'; add url = \"...\" or take '{key}' out")
+        return self.text("path")
+
+    def _database(self) -> Database:
+        self._refuse_both("url", "path")
+        self._refuse_both("query", "table")
+        self._refuse_both("password_env", "password_file")
+        secrets = {k: self.text(k) for k in ("password_env", "password_file") if k in self.values}
+        url = self._url()
+        if secrets and url.startswith("sqlite:"):
+            self.fail(f"key '{next(iter(secrets))}': a SQLite file has no password; take it out")
+        return Database(url, self._query(), **secrets)
+
+    def _refuse_both(self, one: str, other: str) -> None:
+        if one in self.values and other in self.values:
+            self.fail(f"keys '{one}' and '{other}'; one of them says all, take the other out")
+
+    def _url(self) -> str:
+        url = self.text("url")
+        if _has_password(url):
+            self.fail(
+                "key 'url' holds a password, and this file is read, copied and mailed; take it out "
+                'of the url and write password_env = "SHOP_PASSWORD", the name of an environment '
+                'variable that holds it, or password_file = "secret.txt"'
+            )
+        if not url.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            self.fail(
+                f'key \'url\' is "{url}"; expected "sqlite:///shop.db", relative to this file, '
+                'or "postgresql://user@host:5432/database"'
+            )
+        return url
+
+    def _query(self) -> str:
+        if "table" not in self.values:
+            return self.text("query")
+        parts = self.text("table").split(".")
+        return "select * from " + ".".join(
+            f'"{part.replace(chr(34), chr(34) * 2)}"' for part in parts
         )
 
     def _price_is(self) -> PriceIs:
