@@ -23,7 +23,7 @@ from benchmarks.retail import Retail, generated, online_retail
 from benchmarks.rows import Row, at_most
 from benchmarks.simulation import TASK, Recorded, federated
 from grandtotal.algorithms.glm import UNIT_STEPS, X_STEPS, Design
-from grandtotal.algorithms.item_similarity import EASE, ItemKNN
+from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
@@ -33,7 +33,7 @@ from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import arrays_digest
 from grandtotal.tasks.demand import GRID, Demand, DemandSeries
 from grandtotal.tasks.demand_model import DemandModel
-from grandtotal.tasks.recommend import GRIDS, Recommend
+from grandtotal.tasks.recommend import GRIDS, Candidate, Recommend
 from grandtotal.tasks.sales import Panel
 from grandtotal.tasks.scores import ROWS, TestScores
 from grandtotal.tasks.task import Task
@@ -81,11 +81,12 @@ def _untested(kind: str, tested: set[str]) -> Row:
 
 
 def _item_fits(task: Recommend) -> Mapping[str, Fit]:
-    models: Mapping[str, Popularity | ItemKNN | EASE] = {
+    models: Mapping[str, Candidate] = {
         "popularity": Popularity(),
         "popularity of 28 days": Popularity(28),
         "item-knn": ItemKNN(),
         "ease": EASE(),
+        "edlae": EDLAE(),
     }
     return {
         name: lambda totals, model=model: model.fit(totals, task.products, "test")  # type: ignore[misc]
@@ -178,12 +179,13 @@ def _recommend_reference(retail: Retail, task: Recommend) -> list[Row]:
             "popularity of 28 days": _item_apart(Popularity(28), pooled, days),
             "item-knn": _item_apart(ItemKNN(), pooled, days),
             "ease": _item_apart(EASE(), pooled, days),
+            "edlae": _item_apart(EDLAE(), pooled, days),
         }.items()
     ]
     return [*rows, _validation_row(task, pooled)]
 
 
-def _item_apart(candidate: Popularity | ItemKNN | EASE, pooled: Rows, days: Floats) -> float:
+def _item_apart(candidate: Candidate, pooled: Rows, days: Floats) -> float:
     """Returns the larger of the relative differences of weights and prior."""
     model = candidate.fit(Local(pooled), days.shape[1], "test")
     weights, prior, contested = _item_reference(candidate, days)
@@ -197,7 +199,7 @@ def _item_apart(candidate: Popularity | ItemKNN | EASE, pooled: Rows, days: Floa
 
 
 def _item_reference(
-    candidate: Popularity | ItemKNN | EASE, days: Floats
+    candidate: Candidate, days: Floats
 ) -> tuple[Floats, Floats, NDArray[np.bool_] | bool]:
     """Returns weights, prior, and where rounding alone decides whether a weight is kept."""
     bought = (days > 0).astype(np.float64)
@@ -208,6 +210,8 @@ def _item_reference(
     prior = _TIE_BREAK * count / count.max()
     if isinstance(candidate, EASE):
         return reference.ease(bought, candidate.l2), prior, False
+    if isinstance(candidate, EDLAE):
+        return reference.edlae(bought, candidate.l2, candidate.dropout), prior, False
     weights, contested = reference.item_knn(bought, candidate.shrink, candidate.neighbours)
     return weights, prior, contested
 
@@ -227,7 +231,7 @@ def _validation_row(task: Recommend, pooled: Rows) -> Row:
 
 
 def _validation_ndcg(
-    candidate: Popularity | ItemKNN | EASE, days: Floats, wanted: NDArray[np.bool_], k: int
+    candidate: Candidate, days: Floats, wanted: NDArray[np.bool_], k: int
 ) -> float:
     weights, prior, _ = _item_reference(candidate, days)
     found = []

@@ -37,7 +37,17 @@ def item_knn(bought: Floats, shrink: float, neighbours: int) -> tuple[Floats, ND
 
 def ease(bought: Floats, l2: float) -> Floats:
     """Returns B of Steck 2019, equation 8: -P_ij / P_jj off the diagonal."""
-    inverse = np.linalg.inv(bought.T @ bought + l2 * np.eye(bought.shape[1]))
+    return _without_themselves(bought.T @ bought + l2 * np.eye(bought.shape[1]))
+
+
+def edlae(bought: Floats, l2: float, dropout: float) -> Floats:
+    """Returns B of Steck 2020: that of EASE with p / (1 - p) n_j added to each product's l2."""
+    penalty = l2 + dropout / (1.0 - dropout) * bought.sum(axis=0)
+    return _without_themselves(bought.T @ bought + np.diag(penalty))
+
+
+def _without_themselves(normal: Floats) -> Floats:
+    inverse = np.linalg.inv(normal)
     weights = np.empty_like(inverse)
     for product in range(len(inverse)):
         weights[:, product] = -inverse[:, product] / inverse[product, product]

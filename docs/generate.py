@@ -1,7 +1,7 @@
 """Writes the pages of docs/ that the code says better: the commands and the tables.
 
-    python docs/generate.py           writes them
-    python docs/generate.py --check   fails where they are out of date
+python docs/generate.py           writes them
+python docs/generate.py --check   fails where they are out of date
 """
 
 import sys

@@ -25,7 +25,6 @@ from grandtotal.consortium.query import Query, Rows, installed
 from grandtotal.consortium.retailer import Retailer
 from grandtotal.consortium.totals import Local
 from grandtotal.consortium.transport import EmbeddedTransport
-from grandtotal.durable import arrays_digest
 from grandtotal.plan import Plan
 from grandtotal.privacy.bound import NoCustomers
 from grandtotal.privacy.fixedpoint import Arrays, Field
@@ -373,8 +372,3 @@ def tables(example: Path) -> dict[str, Tables]:
 def plan(example: Path) -> Plan:
     """Returns a small plan over the example: a task of each kind, one model each."""
     return Plan.read(example / "plan.toml")
-
-
-@pytest.fixture
-def digest_of() -> Callable[[Arrays], str]:
-    return arrays_digest

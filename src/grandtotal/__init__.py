@@ -23,6 +23,7 @@ __all__ = [
     "RunFolder",
     "catalogue_key",
     "check",
+    "compare",
     "demo",
     "init",
     "resume",

@@ -171,6 +171,17 @@ class Run:
             raise RunError(f"no retailer '{retailer}' in the run: {', '.join(members)}")
 
 
+def compare(first: Path_, second: Path_, runs: Path_ = "runs") -> Json:
+    """Returns what differs from the first run to the second: plan, data, models, scores, cost.
+
+    See `grandtotal.comparison.compare_runs` for what is in it.
+    """
+    from grandtotal.comparison import compare_runs
+
+    folders = [RunFolder.find(Path(runs), str(name)) for name in (first, second)]
+    return compare_runs(folders[0], folders[1])
+
+
 def runs(folder: Path_ = "runs") -> list[RunFolder]:
     """Returns the runs of a folder, newest first."""
     return RunFolder.all(Path(folder))

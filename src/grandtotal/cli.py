@@ -214,7 +214,7 @@ def report(run: str, retailer: str | None, runs: Path) -> None:
 
 @main.group(name="runs")
 def runs_group() -> None:
-    """List, show and resume runs."""
+    """List, show, compare and resume runs."""
 
 
 @command(runs_group, "grandtotal runs list")
@@ -257,6 +257,28 @@ def resume(run: str, runs: Path, as_json: bool) -> None:
 
     folder = RunFolder.find(runs, run)
     _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
+
+
+@command(runs_group, "grandtotal runs compare demo-20261120-101500 latest")
+@click.argument("first", metavar="RUN")
+@click.argument("second", metavar="RUN")
+@runs_option
+@json_option
+def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
+    """Show what differs between two runs: plan, data, versions, models, scores, cost.
+
+    A difference of scores counts where its 95 % interval does not hold 0; intervals are those of
+    independent runs, so too wide rather than too narrow.
+    """
+    from rich.console import Console
+
+    from grandtotal import api, terminal
+
+    found = api.compare(first, second, runs)
+    if as_json:
+        click.echo(_json(found))
+    else:
+        Console().print(*terminal.comparison(found), sep="\n")
 
 
 def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:

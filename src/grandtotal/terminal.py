@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.consortium import Listener
@@ -167,6 +168,69 @@ def set_aside(folder: RunFolder) -> str:
                     f"with the reason for each: {own / 'set_aside' / table}.csv"
                 )
     return "\n".join(lines)
+
+
+def comparison(found: Json) -> Iterator[Any]:
+    """Yields what `runs compare` shows, part by part."""
+    yield _pairs("what differs", found["runs"], dict(_different(found)))
+    for name, task in found["tasks"].items():
+        yield _score_pairs(name, found["runs"], task)
+    equal = "the same" if found["totals"] else "other"
+    models = ", ".join(
+        f"{name} {'the same' if task['same_model'] else 'another'} model"
+        for name, task in found["tasks"].items()
+    )
+    yield f"digests: {equal} totals; {models}"
+
+
+def _different(found: Json) -> Iterator[tuple[str, list[Any]]]:
+    """Yields name and pair of everything that has two values and no interval."""
+    yield from found["plan"].items()
+    for what, names in found["members"].items():
+        if names:
+            yield f"members who {what}", ["", ", ".join(names)]
+    for retailer, tables in found["data"].items():
+        for table, rows in tables.items():
+            for what, pair in rows.items():
+                if pair[0] != pair[1]:
+                    yield f"{retailer}: {table} rows {what}", [f"{value:,}" for value in pair]
+    yield from found["versions"].items()
+    for name, task in found["tasks"].items():
+        if task["models"][0] != task["models"][1]:
+            yield f"{name}: chosen", task["models"]
+    costs = found["costs"]
+    yield "rounds", costs["rounds"]
+    yield "out of a retailer", [megabytes(size) for size in costs["bytes_out"]]
+    yield "seconds", costs["seconds"]
+
+
+def _pairs(title: str, runs: list[str], pairs: Mapping[str, list[Any]]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for column in ("", *runs):
+        table.add_column(column, overflow="fold")
+    for name, pair in pairs.items():
+        # Brackets of a list would be read as markup.
+        table.add_row(name, *(Text("–" if value is None else str(value)) for value in pair))
+    return table
+
+
+def _score_pairs(name: str, runs: list[str], task: Json) -> Table:
+    title = f"{name}: {task['headline'] or 'scored by different metrics'}, federated"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for column in ("retailer", *runs, "difference", ""):
+        table.add_column(column, justify="left" if column == "retailer" else "right")
+    for party, score in task["scores"].items():
+        values = [_value(value) for value in score["values"]]
+        table.add_row(party, *values, *_difference(score["difference"]))
+    return table
+
+
+def _difference(found: Json | None) -> tuple[str, str]:
+    if found is None:
+        return "–", ""
+    low, high = found["low"], found["high"]
+    shown = f"{found['value']:+.3f}\n[dim]{low:+.3f}…{high:+.3f}[/dim]"
+    return shown, "beyond chance" if found["beyond"] else "within chance"
 
 
 def megabytes(size: float) -> str:

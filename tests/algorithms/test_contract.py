@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from grandtotal.algorithms.glm import GLM
-from grandtotal.algorithms.item_similarity import EASE, ItemKNN
+from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
@@ -35,6 +35,7 @@ ALGORITHMS = {
     "popularity": item_model(Popularity(days=90)),
     "item-knn": item_model(ItemKNN(shrink=3.0, neighbours=5)),
     "ease": item_model(EASE(l2=2.0)),
+    "edlae": item_model(EDLAE(l2=2.0, dropout=0.4)),
     "ridge": regression(GLM("ridge")),
     "poisson": regression(GLM("poisson")),
 }

@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from grandtotal.algorithms.item_model import TIE_BREAK, Request
-from grandtotal.algorithms.item_similarity import EASE, ItemKNN, inverse_in_place
+from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN, inverse_in_place
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.totals import Local
 from grandtotal.errors import PlanError
@@ -29,7 +29,9 @@ def two_groups():
     return matrix
 
 
-@pytest.mark.parametrize("algorithm", [ItemKNN(), ItemKNN(0.0, 4), EASE(1.0), EASE(300.0)])
+@pytest.mark.parametrize(
+    "algorithm", [ItemKNN(), ItemKNN(0.0, 4), EASE(1.0), EASE(300.0), EDLAE(9.0)]
+)
 def test_who_bought_of_one_group_is_recommended_that_group_only(algorithm, two_groups):
     model = algorithm.fit(Local(rows(two_groups)), 10, "test")
     for group in (0, 1):
@@ -47,6 +49,39 @@ def test_ease_is_the_paper(bought):
     # float32 weights of a well conditioned inverse.
     np.testing.assert_allclose(found.weights, expected, atol=1e-6)
     assert found.meta == {"model": "ease", "l2": l2}
+
+
+def test_edlae_without_dropout_is_ease(bought):
+    ease, edlae = (a.fit(Local(rows(bought)), 9, "test") for a in (EASE(7.0), EDLAE(7.0, 0.0)))
+    assert (ease.weights == edlae.weights).all()
+
+
+@pytest.mark.parametrize("dropout", [0.2, 0.7])
+def test_edlae_is_the_least_squares_of_each_product_with_dropped_purchases(bought, dropout):
+    # Dropping a share p of the inputs, scaled back by 1 / (1 - p), is a penalty p / (1 - p) n_i.
+    found = EDLAE(7.0, dropout).fit(Local(rows(bought)), 9, "test")
+    assert found.meta == {"model": "edlae", "l2": 7.0, "dropout": dropout}
+    penalty = np.diag(7.0 + dropout / (1 - dropout) * bought.sum(axis=0))
+    together = bought.T @ bought
+    for product in range(9):
+        others = np.delete(np.arange(9), product)
+        normal = (together + penalty)[np.ix_(others, others)]
+        expected = np.linalg.solve(normal, together[others, product])
+        np.testing.assert_allclose(found.weights[others, product], expected, atol=1e-6)
+
+
+def test_more_dropout_relies_less_on_the_strongest_neighbour(bought):
+    strongest = [
+        np.abs(EDLAE(1.0, dropout).fit(Local(rows(bought)), 9, "test").weights).max()
+        for dropout in (0.0, 0.3, 0.6, 0.9)
+    ]
+    assert strongest == sorted(strongest, reverse=True)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])
+def test_a_dropout_that_is_no_share_is_refused(bought, dropout):
+    with pytest.raises(PlanError, match="expected a share from 0 to below 1"):
+        EDLAE(7.0, dropout).fit(Local(rows(bought)), 9, "test")
 
 
 def test_ease_reconstructs_better_than_any_weights_near_it(bought):
@@ -88,7 +123,7 @@ def test_more_neighbours_than_products_are_all(bought):
     assert (few == many).all()
 
 
-@pytest.mark.parametrize("algorithm", [ItemKNN(0.0), ItemKNN(10.0), EASE(1.0)])
+@pytest.mark.parametrize("algorithm", [ItemKNN(0.0), ItemKNN(10.0), EASE(1.0), EDLAE(1.0)])
 def test_a_product_that_nobody_bought_has_no_weights(algorithm, bought):
     bought[:, 4] = 0
     model = algorithm.fit(Local(rows(bought)), 9, "test")
@@ -97,14 +132,14 @@ def test_a_product_that_nobody_bought_has_no_weights(algorithm, bought):
     assert np.isfinite(model.weights).all()
 
 
-@pytest.mark.parametrize("algorithm", [ItemKNN(), EASE()])
+@pytest.mark.parametrize("algorithm", [ItemKNN(), EASE(), EDLAE()])
 def test_the_prior_only_breaks_ties_towards_the_most_bought(algorithm, bought):
     prior = algorithm.fit(Local(rows(bought)), 9, "test").prior
     customers = bought.sum(axis=0)
     np.testing.assert_allclose(prior, TIE_BREAK * customers / customers.max(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("algorithm", [ItemKNN(0.0), ItemKNN(10.0), EASE(1.0)])
+@pytest.mark.parametrize("algorithm", [ItemKNN(0.0), ItemKNN(10.0), EASE(1.0), EDLAE(1.0)])
 def test_a_world_without_purchases_has_a_model_that_recommends_in_order(algorithm):
     model = algorithm.fit(Local(rows(np.zeros((3, 4), int))), 4, "test")
     assert [r.product for r in model.predict(Request((), k=4))] == [0, 1, 2, 3]

@@ -4,6 +4,8 @@ ItemKNN: Deshpande and Karypis, "Item-based top-N recommendation algorithms", 20
 https://doi.org/10.1145/963770.963776
 EASE: Steck, "Embarrassingly shallow autoencoders for sparse data", 2019,
 https://arxiv.org/abs/1905.03375
+EDLAE: Steck, "Autoencoders that don't overfit towards the identity", 2020,
+https://proceedings.neurips.cc/paper/2020/hash/e33d974aae13e4d877477d51d8bafdc4-Abstract.html
 """
 
 from dataclasses import dataclass
@@ -62,23 +64,63 @@ class EASE:
         """Returns weights -P_ij / P_jj with P = (X'X + l2 I)^-1. One round."""
         gram = totals.total(CoPurchases(products, split))["gram"]
         customers = np.diagonal(gram).astype(np.float64)
-        weights = gram.astype(np.float64)
-        weights[np.diag_indices(products)] += self.l2
-        inverse_in_place(weights)
-        weights /= -np.diagonal(weights)
-        np.fill_diagonal(weights, 0.0)
         meta = {"model": "ease", "l2": self.l2}
-        return ItemModel(weights.astype(np.float32), _tie_break(customers), meta)
+        weights = _autoencoder(gram, np.full(products, self.l2))
+        return ItemModel(weights, _tie_break(customers), meta)
+
+
+@dataclass(frozen=True)
+class EDLAE:
+    """EASE trained to fill in purchases that were dropped, in closed form.
+
+    l2: ridge penalty, in customers; larger forgets rare products.
+    dropout: share of purchases that are dropped, from 0 (EASE) to below 1; larger relies on
+        several purchases where one would do.
+    """
+
+    l2: float = 300.0
+    dropout: float = 0.33
+
+    def fit(self, totals: Totals, products: int, split: str) -> ItemModel:
+        """Returns weights -P_ij / P_jj, P = (X'X + p / (1 - p) diag(X'X) + l2 I)^-1. One round."""
+        if not 0.0 <= self.dropout < 1.0:
+            raise PlanError(f"dropout = {self.dropout}, expected a share from 0 to below 1")
+        gram = totals.total(CoPurchases(products, split))["gram"]
+        customers = np.diagonal(gram).astype(np.float64)
+        meta = {"model": "edlae", "l2": self.l2, "dropout": self.dropout}
+        penalty = self.dropout / (1.0 - self.dropout) * customers + self.l2
+        return ItemModel(_autoencoder(gram, penalty), _tie_break(customers), meta)
+
+
+def _autoencoder(gram: NDArray[np.generic], penalty: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Returns -P_ij / P_jj off the diagonal, P = (gram + diag(penalty))^-1.
+
+    A product that nobody bought has no weight to or from any other, so it is left out of P: a
+    retailer alone sells a part of the catalogue, and the inverse costs the cube of it.
+    """
+    if penalty.min() <= 0:
+        raise PlanError(f"l2 must be a positive number of customers, found {penalty.min():g}")
+    sold = np.flatnonzero(np.diagonal(gram))
+    inverse = gram[np.ix_(sold, sold)].astype(np.float64)
+    inverse[np.diag_indices(len(sold))] += penalty[sold]
+    inverse_in_place(inverse)
+    inverse /= -np.diagonal(inverse)
+    np.fill_diagonal(inverse, 0.0)
+    weights = np.zeros(gram.shape, np.float32)
+    weights[np.ix_(sold, sold)] = inverse
+    return weights
 
 
 def inverse_in_place(matrix: NDArray[np.float64]) -> None:
     """Replaces a symmetric positive definite C-ordered matrix by its inverse (Cholesky)."""
+    if not len(matrix):
+        return
     # The transpose of a symmetric C-ordered matrix is the same matrix in LAPACK's own order.
     _, failed = dpotrf(matrix.T, lower=1, overwrite_a=1)
     if not failed:
         _, failed = dpotri(matrix.T, lower=1, overwrite_c=1)
     if failed:
-        raise PlanError("X'X + l2 I cannot be inverted: l2 must be a positive number of customers")
+        raise PlanError("X'X + l2 I cannot be inverted: raise l2")
     for row in range(len(matrix)):
         matrix[row:, row] = matrix[row, row:]
 

@@ -43,6 +43,7 @@ _MODEL_NAME: Mapping[str, str] = {
     "popularity": "bestsellers",
     "item-knn": "item to item (ItemKNN)",
     "ease": "item to item (EASE)",
+    "edlae": "item to item (EDLAE)",
     "ridge": "ridge regression",
     "poisson": "Poisson regression",
     "mean": "recent mean",

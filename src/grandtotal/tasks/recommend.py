@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 
 from grandtotal.algorithms.elementary import log
 from grandtotal.algorithms.item_model import ItemModel, top
-from grandtotal.algorithms.item_similarity import EASE, ItemKNN
+from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
@@ -40,10 +40,15 @@ if TYPE_CHECKING:
 
 _BLOCK = 1024  # customers scored at once: bounds the dense (customers, products) block
 
-GRIDS: Mapping[str, tuple[Popularity | ItemKNN | EASE, ...]] = {
+Candidate = Popularity | ItemKNN | EASE | EDLAE
+
+GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     "popularity": tuple(Popularity(days) for days in (0, 28, 91)),
     "item-knn": tuple(ItemKNN(shrink) for shrink in (0.0, 10.0, 30.0)),
     "ease": tuple(EASE(l2) for l2 in (30.0, 100.0, 300.0, 1000.0, 3000.0)),
+    "edlae": tuple(
+        EDLAE(l2, dropout) for dropout in (0.15, 0.33, 0.5) for l2 in (50.0, 150.0, 500.0, 1500.0)
+    ),
 }
 
 
@@ -51,7 +56,8 @@ GRIDS: Mapping[str, tuple[Popularity | ItemKNN | EASE, ...]] = {
 class Recommend:
     """Settings of `kind = "recommend"`.
 
-    models: what the choice is made of; the best on summed validation scores wins.
+    models: what the choice is made of; the best on summed validation scores wins. "edlae", twelve
+        more candidates, only where the plan names it.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
     """
@@ -68,7 +74,7 @@ class Recommend:
     )
 
     common: Common
-    models: tuple[str, ...] = tuple(GRIDS)
+    models: tuple[str, ...] = ("popularity", "item-knn", "ease")
     horizon_days: int = 91
     top: int = 10
 
@@ -97,7 +103,7 @@ class Recommend:
         model = candidates[best].fit(totals, self.products, "test")
         return Fitted(model, {"chosen": model.meta, "tried": tried})
 
-    def _validate(self, totals: Totals, candidate: Popularity | ItemKNN | EASE) -> Json:
+    def _validate(self, totals: Totals, candidate: Candidate) -> Json:
         model = candidate.fit(totals, self.products, "validation")
         query = RankingScores(self.products, self.top, "validation")
         sums = totals.total(query, model.arrays)
