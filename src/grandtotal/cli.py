@@ -91,29 +91,61 @@ def demo(folder: Path, runs: Path, processes: bool, as_json: bool) -> None:
 
 @command(main, "grandtotal init my-consortium && grandtotal run my-consortium/plan.toml")
 @click.argument("folder", type=click.Path(path_type=Path))
-def init(folder: Path) -> None:
-    """Write a small consortium to begin with: plan.toml, retailer.toml files, example tables."""
-    from grandtotal import api
+@click.option(
+    "--from",
+    "export",
+    type=click.Choice(["shopify", "woocommerce", "generic-pos"]),
+    help="Write only a retailer.toml for this export of your own.",
+)
+@click.option("--retailer", help="With --from: what the plan calls you.")
+def init(folder: Path, export: str | None, retailer: str | None) -> None:
+    """Write a small consortium to begin with: plan.toml, retailer.toml files, example tables.
 
-    plan = api.init(folder)
-    click.echo(f"Wrote {plan} and a folder for each of its three retailers. Next:")
-    click.echo(f"  grandtotal check {folder}/north/retailer.toml")
-    click.echo(f"  grandtotal run {plan}")
-
-
-@command(main, "grandtotal check my-consortium/north/retailer.toml")
-@click.argument("config", type=click.Path(path_type=Path))
-@json_option
-def check(config: Path, as_json: bool) -> None:
-    """Read one retailer's tables and say what is wrong and what is there. Nothing is run.
-
-    Exit status 4 if a table cannot be used.
+    With --from, write one retailer.toml with the columns that the export has, and no tables.
     """
     from grandtotal import api
 
-    findings = api.check(config)
-    click.echo(_json(findings.json()) if as_json else findings.text())
-    if not findings.ok:
+    if (export is None) != (retailer is None):
+        raise click.UsageError("--from and --retailer go together")
+    path = api.init(folder, export, retailer)
+    if export is not None:
+        click.echo(f"Wrote {path}. Put the export beside it, read the comments, and then:")
+        click.echo(f"  grandtotal check {path} --html {folder}/check.html")
+        return
+    click.echo(f"Wrote {path} and a folder for each of its three retailers. Next:")
+    click.echo(f"  grandtotal check {folder}/north/retailer.toml")
+    click.echo(f"  grandtotal run {path}")
+
+
+@command(main, "grandtotal check my-consortium/north/retailer.toml --html north.html")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--plan",
+    type=click.Path(path_type=Path),
+    help="plan.toml: say also whether it can run on these tables.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    help="Write everything that was found as one HTML file that needs no network.",
+)
+@json_option
+def check(config: Path, plan: Path | None, html: Path | None, as_json: bool) -> None:
+    """Read one retailer's tables and say what is wrong and what is there. Nothing is run.
+
+    Exit status 4 if a table cannot be used, or the plan cannot run on them.
+    """
+    from grandtotal import api
+
+    checked = api.check(config, plan)
+    if html is not None:
+        from grandtotal.report.data_page import write_data_page
+
+        write_data_page(checked.json(), html)
+    click.echo(_json(checked.json()) if as_json else checked.text(), nl=as_json)
+    if html is not None:
+        click.echo(f"page: {html}", err=as_json)
+    if not checked.ok:
         sys.exit(4)
 
 

@@ -16,10 +16,10 @@ from grandtotal.consortium.query import Rows
 from grandtotal.consortium.retailer import Participation
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json, arrays_digest, read_json, write, write_json
-from grandtotal.errors import PlanError
+from grandtotal.errors import AnswerError, Code, PlanError
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.assortment import Assortment, read_assortment
+from grandtotal.tasks.assortment import Assortment, read_assortment, shared_key
 from grandtotal.tasks.scores import UnitScores, load_scores, save_scores
 from grandtotal.tasks.task import Task, metric_of
 
@@ -45,7 +45,8 @@ class Participant:
         """
         digest = arrays_digest(arrays)
         summary = scores_summary(self.folder, self.name)
-        if summary.exists() and read_json(summary)["model"] == digest:
+        if summary.exists():
+            _refuse_another_model(self.name, read_json(summary)["model"], digest)
             return
         save_arrays(model_path(self.folder, self.name), arrays, meta)
         write_json(
@@ -73,6 +74,15 @@ class Participant:
         }
 
 
+def _refuse_another_model(task: str, scored: str, delivered: str) -> None:
+    if scored != delivered:
+        raise AnswerError(
+            Code.ANSWER_CHANGED,
+            f"{task}: the test rows were scored with the model {scored[:12]} in this run; they are "
+            f"not scored again for another, {delivered[:12]}",
+        )
+
+
 class Matching:
     """A retailer's part in finding a private catalogue: its fingerprints, then which are shared.
 
@@ -87,12 +97,22 @@ class Matching:
         self._join = join
 
     def receive(self, meta: Json, arrays: Arrays) -> None:
-        """Keeps the catalogue, writes down what is in it, and joins the tasks."""
+        """Keeps the catalogue, writes down what is in it, and joins the tasks; once in a run."""
         refuse_disorder(arrays["buckets"])
+        self._refuse_another(arrays)
         save_arrays(catalogue_path(self._folder), arrays, meta)
         account = self._assortment.account(arrays["buckets"])
         write_json(account_path(self._folder), account)
         self._join()
+
+    def _refuse_another(self, arrays: Arrays) -> None:
+        path = catalogue_path(self._folder)
+        if path.exists() and arrays_digest(load_arrays(path)[0]) != arrays_digest(arrays):
+            raise AnswerError(
+                Code.ANSWER_CHANGED,
+                "another catalogue was delivered in this run before: what was answered about the "
+                "two could be compared, so the second is refused",
+            )
 
 
 def describe(task: Task, scores: Mapping[str, UnitScores], seed: int) -> Json:
@@ -170,7 +190,8 @@ def own_plan(folder: Path, tables: Tables) -> Plan:
 
 def _assortment(plan: Plan, tables: Tables, folder: Path) -> Assortment:
     assert plan.matching is not None
-    return read_assortment(tables, plan.common.key, plan.matching.most, folder)
+    key = shared_key(tables, folder)
+    return read_assortment(tables, plan.common.key, plan.matching.most, key)
 
 
 def tables_of(config: Path, set_aside: Path | None) -> Tables:

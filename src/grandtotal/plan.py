@@ -171,14 +171,16 @@ class _Agreed:
         matching = self.matching
         assert matching is not None
         # Of a product that two sell, each reads the other's numbers by subtraction.
-        check_numbers(catalogue_min=(matching.minimum, 3), catalogue_most=(matching.most, 1))
+        check_numbers(catalogue_min=(matching.minimum, 3))
         if matching.minimum > len(self.members):
             raise ValueError(
                 f"catalogue_min = {matching.minimum}, expected at most the {len(self.members)} "
                 f"members"
             )
-        if matching.most > 2**20:
-            raise ValueError(f"catalogue_most = {matching.most}, expected at most {2**20:,}")
+        if type(matching.most) is not int or not 1 <= matching.most <= 2**20:
+            raise ValueError(
+                f"catalogue_most = {matching.most!r}, expected a whole number from 1 to {2**20:,}"
+            )
 
     @property
     def matching(self) -> PrivateCatalogue | None:

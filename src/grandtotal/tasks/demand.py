@@ -32,6 +32,7 @@ from grandtotal.tasks.demand_model import (
     cases_of,
     wape,
 )
+from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
 from grandtotal.tasks.scores import Metric, UnitScores
 from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
@@ -68,6 +69,15 @@ class Demand:
         Metric("mae", False, "MAE: mean |sold - forecast|, in units"),
         Metric("rmse", False, "RMSE: root of the mean squared error, in units", True, 2**6),
         Metric("coverage_80", True, "share of periods inside the 80 % interval; 0.8 is best"),
+    )
+
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need("transactions", "quantity", True, "what is forecast"),
+        Need("transactions", "promotion", False, "demand in a promotion told from demand without"),
+        Need("transactions", "discount", False, "the same, where no promotion is named"),
+        Need("calendar", "holiday", False, "demand on and around holidays"),
+        Need("calendar", "known_at", False, "a past forecast that knows only what was known"),
+        Need("products", "title", False, "tables that a person can read"),
     )
 
     common: Common
@@ -212,6 +222,22 @@ class Demand:
             .filter(sold)
             .sort("product", "start")
         )
+
+    def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
+        """Returns how many of the plan's periods have sales, and how many the test needs."""
+        sold = np.flatnonzero(rows["test"].parts[0].units.sum(axis=0) > 0)
+        tested = int((sold >= self.history - self.test).sum())
+        length = self.history - int(sold[0]) if len(sold) else 0
+        found = (
+            f"{length} {self.every}s since the first sale, {tested} of the last {self.test} sold"
+        )
+        expected = f"{self.history} {self.every}s, of which the last {self.test} are the test"
+        if not tested or tested == len(sold):
+            remedy = "a longer export, or an earlier today or a shorter test in the plan"
+            return (Standing("history", "no", found, expected, remedy),)
+        verdict: Verdict = "look" if length < self.history or tested < self.test else "yes"
+        remedy = "" if verdict == "yes" else "missing periods count as nothing sold"
+        return (Standing("history", verdict, found, expected, remedy),)
 
     def detail(self, model: Model, rows: Rows) -> Json:
         """Returns sold and forecast by period ahead, and the largest product's curve."""

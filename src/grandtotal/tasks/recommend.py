@@ -30,6 +30,7 @@ from grandtotal.errors import DataError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.lines import catalogue_lines, titles
+from grandtotal.tasks.needs import Need, Standing
 from grandtotal.tasks.scores import Metric, UnitScores
 from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
 
@@ -71,6 +72,12 @@ class Recommend:
         ),
         Metric("recall", True, "recall@k: share of a customer's new products among the k"),
         Metric("hit_rate", True, "hit rate@k: share of customers with at least one hit"),
+    )
+
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need("transactions", "customer", True, "whose purchases, and for whom"),
+        Need("products", "title", False, "lists that a person can read"),
+        Need("products", "gtin", False, "a plan that knows products by their bar code"),
     )
 
     common: Common
@@ -182,6 +189,17 @@ class Recommend:
             ranks[: ranked.shape[1]] += np.take_along_axis(wanted, ranked, axis=1).sum(axis=0)
             customers += len(ranked)
         return {"hits_by_rank": (ranks / max(customers, 1)).round(6).tolist()}
+
+    def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
+        """Returns how many customers have a history, and how many can be scored."""
+        test: Purchases = rows["test"]
+        known = np.diff(test.history.indptr) > 0
+        scored = int((known & (np.diff(test.future.indptr) > 0)).sum())
+        cut = self.common.today - timedelta(days=self.horizon_days)
+        expected = f"some with purchases before {cut}, the test cut, and new ones after it"
+        found = f"{int(known.sum()):,} with a history, {scored:,} of them scored"
+        remedy = "" if scored else "a longer history, a shorter horizon_days or an earlier today"
+        return (Standing("customers", "yes" if scored else "no", found, expected, remedy),)
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the rows as if one company held them."""

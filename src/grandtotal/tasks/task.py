@@ -146,11 +146,19 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+LARGEST = 10_000  # days, periods or products: 27 years, or more than anybody reads
+
+
 def check_numbers(**values: tuple[Any, float]) -> None:
-    """Raises PlanError for a value that is not a whole number of at least the given minimum."""
+    """Raises PlanError for a value that is not a whole number of at least the given minimum.
+
+    Nor may it pass LARGEST, so that counting back from today stays inside the calendar.
+    """
     for name, (value, least) in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise PlanError(f"{name} = {value!r}, expected a whole number from {least:g} on")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
+            raise PlanError(
+                f"{name} = {value!r}, expected a whole number from {least:g} on, up to {LARGEST:,}"
+            )
 
 
 def check_models(models: tuple[str, ...], known: Mapping[str, Any]) -> None:
