@@ -384,28 +384,7 @@ def test_a_retailer_with_more_products_than_agreed_refuses(folder: Path, tmp_pat
         gt.run(path, tmp_path)
 
 
-# --- the plan ---
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("catalogue_most = 500", "catalogue_min = 2", "catalogue_min = 2, expected a whole number"),
-        ("catalogue_most = 500", "catalogue_min = 5", "at most the 4 members"),
-        ("catalogue_most = 500", "catalogue_most = 2000000", "from 1 to 1,048,576"),
-        ("catalogue_most = 500", "catalogue_most = true", "catalogue_most = True"),
-        ('catalogue = "private"', 'catalogue = "list.csv"', "here the products are listed"),
-        ("[tasks.demand]", "[tasks.catalogue]", "a private catalogue has this name"),
-        ('catalogue = "private"', "", '"private" to find the products'),
-    ],
-)
-def test_a_plan_that_cannot_be_is_refused_with_what_to_do(
-    tmp_path: Path, old: str, new: str, said: str
-) -> None:
-    (tmp_path / "list.csv").write_text("product\n1\n2\n")
-    (tmp_path / "plan.toml").write_text(PLAN.replace(old, new))
-    with pytest.raises(PlanError, match=said):
-        Plan.read(tmp_path / "plan.toml")
+# --- what is kept ---
 
 
 def test_the_plan_travels_without_products_and_its_digest_does_not_change(
@@ -444,12 +423,3 @@ def test_a_second_catalogue_is_refused_and_the_first_stays(run: gt.Run, tmp_path
     assert refused.value.code == Code.ANSWER_CHANGED
     assert arrays_digest(load_arrays(catalogue_path(tmp_path))[0]) == arrays_digest(kept)
     assert joined == [1]
-
-
-def test_the_command_writes_a_key_once(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "grandtotal.cli", "catalogue-key", "catalogue.key"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "never to the coordinator" in done.stdout
-    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert again.returncode == 3
-    assert "exists already" in again.stderr

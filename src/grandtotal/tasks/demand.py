@@ -35,7 +35,7 @@ from grandtotal.tasks.demand_model import (
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
 from grandtotal.tasks.scores import Metric, UnitScores
-from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
+from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,10 +92,10 @@ class Demand:
         check_models(self.models, GRID)
         if self.every not in tuple(_EVERY):
             raise PlanError(f'every = {self.every!r}, expected "week" or "day"')
-        check_numbers(horizon=(self.horizon, 1))
-        check_numbers(test=(self.test, self.horizon))
+        check_numbers(horizon=(self.horizon, 1, LONGEST))
+        check_numbers(test=(self.test, self.horizon, LONGEST))
         least = 2 * self.test + self.horizon + self.periods.windows[2]
-        check_numbers(history=(self.history, least))
+        check_numbers(history=(self.history, least, LONGEST))
         if not isinstance(self.outlier, int | float) or not 1 <= self.outlier < math.inf:
             raise PlanError(f"outlier = {self.outlier!r}, expected a number from 1 on")
 

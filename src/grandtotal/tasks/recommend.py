@@ -32,7 +32,7 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.lines import catalogue_lines, titles
 from grandtotal.tasks.needs import Need, Standing
 from grandtotal.tasks.scores import Metric, UnitScores
-from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
+from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -87,7 +87,7 @@ class Recommend:
 
     def __post_init__(self) -> None:
         check_models(self.models, GRIDS)
-        check_numbers(horizon_days=(self.horizon_days, 1), top=(self.top, 1))
+        check_numbers(horizon_days=(self.horizon_days, 1, LONGEST), top=(self.top, 1))
 
     @property
     def products(self) -> int:

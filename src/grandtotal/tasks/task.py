@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import date
@@ -146,19 +147,16 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-LARGEST = 10_000  # days, periods or products: 27 years, or more than anybody reads
+LONGEST = 10_000  # days or periods: counting back from today stays inside the calendar
 
 
-def check_numbers(**values: tuple[Any, float]) -> None:
-    """Raises PlanError for a value that is not a whole number of at least the given minimum.
-
-    Nor may it pass LARGEST, so that counting back from today stays inside the calendar.
-    """
-    for name, (value, least) in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
-            raise PlanError(
-                f"{name} = {value!r}, expected a whole number from {least:g} on, up to {LARGEST:,}"
-            )
+def check_numbers(**values: tuple[Any, float] | tuple[Any, float, float]) -> None:
+    """Raises PlanError for a value that is no whole number from a least one on, up to a most."""
+    for name, (value, least, *most) in values.items():
+        largest = most[0] if most else math.inf
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= largest:
+            until = f", up to {largest:,}" if most else ""
+            raise PlanError(f"{name} = {value!r}, expected a whole number from {least:g} on{until}")
 
 
 def check_models(models: tuple[str, ...], known: Mapping[str, Any]) -> None:
