@@ -11,21 +11,23 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 import grandtotal as gt
+from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.retailer import Retailer
 from grandtotal.consortium.transport import EmbeddedTransport
 from grandtotal.coordinate import coordinate
 from grandtotal.durable import arrays_digest, digest, read_log
-from grandtotal.errors import PlanError, RetailerError
-from grandtotal.participate import opener
-from grandtotal.plan import Plan
+from grandtotal.errors import AnswerError, Code, PlanError, RetailerError
+from grandtotal.participate import Matching, opener
+from grandtotal.plan import Plan, catalogue_path
 from grandtotal.simulate import find_configs, start
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
-from grandtotal.tasks.assortment import gtin14
+from grandtotal.tasks.assortment import Assortment, gtin14
 
 MEMBERS = ("north", "south", "west", "east")
 PLAN = """\
@@ -245,6 +247,33 @@ def test_neither_key_nor_product_is_on_the_wire_or_with_the_coordinator(folder: 
     assert any(text in home for text in secrets["product"])
 
 
+# --- what `check` says before a run ---
+
+
+def standing(checked):
+    (found,) = (point for point in checked.standings if point.point == "catalogue")
+    return found
+
+
+def test_check_says_how_many_products_can_be_looked_for(folder: Path, tmp_path: Path) -> None:
+    checked = gt.check(folder / "north/retailer.toml", folder / "plan.toml")
+    assert checked.ok
+    assert standing(checked).verdict == "yes"
+    assert standing(checked).found == "56 products can be looked for, 3 cannot"
+    shutil.copytree(folder / "north", tmp_path / "north")
+    lacks_key = gt.check(tmp_path / "north/retailer.toml", folder / "plan.toml")
+    assert not lacks_key.ok
+    assert "catalogue-key FILE" in standing(lacks_key).found
+    path = tmp_path / "north/retailer.toml"
+    path.write_text(path.read_text().split("\n", 1)[1])
+    names_none = gt.check(path, folder / "plan.toml")
+    assert names_none.ok
+    assert standing(names_none).verdict == "look"
+    products = tmp_path / "north/data/products.csv"
+    pl.read_csv(products, infer_schema=False).with_columns(gtin=pl.lit("1")).write_csv(products)
+    assert standing(gt.check(path, folder / "plan.toml")).verdict == "no"
+
+
 # --- the same digests, however it is run ---
 
 
@@ -355,28 +384,7 @@ def test_a_retailer_with_more_products_than_agreed_refuses(folder: Path, tmp_pat
         gt.run(path, tmp_path)
 
 
-# --- the plan ---
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("catalogue_most = 500", "catalogue_min = 2", "catalogue_min = 2, expected a whole number"),
-        ("catalogue_most = 500", "catalogue_min = 5", "at most the 4 members"),
-        ("catalogue_most = 500", "catalogue_most = 2000000", "at most 1,048,576"),
-        ("catalogue_most = 500", "catalogue_most = true", "catalogue_most = True"),
-        ('catalogue = "private"', 'catalogue = "list.csv"', "here the products are listed"),
-        ("[tasks.demand]", "[tasks.catalogue]", "a private catalogue has this name"),
-        ('catalogue = "private"', "", '"private" to find the products'),
-    ],
-)
-def test_a_plan_that_cannot_be_is_refused_with_what_to_do(
-    tmp_path: Path, old: str, new: str, said: str
-) -> None:
-    (tmp_path / "list.csv").write_text("product\n1\n2\n")
-    (tmp_path / "plan.toml").write_text(PLAN.replace(old, new))
-    with pytest.raises(PlanError, match=said):
-        Plan.read(tmp_path / "plan.toml")
+# --- what is kept ---
 
 
 def test_the_plan_travels_without_products_and_its_digest_does_not_change(
@@ -390,8 +398,6 @@ def test_the_plan_travels_without_products_and_its_digest_does_not_change(
 
 
 def test_the_delivered_catalogue_holds_numbers_and_no_counts(run: gt.Run) -> None:
-    from grandtotal.algorithms.model import load_arrays
-
     for name in MEMBERS:
         arrays, meta = load_arrays(run.folder.retailer(name) / "catalogue.safetensors")
         assert set(arrays) == {"buckets"}
@@ -404,10 +410,16 @@ def test_the_delivered_catalogue_holds_numbers_and_no_counts(run: gt.Run) -> Non
     assert delivered["deliver"] == arrays_digest(arrays)
 
 
-def test_the_command_writes_a_key_once(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "grandtotal.cli", "catalogue-key", "catalogue.key"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "never to the coordinator" in done.stdout
-    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert again.returncode == 3
-    assert "exists already" in again.stderr
+def test_a_second_catalogue_is_refused_and_the_first_stays(run: gt.Run, tmp_path: Path) -> None:
+    shutil.copy(run.folder.retailer("north") / "catalogue.safetensors", tmp_path)
+    kept = load_arrays(catalogue_path(tmp_path))[0]
+    joined: list[int] = []
+    nothing = Assortment((), np.empty(0, np.uint64), 0, 0, 0)
+    part = Matching(nothing, tmp_path, lambda: joined.append(1))
+    part.receive({"minimum": 3}, kept)
+    assert joined == [1]
+    with pytest.raises(AnswerError, match="another catalogue") as refused:
+        part.receive({"minimum": 3}, {"buckets": kept["buckets"][1:]})
+    assert refused.value.code == Code.ANSWER_CHANGED
+    assert arrays_digest(load_arrays(catalogue_path(tmp_path))[0]) == arrays_digest(kept)
+    assert joined == [1]

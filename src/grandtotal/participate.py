@@ -19,7 +19,7 @@ from grandtotal.durable import Json, arrays_digest, read_json, write, write_json
 from grandtotal.errors import AnswerError, Code, PlanError
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.assortment import Assortment, read_assortment
+from grandtotal.tasks.assortment import Assortment, read_assortment, shared_key
 from grandtotal.tasks.scores import UnitScores, load_scores, save_scores
 from grandtotal.tasks.task import Task, metric_of
 
@@ -97,12 +97,22 @@ class Matching:
         self._join = join
 
     def receive(self, meta: Json, arrays: Arrays) -> None:
-        """Keeps the catalogue, writes down what is in it, and joins the tasks."""
+        """Keeps the catalogue, writes down what is in it, and joins the tasks; once in a run."""
         refuse_disorder(arrays["buckets"])
+        self._refuse_another(arrays)
         save_arrays(catalogue_path(self._folder), arrays, meta)
         account = self._assortment.account(arrays["buckets"])
         write_json(account_path(self._folder), account)
         self._join()
+
+    def _refuse_another(self, arrays: Arrays) -> None:
+        path = catalogue_path(self._folder)
+        if path.exists() and arrays_digest(load_arrays(path)[0]) != arrays_digest(arrays):
+            raise AnswerError(
+                Code.ANSWER_CHANGED,
+                "another catalogue was delivered in this run before: what was answered about the "
+                "two could be compared, so the second is refused",
+            )
 
 
 def describe(task: Task, scores: Mapping[str, UnitScores], seed: int) -> Json:
@@ -180,7 +190,8 @@ def own_plan(folder: Path, tables: Tables) -> Plan:
 
 def _assortment(plan: Plan, tables: Tables, folder: Path) -> Assortment:
     assert plan.matching is not None
-    return read_assortment(tables, plan.common.key, plan.matching.most, folder)
+    key = shared_key(tables, folder)
+    return read_assortment(tables, plan.common.key, plan.matching.most, key)
 
 
 def tables_of(config: Path, set_aside: Path | None) -> Tables:

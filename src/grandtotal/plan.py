@@ -170,15 +170,11 @@ class _Agreed:
             return
         matching = self.matching
         assert matching is not None
-        # Of a product that two sell, each reads the other's numbers by subtraction.
-        check_numbers(catalogue_min=(matching.minimum, 3), catalogue_most=(matching.most, 1))
-        if matching.minimum > len(self.members):
-            raise ValueError(
-                f"catalogue_min = {matching.minimum}, expected at most the {len(self.members)} "
-                f"members"
-            )
-        if matching.most > 2**20:
-            raise ValueError(f"catalogue_most = {matching.most}, expected at most {2**20:,}")
+        check_numbers(
+            # Of a product that two sell, each reads the other's numbers by subtraction.
+            catalogue_min=(matching.minimum, 3, len(self.members)),
+            catalogue_most=(matching.most, 1, 2**20),
+        )
 
     @property
     def matching(self) -> PrivateCatalogue | None:

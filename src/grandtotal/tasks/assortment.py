@@ -80,14 +80,20 @@ class Assortment:
         }
 
 
-def read_assortment(tables: Tables, column: str, most: int, folder: Path) -> Assortment:
-    """Returns what the retailer of these tables sells; PlanError without a key.
+def shared_key(tables: Tables, folder: Path) -> bytes:
+    """Returns the key that retailer.toml names; PlanError if there is none.
 
-    column: "product" or "gtin", by which products are matched. most: the plan's upper bound of
-    products. folder: the retailer's own, where a simulation leaves a key for those who name none.
+    folder: the retailer's own, where a simulation leaves a key for those who name none.
     """
     named = tables.config.catalogue_key
-    key = read_key(tables.config.folder / named if named else folder / "catalogue.key")
+    return read_key(tables.config.folder / named if named else folder / "catalogue.key")
+
+
+def read_assortment(tables: Tables, column: str, most: int, key: bytes) -> Assortment:
+    """Returns what the retailer of these tables sells; PlanError for more than `most` products.
+
+    column: "product" or "gtin", by which products are matched. most: the plan's upper bound.
+    """
     found = Assortment.of(_listed(tables, column), _sold(tables), key)
     if len(found.products) > most:
         raise PlanError(
