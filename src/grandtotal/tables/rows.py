@@ -127,13 +127,29 @@ def _raw(file: SourceFile, columns: list[str]) -> pl.DataFrame:
 
 
 def _refuse_missing(file: SourceFile, column: Column, name: str) -> None:
-    near = suggestion(column, name, file.columns) or "..."
-    mapping = {**file.source.columns, column.name: near}
-    line = ", ".join(f'{ours} = "{theirs}"' for ours, theirs in mapping.items())
+    line = ", ".join(f'{ours} = "{theirs}"' for ours, theirs in _mapping(file).items())
     raise DataError(
         f"{file.table}: {file.path}: no column '{name}' ({column.doc}); found {_listed(file)}; "
         + (_separator_hint(file) or f"write into [tables.{file.table}]: columns = {{ {line} }}")
     )
+
+
+def _mapping(file: SourceFile) -> dict[str, str]:
+    """Returns the mapping that would read this file: what is right in it, and the best guesses.
+
+    "..." for a column that is needed and has none; one that may be left out is then left out.
+    """
+    mapping: dict[str, str] = {}
+    for column in REGISTRY[file.table].columns:
+        name = file.source.name_in_file(column.name)
+        wanted = column.required or column.name in file.source.columns
+        if name in file.columns:
+            mapping |= {column.name: name} if column.name in file.source.columns else {}
+        elif wanted and (near := suggestion(column, name, file.columns)):
+            mapping[column.name] = near
+        elif column.required:
+            mapping[column.name] = "..."
+    return mapping
 
 
 def suggestion(column: Column, name: str, found: Sequence[str]) -> str | None:
