@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from grandtotal.errors import DataError
-from grandtotal.tables.cells import Cells, Writing, guess_formats, read_cells
+from grandtotal.tables.cells import Cells, Writing, guess_formats, is_iso, read_cells
 from grandtotal.tables.config import RetailerConfig, TableSource, nearest
 from grandtotal.tables.exports import filled_down, with_unit_prices
 from grandtotal.tables.files import SourceFile
@@ -219,7 +219,10 @@ def _reading_remedy(column: Column, unreadable: pl.Series, table: str) -> str:
 
 
 def _time_remedy(unreadable: pl.Series, table: str) -> str:
-    formats = guess_formats(unreadable.head(1000)) if unreadable.dtype == pl.String else []
+    texts = unreadable.head(1000) if unreadable.dtype == pl.String else pl.Series(dtype=pl.String)
+    if not texts.is_empty() and is_iso(texts):
+        return f"take time_format out of [tables.{table}]: times like these are read without one"
+    formats = guess_formats(texts)
     if not formats:
         return (
             "write it as 2024-01-31 or 2024-01-31 15:04:00, or say how it is written: "
