@@ -56,8 +56,11 @@ class Checked:
         """Returns all of it for a terminal of 80 columns, without colours."""
         from grandtotal.tables.check import labelled
 
-        lines = [self.findings.text().rstrip("\n"), "", "tasks"]
-        for use in self.uses:
+        lines = [self.findings.text().rstrip("\n")]
+        # Without transactions every task lacks everything; their own problem is what counts.
+        shown = self.uses if self.findings.has("transactions") else ()
+        lines += ["", "tasks"] if shown else []
+        for use in shown:
             lines += labelled(use.task, "can be done" if use.possible else "CANNOT BE DONE")
             for need in use.lacks:
                 word = "needs" if need.required else "without"

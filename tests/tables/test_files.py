@@ -159,7 +159,7 @@ def test_a_missing_column_is_refused_with_the_line_to_write(shop, good):
     assert "lines.csv: no column 'product' (what was sold)" in message
     assert "found 'StockCode', 'time', 'quantity', 'price', 'customer'" in message
     assert "write into [tables.transactions]: " in message
-    assert 'columns = { customer = "customer", product = "StockCode" }' in message
+    assert 'columns = { product = "StockCode", customer = "customer" }' in message
 
 
 @pytest.mark.parametrize(
@@ -382,3 +382,13 @@ def test_a_file_of_a_folder_that_lacks_a_needed_column_is_named(shop, good):
     shop.declare("transactions", "data")
     with pytest.raises(DataError, match=r"b\.csv: no column 'price'"):
         shop.tables()["transactions"]
+
+
+def test_all_columns_that_are_called_otherwise_are_guessed_at_once(shop, good):
+    head = "stock_code,invoice_date,quantity,unit_price,customer_id"
+    text = good.replace("product,time,quantity,price,customer", head)
+    wrong = 'columns = { product = "article", price = "cost", store = "branch", customer = "card" }'
+    message = shop.refusal(text, wrong)
+    line = message[message.index("columns = {") :]
+    assert shop.lines(text, line).equals(shop.lines(good))
+    assert "store" not in line

@@ -348,3 +348,10 @@ def full_disk(folder: Path) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_time_format_that_is_not_needed_is_said(shop, good):
+    message = shop.refusal(good, 'time_format = "%d.%m.%Y %H:%M"')
+    assert message.endswith(
+        "take time_format out of [tables.transactions]: times like these are read without one"
+    )

@@ -149,3 +149,10 @@ def test_check_says_warnings_apart_from_rows_set_aside(shop, good):
     assert findings.ok
     assert "5 read, 5 used" in text
     assert "look at 1 row: time does not exist: the clock was put forward (line 5:" in text
+
+
+def test_an_id_that_a_spreadsheet_abbreviated_is_named(shop, good):
+    found = warned(shop, good.replace("c2", "4.0128e+10").replace("c3", "4E5"))
+    reason = "customer is abbreviated, as spreadsheets do"
+    assert found == {reason: ("line 3: '4.0128e+10'", "line 6: '4E5'")}
+    assert warned(shop, good.replace("c2", "4e").replace("c3", "E5")) == {}

@@ -28,7 +28,8 @@ def data_page(found: Json) -> str:
     sold = found["tables"].get("transactions", {})
     if sold.get("profile"):
         parts.append(("How it sells", _sales(sold)))
-    parts += [("Tasks", _tasks(found)), ("Tables", data_tables(found))]
+        parts.append(("Tasks", _tasks(found)))
+    parts.append(("Tables", data_tables(found)))
     if found["plan"]:
         parts.insert(1, (f"The plan {found['plan']['name']}", _plan(found["plan"])))
     return assembled(heading, f"{found['retailer']}: its tables", _about(found), parts)

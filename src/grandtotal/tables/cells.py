@@ -81,6 +81,11 @@ def guess_formats(texts: pl.Series) -> list[str]:
     return [name for way in ways for name in list(way)[:1]]
 
 
+def is_iso(texts: pl.Series) -> bool:
+    """Returns whether all texts are times that are read without a time_format."""
+    return not _parse(texts.str.strip_chars(), ISO_FORMATS, Writing("", ".", "UTC")).has_nulls()
+
+
 def _fits(texts: pl.Series, name: str) -> bool:
     return not _strptime(texts, name, "UTC").has_nulls()
 

@@ -81,6 +81,10 @@ class Findings:
         """True if no table has a problem; rows that were set aside are none."""
         return not any(table.problem for table in self.tables)
 
+    def has(self, table: str) -> bool:
+        """Returns whether the retailer has this table and it can be used."""
+        return any(found.name == table and not found.problem for found in self.tables)
+
     def text(self) -> str:
         """Returns the findings for a terminal of 80 columns, without colours."""
         wrong = sum(1 for table in self.tables if table.problem)
@@ -88,8 +92,9 @@ class Findings:
         lines = [f"{self.retailer}: {state}"]
         for table in self.tables:
             lines += ["", table.name, *_table_lines(table)]
-        lines += [""] if self.absent else []
-        lines += [line for a in self.absent for line in labelled("no " + a.name, a.enables)]
+        absent = self.absent if self.has("transactions") else ()
+        lines += [""] if absent else []
+        lines += [line for a in absent for line in labelled("no " + a.name, a.enables)]
         return "\n".join(lines) + "\n"
 
     def json(self) -> dict[str, Any]:

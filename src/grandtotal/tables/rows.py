@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from grandtotal.errors import DataError
-from grandtotal.tables.cells import Cells, Writing, guess_formats, read_cells
+from grandtotal.tables.cells import Cells, Writing, guess_formats, is_iso, read_cells
 from grandtotal.tables.config import RetailerConfig, TableSource, nearest
 from grandtotal.tables.exports import filled_down, with_unit_prices
 from grandtotal.tables.files import SourceFile
@@ -157,13 +157,29 @@ def _raw(file: SourceFile, columns: list[str]) -> pl.DataFrame:
 
 
 def _refuse_missing(file: SourceFile, column: Column, name: str) -> None:
-    near = suggestion(column, name, file.columns) or "..."
-    mapping = {**file.source.columns, column.name: near}
-    line = ", ".join(f'{ours} = "{theirs}"' for ours, theirs in mapping.items())
+    line = ", ".join(f'{ours} = "{theirs}"' for ours, theirs in _mapping(file).items())
     raise DataError(
         f"{file.table}: {file.label}: no column '{name}' ({column.doc}); found {_listed(file)}; "
         + (_separator_hint(file) or f"write into [tables.{file.table}]: columns = {{ {line} }}")
     )
+
+
+def _mapping(file: SourceFile) -> dict[str, str]:
+    """Returns the mapping that would read this file: what is right in it, and the best guesses.
+
+    "..." for a column that is needed and has none; one that may be left out is then left out.
+    """
+    mapping: dict[str, str] = {}
+    for column in REGISTRY[file.table].columns:
+        name = file.source.name_in_file(column.name)
+        wanted = column.required or column.name in file.source.columns
+        if name in file.columns:
+            mapping |= {column.name: name} if column.name in file.source.columns else {}
+        elif wanted and (near := suggestion(column, name, file.columns)):
+            mapping[column.name] = near
+        elif column.required:
+            mapping[column.name] = "..."
+    return mapping
 
 
 def suggestion(column: Column, name: str, found: Sequence[str]) -> str | None:
@@ -233,7 +249,10 @@ def _reading_remedy(column: Column, unreadable: pl.Series, table: str) -> str:
 
 
 def _time_remedy(unreadable: pl.Series, table: str) -> str:
-    formats = guess_formats(unreadable.head(1000)) if unreadable.dtype == pl.String else []
+    texts = unreadable.head(1000) if unreadable.dtype == pl.String else pl.Series(dtype=pl.String)
+    if not texts.is_empty() and is_iso(texts):
+        return f"take time_format out of [tables.{table}]: times like these are read without one"
+    formats = guess_formats(texts)
     if not formats:
         return (
             "write it as 2024-01-31 or 2024-01-31 15:04:00, or say how it is written: "

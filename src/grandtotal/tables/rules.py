@@ -158,12 +158,20 @@ def _check_sum(gtin: pl.Series) -> pl.Series:
 def cell_warnings(
     column: Column, values: pl.Series, raw: pl.Series, writing: Writing
 ) -> Iterator[Mark]:
-    """Yields times whose zone or place around a change of the clock cannot be known."""
+    """Yields ids that lost digits, and times whose zone or hour cannot be known."""
+    if column.kind == "id" and column.name != "gtin":  # whose own rule says more
+        yield _abbreviated(column, values, raw.name)
     if column.kind != "time" or values.null_count() == len(values):
         return
     zoned = _zoned(raw)
     yield from _mixed_zones(column, values.is_not_null(), zoned, raw.name)
     yield from _clock_changes(column, values, zoned, raw.name, writing.time_zone)
+
+
+def _abbreviated(column: Column, values: pl.Series, in_file: str) -> Mark:
+    rows = values.str.contains(r"^\d(?:\.\d+)?[eE]\+?\d+$").fill_null(False)
+    remedy = "kept, and equal for all that begin alike: export the column as text, not as a number"
+    return Mark(f"{column.name} is abbreviated, as spreadsheets do", rows, remedy, in_file)
 
 
 def _zoned(raw: pl.Series) -> pl.Series:
