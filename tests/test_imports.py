@@ -27,6 +27,7 @@ ROOMS = (
     "participate",
     "retailer_process",
     "simulate",
+    "comparison",
     "report",
     "terminal",
     "api",

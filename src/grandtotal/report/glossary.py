@@ -23,6 +23,8 @@ _METRIC_NAME: Mapping[str, str] = {
     "ndcg": "NDCG@{top}",
     "recall": "recall@{top}",
     "hit_rate": "hit rate@{top}",
+    "recall_repeat": "recall@{top} of bought before",
+    "recall_explore": "recall@{top} of new products",
     "coverage": "coverage",
     "coverage_80": "inside 80 %",
     "bias": "bias",
@@ -106,6 +108,12 @@ QUESTIONS: Mapping[str, Question] = {
         "How well a candidate model ranks for the retailer’s customers: three summed scores and "
         "the number of customers scored.",
         "How many customers came back for something new, and how predictable they are on average.",
+    ),
+    "basket-scores": Question(
+        "How well a candidate model names the products that the retailer’s customers buy next, for "
+        "several weights of their own habits: three summed scores for each, and the number of "
+        "customers scored.",
+        "How many customers came back, and how habitual they are on average.",
     ),
     "demand-series": Question(
         "Units sold of each product in each period, with single large outliers capped.",
