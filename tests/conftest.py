@@ -28,6 +28,7 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
 from grandtotal.tasks.demand import DemandSeries, ForecastScores
+from grandtotal.tasks.intervals import ForecastErrors
 from grandtotal.tasks.next_basket import BasketScores
 from grandtotal.tasks.recommend import RankingScores
 from grandtotal.tasks.sales import Panel, Periods, Sales
@@ -302,6 +303,7 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
     "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
+    "forecast-errors": _of_panels(ForecastErrors("poisson", "test", 2), coefficients=_SLOPES),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
     "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
     "test-scores": _of_scores,

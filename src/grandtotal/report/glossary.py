@@ -27,6 +27,7 @@ _METRIC_NAME: Mapping[str, str] = {
     "recall_explore": "recall@{top} of new products",
     "coverage": "coverage",
     "coverage_80": "inside 80 %",
+    "coverage_95": "inside 95 %",
     "bias": "bias",
 }
 _METRIC_WORD: Mapping[str, str] = {"ndcg": "ranking quality", "wape": "forecast error"}
@@ -125,6 +126,12 @@ QUESTIONS: Mapping[str, Question] = {
         "(recent sales, season, price level, holidays), of errors, of the loss, and their number.",
         "Averages over many product-periods; what only a few of them have in common can be read "
         "from the sums.",
+    ),
+    "forecast-errors": Question(
+        "How far a forecast was off before the test: how many product-periods sold so many times "
+        "what was forecast, by the size of the forecast and how far ahead it was.",
+        "How predictable the retailer’s sales are, and how many product-periods of each size it "
+        "has. A count of 1 is one product in one period.",
     ),
     "forecast-scores": Question(
         "How far a candidate forecast was off: units missed and units sold, two sums.",
