@@ -1,7 +1,7 @@
 """Writes the pages of docs/ that the code says better: the commands and the tables.
 
-    python docs/generate.py           writes them
-    python docs/generate.py --check   fails where they are out of date
+python docs/generate.py           writes them
+python docs/generate.py --check   fails where they are out of date
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from grandtotal.cli import main
-from grandtotal.tables.schema import REGISTRY, Table
+from grandtotal.tables.schema import REGISTRY, Column, Table
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; edit the code instead. -->\n"
@@ -44,11 +44,27 @@ def _commands(command: click.Command, name: str) -> Iterator[str]:
 def _table(table: Table) -> str:
     rows = "\n".join(
         f"| `{c.name}` | {c.kind}{f', {c.unit}' if c.unit else ''} "
-        f"| {'yes' if c.required else ''} | {c.doc} |"
+        f"| {'yes' if c.required else ''} | {c.doc}{_bounds(c)} |"
         for c in table.columns
     )
     head = "| column | kind | needed | what it holds |\n| --- | --- | --- | --- |"
-    return f"## {table.name}\n\n{table.doc}\n\n{head}\n{rows}\n"
+    return f"## {table.name}\n\n{table.doc}{_key(table)}\n\n{head}\n{rows}\n"
+
+
+def _bounds(column: Column) -> str:
+    bounds = [("from", column.least), ("to", column.most)]
+    written = " ".join(
+        f"{word} {value:g}" if isinstance(value, float) else f"{word} {value}"
+        for word, value in bounds
+        if value is not None
+    )
+    return f" ({written})" if written else ""
+
+
+def _key(table: Table) -> str:
+    names = [f"`{name}`" for name in table.key]
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    return f". Of rows with the same {listed} the first is kept" if names else ""
 
 
 def main_(check: bool) -> None:

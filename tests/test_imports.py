@@ -25,6 +25,7 @@ ROOMS = (
     "runfolder",
     "coordinate",
     "participate",
+    "readiness",
     "retailer_process",
     "simulate",
     "comparison",
@@ -33,7 +34,7 @@ ROOMS = (
     "api",
     "cli",
 )
-MAY_READ_TABLES = ("tasks", "participate", "api", "cli")
+MAY_READ_TABLES = ("tasks", "participate", "readiness", "api", "cli")
 
 
 def room_of(path):

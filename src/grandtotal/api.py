@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 from grandtotal.consortium.consortium import Listener, unheard
 from grandtotal.durable import Json, read_json
 from grandtotal.errors import PlanError, RunError
 from grandtotal.plan import Plan
+from grandtotal.privacy.fingerprint import new_key, write_key
 from grandtotal.runfolder import RunFolder
 from grandtotal.simulate import find_configs, simulate, start
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from grandtotal.tables.check import Findings
+    from grandtotal.readiness import Checked
 
 Path_ = str | Path
 
@@ -30,18 +33,41 @@ def demo(folder: Path_ = "demo") -> Path:
     return _with_plan(make_demo(_fresh(Path(folder), "plan.toml")), "demo.toml")
 
 
-def init(folder: Path_) -> Path:
-    """Writes a small consortium to begin with; returns its plan's path.
+def init(folder: Path_, export: str | None = None, retailer: str | None = None) -> Path:
+    """Writes something to begin with to the folder; returns the path of what to read first.
 
-    Three retailers with generated tables, each with a commented retailer.toml, and plan.toml.
-    PlanError if the folder holds something already.
+    Three retailers with generated tables, each with a commented retailer.toml, and plan.toml;
+    PlanError if the folder holds something already. With `export`, one of EXPORTS, only the
+    retailer.toml for that export of a retailer's own.
     """
     from grandtotal.tables.example import make_example
 
     path = Path(folder)
+    if export is not None:
+        return _for_export(path, export, retailer)
     if path.exists() and any(path.iterdir()):
         raise PlanError(f"{path}: is not empty; give the name of a new folder")
     return _with_plan(make_example(path), "example.toml")
+
+
+EXPORTS = ("shopify", "woocommerce", "generic-pos")
+
+
+def _for_export(folder: Path, export: str, retailer: str | None) -> Path:
+    from grandtotal.tables.config import load_config
+
+    if export not in EXPORTS:
+        raise PlanError(f"no export '{export}', expected one of {', '.join(EXPORTS)}")
+    if not re.fullmatch(r"[\w-]+", retailer or ""):
+        raise PlanError(f"retailer = {retailer!r}, expected a name of letters, digits, - and _")
+    path = folder / "retailer.toml"
+    if path.exists():
+        raise PlanError(f"{path}: is there already; remove it or give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    text = files("grandtotal").joinpath("templates", f"{export}.toml").read_text(encoding="utf-8")
+    path.write_text(Template(text).substitute(retailer=retailer), encoding="utf-8")
+    load_config(path)
+    return path
 
 
 def _fresh(folder: Path, mark: str) -> Path:
@@ -56,12 +82,30 @@ def _with_plan(folder: Path, template: str) -> Path:
     return path
 
 
-def check(config: Path_) -> Findings:
-    """Returns what one retailer's tables hold and what is wrong with them; nothing is run."""
-    from grandtotal.tables.check import check as check_tables
-    from grandtotal.tables.config import load_config
+def catalogue_key(path: Path_) -> None:
+    """Writes a new random key for a private catalogue; PlanError if the file exists.
 
-    return check_tables(load_config(Path(config)))
+    The retailers hand it to each other; whoever has it and the totals can look up any product.
+    """
+    write_key(Path(path), new_key())
+
+
+def check(config: Path_, plan: Path_ | None = None) -> Checked:
+    """Returns what one retailer's tables hold, what is wrong with them, and what tasks lack.
+
+    plan: a plan.toml; then also whether it can run on these tables. Nothing is run.
+    """
+    from grandtotal.readiness import Checked, standings, uses
+    from grandtotal.tables.check import check_tables
+    from grandtotal.tables.config import load_config
+    from grandtotal.tables.read import Tables
+
+    tables = Tables(load_config(Path(config)))
+    findings = check_tables(tables)
+    if plan is None:
+        return Checked(findings, uses(findings))
+    read = Plan.read(Path(plan))
+    return Checked(findings, uses(findings), read.name, standings(read, tables))
 
 
 def run(
@@ -131,18 +175,35 @@ class Run:
         recommend: customer, rank, product, title, score, because. demand: product, title, start,
         ahead, units, p10, p50, p90, recent_mean, last_season.
         """
-        from grandtotal.participate import load_model, tables_of
+        from grandtotal.participate import load_model, own_plan, tables_of
 
         plan = self.folder.plan()
-        if retailer not in plan.members:
-            raise RunError(f"no retailer '{retailer}' in the run: {', '.join(plan.members)}")
+        self._refuse_stranger(retailer)
         if task not in plan.tasks:
             raise RunError(f"no task '{task}' in the run: {', '.join(plan.tasks)}")
         path = Path(config or self.folder.launch()["retailers"][retailer])
         model, _ = load_model(self.folder.retailer(retailer), task, plan.tasks[task])
         tables = tables_of(path, None)
+        plan = own_plan(self.folder.retailer(retailer), tables)
         rows = plan.tasks[task].rows(tables)
         return plan.tasks[task].predict(plan.tasks[task].adapt(model, rows), rows, tables, top)
+
+    def matched(self, retailer: str) -> Json | None:
+        """Returns how many of a retailer's products are in the private catalogue, or None.
+
+        shared: in it. not shared: fewer retailers sell them than the plan asks. doubled, without
+        key, unlisted: not matched at all. of others: in the catalogue, not sold here.
+        """
+        from grandtotal.participate import account_path
+
+        self._refuse_stranger(retailer)
+        path = account_path(self.folder.retailer(retailer))
+        return read_json(path) if path.exists() else None
+
+    def _refuse_stranger(self, retailer: str) -> None:
+        members = self.folder.plan().members
+        if retailer not in members:
+            raise RunError(f"no retailer '{retailer}' in the run: {', '.join(members)}")
 
 
 def compare(first: Path_, second: Path_, runs: Path_ = "runs") -> Json:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.api import Run
+    from grandtotal.plan import Plan
     from grandtotal.runfolder import RunFolder
 
 EXIT_CODES = """
@@ -57,7 +58,7 @@ def command(group: click.Group, example: str) -> Callable[[Callable[..., Any]], 
     """Registers a command whose help ends with an example."""
 
     def register(function: Callable[..., Any]) -> click.Command:
-        name = function.__name__.rstrip("_")
+        name = function.__name__.rstrip("_").replace("_", "-")
         return group.command(name, epilog=f"\b\nExample:\n  {example}")(function)
 
     return register
@@ -90,30 +91,76 @@ def demo(folder: Path, runs: Path, processes: bool, as_json: bool) -> None:
 
 @command(main, "grandtotal init my-consortium && grandtotal run my-consortium/plan.toml")
 @click.argument("folder", type=click.Path(path_type=Path))
-def init(folder: Path) -> None:
-    """Write a small consortium to begin with: plan.toml, retailer.toml files, example tables."""
-    from grandtotal import api
+@click.option(
+    "--from",
+    "export",
+    type=click.Choice(["shopify", "woocommerce", "generic-pos"]),
+    help="Write only a retailer.toml for this export of your own.",
+)
+@click.option("--retailer", help="With --from: what the plan calls you.")
+def init(folder: Path, export: str | None, retailer: str | None) -> None:
+    """Write a small consortium to begin with: plan.toml, retailer.toml files, example tables.
 
-    plan = api.init(folder)
-    click.echo(f"Wrote {plan} and a folder for each of its three retailers. Next:")
-    click.echo(f"  grandtotal check {folder}/north/retailer.toml")
-    click.echo(f"  grandtotal run {plan}")
-
-
-@command(main, "grandtotal check my-consortium/north/retailer.toml")
-@click.argument("config", type=click.Path(path_type=Path))
-@json_option
-def check(config: Path, as_json: bool) -> None:
-    """Read one retailer's tables and say what is wrong and what is there. Nothing is run.
-
-    Exit status 4 if a table cannot be used.
+    With --from, write one retailer.toml with the columns that the export has, and no tables.
     """
     from grandtotal import api
 
-    findings = api.check(config)
-    click.echo(_json(findings.json()) if as_json else findings.text())
-    if not findings.ok:
+    if (export is None) != (retailer is None):
+        raise click.UsageError("--from and --retailer go together")
+    path = api.init(folder, export, retailer)
+    if export is not None:
+        click.echo(f"Wrote {path}. Put the export beside it, read the comments, and then:")
+        click.echo(f"  grandtotal check {path} --html {folder}/check.html")
+        return
+    click.echo(f"Wrote {path} and a folder for each of its three retailers. Next:")
+    click.echo(f"  grandtotal check {folder}/north/retailer.toml")
+    click.echo(f"  grandtotal run {path}")
+
+
+@command(main, "grandtotal check my-consortium/north/retailer.toml --html north.html")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--plan",
+    type=click.Path(path_type=Path),
+    help="plan.toml: say also whether it can run on these tables.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    help="Write everything that was found as one HTML file that needs no network.",
+)
+@json_option
+def check(config: Path, plan: Path | None, html: Path | None, as_json: bool) -> None:
+    """Read one retailer's tables and say what is wrong and what is there. Nothing is run.
+
+    Exit status 4 if a table cannot be used, or the plan cannot run on them.
+    """
+    from grandtotal import api
+
+    checked = api.check(config, plan)
+    if html is not None:
+        from grandtotal.report.data_page import write_data_page
+
+        write_data_page(checked.json(), html)
+    click.echo(_json(checked.json()) if as_json else checked.text(), nl=as_json)
+    if html is not None:
+        click.echo(f"page: {html}", err=as_json)
+    if not checked.ok:
         sys.exit(4)
+
+
+@command(main, "grandtotal catalogue-key shared/catalogue.key")
+@click.argument("file", type=click.Path(path_type=Path))
+def catalogue_key(file: Path) -> None:
+    """Write a new random key, by which retailers find the products that several of them sell.
+
+    Every retailer needs the same one, named in its retailer.toml as catalogue_key. Hand it from
+    retailer to retailer: whoever runs the coordinator must not have it.
+    """
+    from grandtotal import api
+
+    api.catalogue_key(file)
+    click.echo(f"Wrote {file}. Give it to the other retailers, and never to the coordinator.")
 
 
 @command(main, "grandtotal run my-consortium/plan.toml")
@@ -161,13 +208,17 @@ def predict(
     recommend: the best products for every customer, with what speaks for them. demand: units per
     product and period with quantiles.
     """
+    from grandtotal import terminal
     from grandtotal.api import Run
 
     opened = Run.open(run, runs)
+    matched = opened.matched(retailer)
     folder = out or opened.folder.retailer(retailer) / "predictions"
     names = [task] if task else list(opened.folder.plan().tasks)
     frames = {name: opened.predict(retailer, name, top, config) for name in names}
     written = {name: _write(frame, folder / f"{name}.{kind}") for name, frame in frames.items()}
+    if matched:
+        click.echo(f"{retailer}: {terminal.left_out(matched)}", err=True)
     if as_json:
         click.echo(_json({name: str(path) for name, path in written.items()}))
 
@@ -271,11 +322,17 @@ def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
     folder = start(read, find_configs(read, plan.parent), runs, processes)
     if not as_json:
         click.echo(
-            f"{len(read.members)} retailers, {len(read.common.catalogue):,} products listed in the "
-            f"plan. No secure sum and no differential\nprivacy in this version: the coordinator's "
-            f"process sees each retailer's summand."
+            f"{len(read.members)} retailers, {_catalogue(read)}.\nNo secure sum and no "
+            f"differential privacy in this version: the coordinator's process sees each\n"
+            f"retailer's summand."
         )
     _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
+
+
+def _catalogue(plan: Plan) -> str:
+    if plan.matching is None:
+        return f"{len(plan.common.catalogue):,} products listed in the plan"
+    return f"a private catalogue of what at least {plan.matching.minimum} of them sell"
 
 
 def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -> None:
@@ -301,6 +358,7 @@ def _show(run: Run, as_json: bool) -> None:
     for name, task in run.scores.items():
         console.print(terminal.score_table(name, task))
     console.print("Below each value its 95 % bootstrap interval; ? where that includes no gain.\n")
+    click.echo(terminal.private_catalogue(run.folder), nl=False)
     console.print(terminal.costs(run.folder))
     click.echo(terminal.set_aside(run.folder), nl=False)
     click.echo(f"run folder: {run.folder.path}")

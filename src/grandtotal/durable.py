@@ -44,13 +44,18 @@ def arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 def write(path: Path, content: bytes) -> None:
     """Puts the content at the path, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_path(path)
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
     _sync_folder(path.parent)
+
+
+def partial_path(path: Path) -> Path:
+    """Returns where `write` puts the content until all of it is on the disk."""
+    return path.with_name(path.name + ".partial")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -40,7 +40,7 @@ def test_rows_set_aside_are_said_with_reason_rows_and_remedy(shop, good):
     text = " ".join(findings.text().split())
     assert findings.ok
     assert "5 read, 4 used, 1 set aside" in text
-    assert "set aside 1 rows: price is negative (line 3: '-3'); write a return as" in text
+    assert "set aside 1 row: price is negative (line 3: '-3'); write a return as" in text
     assert (shop.set_aside / "transactions.csv").exists()
 
 

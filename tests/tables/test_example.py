@@ -7,6 +7,7 @@ import pytest
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.check import check
 from grandtotal.tables.example import gtin, make_example
+from grandtotal.tables.schema_more import MORE
 
 NAMES = ("north", "south", "west")
 
@@ -30,8 +31,9 @@ def test_every_table_reads_without_a_complaint(example):
     for name in NAMES:
         findings = check(load_config(example / name))
         assert findings.ok
-        assert not findings.absent
+        assert [absent.name for absent in findings.absent] == [table.name for table in MORE]
         assert not any(table.account.causes for table in findings.tables)
+        assert not any(table.account.warnings for table in findings.tables)
 
 
 def test_equal_seeds_give_equal_files(example, tmp_path):

@@ -194,7 +194,7 @@ def test_a_column_that_occurs_twice_is_refused(shop, good):
 
 def test_a_file_that_is_not_utf8_is_refused_with_its_line(shop, good):
     message = shop.refusal(good.encode().replace(b"rye", b"r\xfce"))
-    assert "lines.csv: not UTF-8 at line 5; save it as UTF-8" in message
+    assert "lines.csv: not UTF-8 at line 5; it is probably cp1252 (Windows" in message
     many = good.encode() + b"tea,2024-03-01,2,1.50,c1\n" * 100_000 + b"\xff\n"
     assert "not UTF-8 at line 100007" in shop.refusal(many)
 
@@ -203,7 +203,10 @@ def test_a_file_that_is_not_utf8_is_refused_with_its_line(shop, good):
     ("content", "remedy"),
     [
         (gzip.compress(b"product,time\n" * 99), "it is compressed with gzip; name it .csv.gz"),
-        ("product,time\n".encode("utf-16"), "it is UTF-16; save it as UTF-8"),
+        (
+            "product,time\n".encode("utf-16"),
+            "it is probably utf-16 (as Excel writes Unicode text): write into [tables.",
+        ),
         (b"PK\x03\x04\xff\xfe", "it is a spreadsheet or a zip file; export it as .csv"),
     ],
 )

@@ -1,7 +1,17 @@
 """A row that cannot be used is set aside with its reason; a column of them refuses the file."""
 
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
 import polars as pl
 import pytest
+
+from grandtotal.tables import REGISTRY
 
 
 def aside(shop) -> pl.DataFrame:
@@ -236,3 +246,105 @@ def test_a_key_whose_first_row_is_unusable_is_kept_from_the_second(shop):
     tables = shop.declare("customers", "c.csv").tables()
     assert tables["customers"]["customer"].to_list() == ["a", "b"]
     assert tables.accounts["customers"].set_aside == {"joined is not a date": 1}
+
+
+def test_a_key_of_several_columns_repeats_only_as_a_whole(shop):
+    stock = "product,store,date,on_hand\na,s1,2024-01-01,1\na,s2,2024-01-01,2\n"
+    stock += "a,s1,2024-01-02,3\na,s1,2024-01-01,4\na,,2024-01-01,5\na,,2024-01-01,6\n"
+    shop.write("stock.csv", stock)
+    tables = shop.declare("stock", "stock.csv").tables()
+    assert tables["stock"]["on_hand"].to_list() == [1, 2, 3, 5]
+    account = tables.accounts["stock"]
+    assert account.set_aside == {"(product, store, date) occurs before": 2}
+    assert account.causes[0].examples == ("line 5: 'a'", "line 7: 'a'")
+
+
+def test_a_key_of_several_columns_may_lack_one(shop):
+    shop.write(
+        "p.csv", "product,start,list_price\na,2024-01-01,1\na,2024-02-01,2\na,2024-01-01,3\n"
+    )
+    assert shop.declare("prices", "p.csv").tables()["prices"]["list_price"].to_list() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("table", "good", "bad", "reason"),
+    [
+        ("ratings", "a,5,2024-01-01", "a,6,2024-01-01", "rating is above 5"),
+        ("ratings", "a,1,2024-01-01", "a,0,2024-01-01", "rating is below 1"),
+        ("prices", "a,2024-01-01,0", "b,2024-01-01,-1", "list_price is below 0"),
+        ("visits", "2024-01-01,0", "2024-01-02,-1", "visits is below 0"),
+        ("stock", "a,2024-01-01,-3", "b,1900-01-01,1", "date is before 1980-01-01"),
+        ("promotions", "a,2024-01-01,9999-12-31", "a,2099-01-01,2099-01-02", "start is after 2049"),
+        ("promotions", "a,2024-01-01,2024-01-01", "a,2024-01-02,2024-01-01", "end is before start"),
+        ("customers", "a,1999-01-01", "b,1900-01-01", "joined is before 1930-01-01"),
+    ],
+)
+def test_a_value_outside_its_bounds_is_set_aside_with_the_bound(shop, table, good, bad, reason):
+    heads = {"customers": "customer,joined"}
+    head = heads.get(table, ",".join(REGISTRY[table].required))
+    shop.write("t.csv", f"{head}\n{good}\n{bad}\n")
+    tables = shop.declare(table, "t.csv").tables()
+    assert tables[table].height == 1
+    (cause,) = tables.accounts[table].causes
+    assert cause.reason.startswith(reason)
+    assert cause.examples[0].startswith("line 3")
+
+
+@pytest.mark.parametrize("day", ["1900-01-01", "1970-01-01 00:00:00", "2099-12-31 10:00:00"])
+def test_a_line_sold_in_an_impossible_year_is_set_aside(shop, good, day):
+    account = shop.account(good.replace("2024-03-03 11:00:00", day))
+    (cause,) = account.causes
+    assert cause.reason in ("time is before 1980-01-01", "time is after 2049-12-31")
+    assert cause.examples == (f"line 5: '{day}'",)
+    assert "often mean a missing day" in cause.remedy
+
+
+def test_the_last_hour_of_the_last_day_is_inside(shop, good):
+    assert shop.account(good.replace("2024-03-03 11:00:00", "2049-12-31 23:59:59")).used == 5
+
+
+def test_a_table_of_impossible_days_is_refused(shop, good):
+    message = shop.refusal(good.replace("2024-", "1900-"))
+    assert "in 5 of 5 rows time is before 1980-01-01; line 2: '1900-03-01 09:00:00'" in message
+
+
+def test_other_currencies_are_counted_by_name(shop):
+    rows = ["a,2024-03-01,1,1,GBP"] * 4 + ["b,2024-03-01,1,1,EUR"] * 2 + ["c,2024-03-01,1,1,usd"]
+    text = "product,time,quantity,price,currency\n" + "\n".join(rows) + "\n"
+    (cause,) = shop.account(text, 'duplicates = "keep"').causes
+    assert (cause.reason, cause.rows) == ("currency is not GBP", 3)
+    assert cause.remedy.startswith("found 2 in EUR, 1 in USD; convert these prices")
+
+
+def test_a_full_disk_leaves_no_half_written_file(shop, good):
+    """A file system of one page stands for a full disk; without root, a limit on file sizes."""
+    with full_disk(shop.set_aside):
+        bad = "".join(f"p{n},2024-03-05,1,-{n},c{'x' * 300}\n" for n in range(1, 400))
+        rows = "".join(f"p{n},2024-03-05,1,{n},c\n" for n in range(1, 500))
+        message = shop.refusal(good + rows + bad)
+        assert "transactions.csv: the rows set aside cannot be written there (" in message
+        assert "free space or choose a folder that can be written" in message
+        assert list(shop.set_aside.iterdir()) == []
+
+
+@contextlib.contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)]
+    if (
+        os.geteuid() == 0
+        and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    ):
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", str(folder)], check=True)
+        return
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write fails, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)

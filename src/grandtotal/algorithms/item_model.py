@@ -106,12 +106,13 @@ class ItemModel:
 
 def top(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
     """Returns (rows, k) column indices, best first; equal scores go to the lower index."""
-    k = min(k, scores.shape[1])
+    products = scores.shape[1]
+    k = max(0, min(k, products))
     bits = scores.view(np.int32)
     # The bits of a float32 order like an integer once the negative ones are turned round, and
     # -0.0 is put on 0.0.
     ordered = np.where(bits < 0, (bits ^ np.int32(0x7FFFFFFF)) + 1, bits).astype(np.int64)
-    keys = ordered * 2**31 + np.arange(scores.shape[1] - 1, -1, -1)
-    found = np.argpartition(keys, -k, axis=1)[:, -k:]
+    keys = ordered * 2**31 + np.arange(products - 1, -1, -1)
+    found = np.argpartition(keys, -k, axis=1)[:, products - k :]
     order = np.argsort(-np.take_along_axis(keys, found, axis=1), axis=1)
     return np.take_along_axis(found, order, axis=1)

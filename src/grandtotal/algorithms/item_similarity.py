@@ -93,23 +93,34 @@ class EDLAE:
 
 
 def _autoencoder(gram: NDArray[np.generic], penalty: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Returns -P_ij / P_jj off the diagonal, P = (gram + diag(penalty))^-1."""
-    weights = gram.astype(np.float64)
-    weights[np.diag_indices(len(weights))] += penalty
-    inverse_in_place(weights)
-    weights /= -np.diagonal(weights)
-    np.fill_diagonal(weights, 0.0)
-    return weights.astype(np.float32)
+    """Returns -P_ij / P_jj off the diagonal, P = (gram + diag(penalty))^-1.
+
+    A product that nobody bought has no weight to or from any other, so it is left out of P: a
+    retailer alone sells a part of the catalogue, and the inverse costs the cube of it.
+    """
+    if penalty.min() <= 0:
+        raise PlanError(f"l2 must be a positive number of customers, found {penalty.min():g}")
+    sold = np.flatnonzero(np.diagonal(gram))
+    inverse = gram[np.ix_(sold, sold)].astype(np.float64)
+    inverse[np.diag_indices(len(sold))] += penalty[sold]
+    inverse_in_place(inverse)
+    inverse /= -np.diagonal(inverse)
+    np.fill_diagonal(inverse, 0.0)
+    weights = np.zeros(gram.shape, np.float32)
+    weights[np.ix_(sold, sold)] = inverse
+    return weights
 
 
 def inverse_in_place(matrix: NDArray[np.float64]) -> None:
     """Replaces a symmetric positive definite C-ordered matrix by its inverse (Cholesky)."""
+    if not len(matrix):
+        return
     # The transpose of a symmetric C-ordered matrix is the same matrix in LAPACK's own order.
     _, failed = dpotrf(matrix.T, lower=1, overwrite_a=1)
     if not failed:
         _, failed = dpotri(matrix.T, lower=1, overwrite_c=1)
     if failed:
-        raise PlanError("X'X + l2 I cannot be inverted: l2 must be a positive number of customers")
+        raise PlanError("X'X + l2 I cannot be inverted: raise l2")
     for row in range(len(matrix)):
         matrix[row:, row] = matrix[row, row:]
 

@@ -146,6 +146,50 @@ def columns(title: str, values: Sequence[float], highest: float, label: str) -> 
     return svg(title, height + 38, _text(label, "0", 11, "label"), *drawn, base, *foot)
 
 
+def lines(title: str, values: Sequence[tuple[str, int]]) -> Html:
+    """Returns a line a name: the name, a bar from 0 and the count, all on one linear scale."""
+    top = max((value for _, value in values), default=1) or 1
+    parts = [_counted_line(i, name, value, value / top) for i, (name, value) in enumerate(values)]
+    return svg(title, float(_LINE * len(values) + 4), *parts)
+
+
+def _counted_line(line: int, name: str, value: int, share: float) -> Html:
+    y = _LINE * line
+    drawn = _rect("26%", y + 6, f"{54 * share:.3f}%", 9, "bar")
+    count = _text(f"{value:,}", "100%", y + 15, "value", "end")
+    return joined([_text(name, "0", y + 15, "label"), drawn, count])
+
+
+def course(title: str, values: Sequence[tuple[str, int]]) -> Html:
+    """Returns a column a name, from 0; the names that have room stand below, the highest above."""
+    top, height = max((value for _, value in values), default=1) or 1, 96
+    width = 100 / max(len(values), 1)
+    drawn = [
+        _rect(f"{(i + 0.1) * width:.3f}%", y, f"{0.8 * width:.3f}%", 18 + height - y, "bar")
+        for i, (_, value) in enumerate(values)
+        if (y := 18 + height * (1 - value / top)) < 18 + height
+    ]
+    base = _line("0", 18 + height, "100%", 18 + height, "base")
+    highest = _text(f"{top:,} at most", "0", 11, "tick")
+    names = _course_names([name for name, _ in values], 18 + height + 15)
+    return svg(title, height + 38, highest, *drawn, base, *names)
+
+
+def _course_names(names: Sequence[str], y: float) -> Iterator[Html]:
+    room = max(len(name) for name in names) * len(names) <= 40  # letters that a phone shows
+    step = 1 if room else 6 if len(names) == 24 else len(names) - 1
+    for i in range(0, len(names), max(step, 1)):
+        last = step > 6 and i > 0
+        place = 100.0 if last else 0.0 if step > 6 else 100 * (i + 0.5) / len(names)
+        yield _text(
+            names[i],
+            f"{place:.2f}%",
+            y,
+            "tick",
+            "end" if last else "start" if step > 6 else "middle",
+        )
+
+
 def curve(title: str, found: Json) -> Html:
     """Returns units sold and, from the day of the forecast on, the forecast and its 80 % band."""
     sold, start = found["sold"], found["from"]

@@ -36,11 +36,16 @@ def write_report(folder: RunFolder, retailer: str | None = None) -> Path:
 
 def page(source: Source) -> str:
     """Returns the whole HTML file."""
-    parts = _sections(source)
+    title = _title(source)
+    return assembled(title, f"{title} · {source.run}", _about(source), _sections(source))
+
+
+def assembled(heading: str, title: str, about: Html, parts: list[tuple[str, Html]]) -> str:
+    """Returns an HTML file of sections (name, content), with a list of contents."""
     made = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=tag("title", f"{_title(source)} · {source.run}"),
-        heading=tag("h1", _title(source)),
-        about=_about(source),
+        title=tag("title", title),
+        heading=tag("h1", heading),
+        about=about,
         contents=_contents(parts),
         sections=joined(_section(i, *part) for i, part in enumerate(parts, start=1)),
     )

@@ -1,18 +1,21 @@
 """What became of every row of a table: read = used + set aside + without consent."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from grandtotal.durable import partial_path, write
 from grandtotal.errors import DataError
 from grandtotal.tables.rows import Judged
+from grandtotal.tables.rules import Mark
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Rows set aside for one reason; `examples` are up to three, such as "line 7: 'abc'"."""
+    """Rows with one reason; `examples` are up to three, such as "line 7: 'abc'"."""
 
     reason: str
     rows: int
@@ -24,7 +27,8 @@ class Cause:
 class Account:
     """The rows of one table. `no_consent` are rows of customers who did not agree.
 
-    `unused_columns` are those of the files that no column of ours is read from.
+    `causes` are why rows were set aside; `warnings` name rows that were not, and should be looked
+    at. `unused_columns` are those of the files that no column of ours is read from.
     """
 
     read: int
@@ -32,6 +36,7 @@ class Account:
     causes: tuple[Cause, ...]
     no_consent: int
     unused_columns: tuple[str, ...] = ()
+    warnings: tuple[Cause, ...] = ()
 
     @property
     def set_aside(self) -> dict[str, int]:
@@ -58,13 +63,55 @@ def causes(parts: Sequence[Judged]) -> tuple[Cause, ...]:
 
 def _cause(reason: str, rows: int, parts: Sequence[Judged]) -> Cause:
     remedy = next(mark.remedy for part in parts for mark in part.marks if mark.reason == reason)
-    several = len(parts) > 1
-    examples = [
+    return Cause(reason, rows, _first([(part, part.examples(reason)) for part in parts]), remedy)
+
+
+def _first(examples: Sequence[tuple[Judged, list[str]]]) -> tuple[str, ...]:
+    """Returns the first three examples, with the name of the file where there are several."""
+    several = len(examples) > 1
+    named = [
         f"{part.file.path.name} {example}" if several else example
-        for part in parts
-        for example in part.examples(reason)
+        for part, found in examples
+        for example in found
     ]
-    return Cause(reason, rows, tuple(examples[:3]), remedy)
+    return tuple(named[:3])
+
+
+def warnings(parts: Sequence[Judged]) -> tuple[Cause, ...]:
+    """Returns what to look at in the rows that are used, and types that differ between files."""
+    found: dict[str, list[tuple[Judged, Mark]]] = {}
+    for part in parts:
+        for mark in part.warnings:
+            if part.kept(mark).any():
+                found.setdefault(mark.reason, []).append((part, mark))
+    return (*(_warning(reason, found[reason], parts) for reason in found), *_other_types(parts))
+
+
+def _warning(reason: str, found: Sequence[tuple[Judged, Mark]], parts: Sequence[Judged]) -> Cause:
+    marks = {id(part): mark for part, mark in found}
+    rows = sum(int(part.kept(mark).sum()) for part, mark in found)
+    examples = [
+        (part, part.warning_examples(marks[id(part)]) if id(part) in marks else [])
+        for part in parts
+    ]
+    return Cause(reason, rows, _first(examples), found[0][1].remedy)
+
+
+def _other_types(parts: Sequence[Judged]) -> Iterator[Cause]:
+    """Yields columns whose type in a .parquet is not that of the first; a .csv holds texts."""
+    typed = [(part, part.file.scan().collect_schema()) for part in parts if not part.file.is_text]
+    source = parts[0].file.source
+    for name in parts[0].frame.columns:
+        in_file = source.name_in_file(name)
+        types = [(part, schema[in_file]) for part, schema in typed if in_file in schema]
+        others = [(part, dtype) for part, dtype in types if dtype != types[0][1]]
+        if others:
+            reason = f"column '{in_file}' has another type than in {types[0][0].file.path.name}"
+            examples = [f"{part.file.path.name}: {dtype}" for part, dtype in others[:3]]
+            remedy = f"kept, each read as {name}; write all files with {types[0][1]}"
+            yield Cause(
+                reason, sum(part.frame.height for part, _ in others), tuple(examples), remedy
+            )
 
 
 def write_set_aside(folder: Path, table: str, parts: Sequence[Judged]) -> None:
@@ -78,13 +125,19 @@ def write_set_aside(folder: Path, table: str, parts: Sequence[Judged]) -> None:
         if not frames:
             path.unlink(missing_ok=True)
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        pl.concat(frames, how="diagonal").write_csv(path)
+        write(path, pl.concat(frames, how="diagonal").write_csv().encode())
     except OSError as error:
+        _remove_partial(path)
         raise DataError(
             f"{table}: {path}: the rows set aside cannot be written there ({error.strerror}); "
             "free space or choose a folder that can be written"
         ) from error
+
+
+def _remove_partial(path: Path) -> None:
+    # A half-written file would keep the disk full; where it cannot be removed, none was made.
+    with contextlib.suppress(OSError):
+        partial_path(path).unlink(missing_ok=True)
 
 
 def _as_it_stood(part: Judged) -> pl.DataFrame:

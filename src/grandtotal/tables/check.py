@@ -13,8 +13,9 @@ from typing import Any
 import polars as pl
 
 from grandtotal.errors import DataError, PlanError
-from grandtotal.tables.account import Account
+from grandtotal.tables.account import Account, Cause
 from grandtotal.tables.config import RetailerConfig
+from grandtotal.tables.profile import Profile, profile
 from grandtotal.tables.read import Tables
 from grandtotal.tables.rows import suggestion
 from grandtotal.tables.schema import REGISTRY, Column
@@ -56,15 +57,22 @@ class TableFindings:
     problem: str
     account: Account | None = None
     facts: Facts | None = None
+    profile: Profile | None = None
     present: tuple[str, ...] = ()
     absent: tuple[Absent, ...] = ()
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found about all tables of a retailer; `ok` if every one of them can be used."""
+    """What was found about all tables of a retailer; `ok` if every one of them can be used.
+
+    Currency, time zone and consent columns are what retailer.toml says.
+    """
 
     retailer: str
+    currency: str
+    time_zone: str
+    consent: tuple[str, ...]
     tables: tuple[TableFindings, ...]
     absent: tuple[Absent, ...]
 
@@ -81,13 +89,16 @@ class Findings:
         for table in self.tables:
             lines += ["", table.name, *_table_lines(table)]
         lines += [""] if self.absent else []
-        lines += [line for a in self.absent for line in _labelled("no " + a.name, a.enables)]
+        lines += [line for a in self.absent for line in labelled("no " + a.name, a.enables)]
         return "\n".join(lines) + "\n"
 
     def json(self) -> dict[str, Any]:
         """Returns the findings as dicts, lists, texts, numbers, booleans and None."""
         return {
             "retailer": self.retailer,
+            "currency": self.currency,
+            "time_zone": self.time_zone,
+            "consent": list(self.consent),
             "ok": self.ok,
             "tables": {table.name: asdict(table) for table in self.tables},
             "absent": [asdict(absent) for absent in self.absent],
@@ -99,11 +110,18 @@ def check(config: RetailerConfig, set_aside_folder: Path | None = None) -> Findi
 
     Rows that cannot be used are written to <set_aside_folder>/<table>.csv, unless that is None.
     """
-    tables = Tables(config, set_aside_folder)
+    return check_tables(Tables(config, set_aside_folder))
+
+
+def check_tables(tables: Tables) -> Findings:
+    """Returns the same of tables that are then read, and can be asked for more."""
     names = [name for name in REGISTRY if name in tables or name == "transactions"]
     others = [table for name, table in REGISTRY.items() if name not in names]
     return Findings(
-        config.retailer,
+        tables.config.retailer,
+        tables.config.currency,
+        tables.config.time_zone,
+        tables.config.consent,
         tuple(_table_findings(tables, name) for name in names),
         tuple(Absent(table.name, table.enables) for table in others),
     )
@@ -121,6 +139,7 @@ def _table_findings(tables: Tables, name: str) -> TableFindings:
         "",
         account,
         _facts(frame),
+        profile(name, frame),
         tuple(frame.columns),
         tuple(_absent(column, account) for column in columns),
     )
@@ -141,7 +160,7 @@ def _facts(frame: pl.DataFrame) -> Facts:
 
 
 def _days(frame: pl.DataFrame) -> dict[str, Any]:
-    name = next((name for name in ("time", "date") if name in frame.columns), None)
+    name = next((name for name in ("time", "date", "start") if name in frame.columns), None)
     if name is None:
         return {}
     days = frame[name].cast(pl.Date)
@@ -163,19 +182,26 @@ def _share(rows: pl.Series) -> float:
 
 def _table_lines(table: TableFindings) -> Iterator[str]:
     if table.account is None or table.facts is None:
-        yield from _labelled("CANNOT BE USED", table.problem)
+        yield from labelled("CANNOT BE USED", table.problem)
         return
-    yield from _labelled("rows", _rows_text(table.account))
+    yield from labelled("rows", _rows_text(table.account))
     for label, text in _fact_texts(table.facts):
-        yield from _labelled(label, text)
-    yield from _labelled("columns", ", ".join(table.present))
+        yield from labelled(label, text)
+    for label, text in _profile_texts(table.profile) if table.profile else ():
+        yield from labelled(label, text)
+    yield from labelled("columns", ", ".join(table.present))
     for absent in table.absent:
         meant = f"; did you mean '{absent.meant}'?" if absent.meant else ""
-        yield from _labelled(f"no {absent.name}", absent.enables + meant)
+        yield from labelled(f"no {absent.name}", absent.enables + meant)
     for cause in table.account.causes:
-        examples = ", ".join(cause.examples)
-        text = f"{cause.rows:,} rows: {cause.reason} ({examples}); {cause.remedy}"
-        yield from _labelled("set aside", text)
+        yield from labelled("set aside", _cause_text(cause))
+    for cause in table.account.warnings:
+        yield from labelled("look at", _cause_text(cause))
+
+
+def _cause_text(cause: Cause) -> str:
+    rows = f"{cause.rows:,} {'row' if cause.rows == 1 else 'rows'}"
+    return f"{rows}: {cause.reason} ({', '.join(cause.examples)}); {cause.remedy}"
 
 
 def _rows_text(account: Account) -> str:
@@ -199,7 +225,18 @@ def _fact_texts(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "returns", f"{facts.returns:.1%} of the lines"
 
 
-def _labelled(label: str, text: str) -> list[str]:
+def _profile_texts(found: Profile) -> Iterator[tuple[str, str]]:
+    if found.days_without:
+        longest = max(found.gaps, key=lambda gap: gap.days)
+        days = "1 day" if found.days_without == 1 else f"{found.days_without:,} days"
+        yield "gaps", f"{days} without a line; the longest from {longest.first_day}: {longest.days}"
+    gaps = [f"{c.name} {c.missing:,}" for c in found.columns if c.missing]
+    if gaps:
+        yield "empty cells", ", ".join(gaps)
+
+
+def labelled(label: str, text: str) -> list[str]:
+    """Returns the lines of a text for a terminal of 80 columns, its label to the left."""
     return textwrap.wrap(
         text,
         _WIDTH,

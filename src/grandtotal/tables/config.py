@@ -3,6 +3,7 @@
     retailer = "north"
     currency = "GBP"
     time_zone = "Europe/London"
+    catalogue_key = "catalogue.key"       # only for a private catalogue, relative to this file
 
     [tables.transactions]
     path = "data/transactions.parquet"    # a file, a folder or a glob, relative to this file
@@ -10,7 +11,10 @@
     time_format = "%d/%m/%Y %H:%M"        # or { time = "..." } for one column; default ISO 8601
     separator = ","                       # of .csv
     decimal = "."                         # or ","
+    encoding = "utf-8"                    # of .csv; "cp1252", "utf-16" ... are read into memory
     duplicates = "set-aside"              # or "keep": exact duplicate lines of one file
+    price_is = "unit"                     # or "line", or "before-discount"; see exports.py
+    fill_down = ["customer"]              # columns that only one line of a basket has filled
 
     [tables.customers]
     path = "data/customers.csv"
@@ -19,11 +23,13 @@
 The file is the retailer's own and never leaves it.
 """
 
+import codecs
 import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 from zoneinfo import ZoneInfo
@@ -32,9 +38,11 @@ from grandtotal.errors import PlanError
 from grandtotal.tables.schema import REGISTRY
 
 Duplicates = Literal["set-aside", "keep"]
+PriceIs = Literal["unit", "line", "before-discount"]
 
-_RETAILER_KEYS = ("retailer", "currency", "time_zone", "tables")
-_TABLE_KEYS = ("path", "columns", "time_format", "separator", "decimal", "duplicates")
+_RETAILER_KEYS = ("retailer", "currency", "time_zone", "catalogue_key", "tables")
+_TABLE_KEYS = ("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates")
+_KEYS_OF = {"customers": ("consent",), "transactions": ("price_is", "fill_down")}
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,11 @@ class TableSource:
     time_formats: Mapping[str, str] = field(default_factory=dict)
     separator: str = ","
     decimal: str = "."
+    encoding: str = "utf-8"
     duplicates: Duplicates = "set-aside"
     consent: tuple[str, ...] = ()
+    price_is: PriceIs = "unit"
+    fill_down: tuple[str, ...] = ()
 
     def name_in_file(self, column: str) -> str:
         """What the file calls our `column`."""
@@ -59,13 +70,17 @@ class TableSource:
 
 @dataclass(frozen=True)
 class RetailerConfig:
-    """What retailer.toml says; `path` is that file."""
+    """What retailer.toml says; `path` is that file.
+
+    `catalogue_key` is the file of the key that the retailers share, relative to it, or None.
+    """
 
     path: Path
     retailer: str
     currency: str
     time_zone: str
     tables: Mapping[str, TableSource]
+    catalogue_key: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -182,6 +197,7 @@ class _Section:
             currency=self._currency(),
             time_zone=self._time_zone(),
             tables={name: tables.section(name).source(name) for name in tables.values},
+            catalogue_key=self.text("catalogue_key") if "catalogue_key" in self.values else None,
         )
 
     def _retailer(self) -> str:
@@ -208,18 +224,36 @@ class _Section:
         return zone
 
     def source(self, table: str) -> TableSource:
-        self.check_keys((*_TABLE_KEYS, "consent") if table == "customers" else _TABLE_KEYS)
+        self.check_keys((*_TABLE_KEYS, *_KEYS_OF.get(table, ())))
         return TableSource(
             path=self.text("path"),
             columns=self._columns(table),
             time_formats=self._time_formats(table),
             separator=self._separator(),
             decimal=self.one_of("decimal", (".", ",")),
+            encoding=self._encoding(),
             duplicates="keep"
             if self.one_of("duplicates", ("set-aside", "keep")) == "keep"
             else "set-aside",
             consent=self.texts("consent"),
+            price_is=self._price_is(),
+            fill_down=self._fill_down(table),
         )
+
+    def _price_is(self) -> PriceIs:
+        choices: tuple[PriceIs, ...] = ("unit", "line", "before-discount")
+        return choices[choices.index(self.one_of("price_is", choices))]
+
+    def _fill_down(self, table: str) -> tuple[str, ...]:
+        names = self.texts("fill_down")
+        for name in names:
+            if name not in REGISTRY[table].names:
+                near = nearest(name, REGISTRY[table].names) or "customer"
+                self.fail(
+                    f"key 'fill_down' names '{name}', which is no column of {table}; write our "
+                    f'name of the column, such as "{near}"'
+                )
+        return names
 
     def _columns(self, table: str) -> dict[str, str]:
         columns = self.section("columns")
@@ -239,3 +273,15 @@ class _Section:
         if len(separator.encode()) != 1 or separator in '"\n\r':
             self.fail(f'key \'separator\' is {separator!r}; expected one sign such as ";" or "\\t"')
         return separator
+
+    def _encoding(self) -> str:
+        name = self.text("encoding", "utf-8")
+        try:
+            "".encode(name)
+        except (LookupError, UnicodeError):
+            near = nearest(name, aliases) or "cp1252"
+            self.fail(
+                f'key \'encoding\' is "{name}"; expected one that Python knows, such as "utf-8", '
+                f'"cp1252" or "utf-16"; did you mean "{near.replace("_", "-")}"?'
+            )
+        return codecs.lookup(name).name

@@ -71,6 +71,7 @@ CONFIG = """\
 retailer = "{name}"            # as in plan.toml
 currency = "EUR"               # of every price; other currencies are set aside
 time_zone = "Europe/Berlin"    # of times that are written without one
+# catalogue_key = "catalogue.key" # of a private catalogue: the same file at every retailer
 
 [tables.transactions]          # the one table that must be there
 path = "data/transactions.csv" # .csv, .csv.gz or .parquet; also a folder of them, or a glob

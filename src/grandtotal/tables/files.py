@@ -5,13 +5,14 @@ names the file, what was found and what to do.
 """
 
 import codecs
+import contextlib
 import csv
 import glob
 import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -19,6 +20,7 @@ import polars as pl
 
 from grandtotal.errors import DataError
 from grandtotal.tables.config import RetailerConfig, TableSource, nearest
+from grandtotal.tables.encoding import UTF8, as_utf8, remedy
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
@@ -30,8 +32,6 @@ _OTHER_KINDS = {
     b"\x1f\x8b": "it is compressed with gzip; name it .csv.gz",
     b"PK": "it is a spreadsheet or a zip file; export it as .csv",
     b"PAR1": "it is a parquet file; name it .parquet",
-    b"\xff\xfe": "it is UTF-16; save it as UTF-8",
-    b"\xfe\xff": "it is UTF-16; save it as UTF-8",
 }
 
 
@@ -95,7 +95,7 @@ class SourceFile:
     """One file of a table that was proved whole.
 
     `line_count` is that of a .csv, uncompressed; `header` is the line that the column names end
-    on. Both are 0 for a .parquet.
+    on. Both are 0 for a .parquet. `content` is the text in UTF-8 where the file is not, else None.
     """
 
     table: str
@@ -104,6 +104,7 @@ class SourceFile:
     columns: list[str]
     line_count: int = 0
     header: int = 0
+    content: bytes | None = field(default=None, repr=False)
 
     @property
     def is_text(self) -> bool:
@@ -117,7 +118,7 @@ class SourceFile:
 
     def scan(self) -> pl.LazyFrame:
         """Returns the file's rows as they are written."""
-        return _scan(self.path, self.source)
+        return _scan(self.path, self.source, self.content)
 
     def read(self, columns: list[str]) -> pl.DataFrame:
         """Returns these columns, as texts or with the types of the file."""
@@ -149,52 +150,76 @@ class SourceFile:
         try:
             return frame.collect()
         except UNREADABLE as error:
-            _refuse_damaged(self.table, self.path, self.source, error)
+            _refuse_damaged(self.table, self.path, self.source, error, self.content)
 
 
 def open_file(table: str, path: Path, source: TableSource) -> SourceFile:
-    """Proves that the file is there, whole and UTF-8, and finds its columns.
+    """Proves that the file is there, whole and a text, and finds its columns.
 
     Raises DataError with the file, the line where there is one, and the remedy.
     """
+    content = None
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{table}: {path}: empty (0 bytes); export it again")
-        line_count, header = (0, 0) if path.suffix == ".parquet" else _prove_text(table, path)
-        columns = _scan(path, source).collect_schema().names()
+        is_text = path.suffix != ".parquet"
+        content = _other_encoding(table, path, source) if is_text else None
+        line_count, header = _prove_text(table, path, content) if is_text else (0, 0)
+        columns = _scan(path, source, content).collect_schema().names()
     except PermissionError as error:
         raise DataError(f"{table}: {path}: no permission; {_PERMISSION}") from error
     except UNREADABLE as error:
-        _refuse_damaged(table, path, source, error)
+        _refuse_damaged(table, path, source, error, content)
     _refuse_repeated(table, path, columns)
     header += sum(name.count("\n") for name in columns)
-    return SourceFile(table, path, source, columns, line_count, header)
+    return SourceFile(table, path, source, columns, line_count, header, content)
 
 
-def _scan(path: Path, source: TableSource) -> pl.LazyFrame:
+def _scan(path: Path, source: TableSource, content: bytes | None) -> pl.LazyFrame:
     if path.suffix == ".parquet":
         return pl.scan_parquet(path, glob=False, hive_partitioning=False)
-    return pl.scan_csv(path, glob=False, infer_schema=False, separator=source.separator)
+    return pl.scan_csv(
+        path if content is None else content,
+        glob=False,
+        infer_schema=False,
+        separator=source.separator,
+    )
 
 
-def _prove_text(table: str, path: Path) -> tuple[int, int]:
+def _other_encoding(table: str, path: Path, source: TableSource) -> bytes | None:
+    """Returns the text in UTF-8 if retailer.toml names another encoding; held in memory whole."""
+    if source.encoding == UTF8:
+        return None
+    with _damage_refused(table, path):
+        return as_utf8(table, path, b"".join(_blocks(path)), source.encoding)
+
+
+def _prove_text(table: str, path: Path, content: bytes | None) -> tuple[int, int]:
     """Returns the number of lines, and the line of the header, below any blank lines."""
     decoder, newlines, header, block = codecs.getincrementaldecoder("utf-8")(), 0, 0, b""
     try:
-        for block in _blocks(path):
-            decoder.decode(block)
-            header = header or _first_line(block)
-            newlines += block.count(b"\n")
-        decoder.decode(b"", final=True)
+        with _damage_refused(table, path):
+            for block in _blocks(path) if content is None else (content,):
+                decoder.decode(block)
+                header = header or _first_line(block)
+                newlines += block.count(b"\n")
+            decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         line = newlines + 1 + error.object[: error.start].count(b"\n")
-        raise DataError(f"{table}: {path}: not UTF-8 at line {line}; {_other_kind(path)}") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
-            f"{table}: {path}: cut off or damaged ({error}) after {newlines:,} lines; "
-            "copy or export it again"
+            f"{table}: {path}: not UTF-8 at line {line}; {_other_kind(table, path, error)}"
         ) from None
     return newlines + (not block.endswith(b"\n")), header
+
+
+@contextlib.contextmanager
+def _damage_refused(table: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{table}: {path}: cut off or damaged ({error}); copy or export it again"
+        ) from None
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
@@ -212,11 +237,11 @@ def _first_line(block: bytes) -> int:
     return block[: len(block) - len(block.lstrip(b"\r\n"))].count(b"\n") + 1
 
 
-def _other_kind(path: Path) -> str:
+def _other_kind(table: str, path: Path, error: UnicodeDecodeError) -> str:
     with path.open("rb") as file:
         start = file.read(4)
     kinds = (kind for magic, kind in _OTHER_KINDS.items() if start.startswith(magic))
-    return next(kinds, "save it as UTF-8 (in a spreadsheet: CSV UTF-8)")
+    return next(kinds, None) or remedy(bytes(error.object), table)
 
 
 def _refuse_repeated(table: str, path: Path, columns: list[str]) -> None:
@@ -228,10 +253,12 @@ def _refuse_repeated(table: str, path: Path, columns: list[str]) -> None:
         )
 
 
-def _refuse_damaged(table: str, path: Path, source: TableSource, error: BaseException) -> NoReturn:
+def _refuse_damaged(
+    table: str, path: Path, source: TableSource, error: BaseException, content: bytes | None
+) -> NoReturn:
     """Raises the DataError for a file that could be opened and not be read."""
     if path.suffix != ".parquet":
-        _refuse_ragged(table, path, source.separator)
+        _refuse_ragged(table, path, source.separator, content)
     reason = str(error).strip().partition("\n")[0]
     raise DataError(
         f"{table}: {path}: cut off, damaged, or not what its name says ({reason}); "
@@ -239,12 +266,12 @@ def _refuse_damaged(table: str, path: Path, source: TableSource, error: BaseExce
     ) from error
 
 
-def _refuse_ragged(table: str, path: Path, separator: str) -> None:
+def _refuse_ragged(table: str, path: Path, separator: str, content: bytes | None) -> None:
     """Raises DataError with the first lines that have more cells than the header, or a stray quote.
 
     Reads line by line, which is slow and only done for a file that is about to be refused.
     """
-    with _opened(path) as binary:
+    with _opened(path) if content is None else io.BytesIO(content) as binary:
         file = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
         for line, problem in _odd_lines(file, separator):
             raise DataError(

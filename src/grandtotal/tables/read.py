@@ -15,10 +15,18 @@ from pathlib import Path
 import polars as pl
 
 from grandtotal.errors import DataError, PlanError
-from grandtotal.tables.account import Account, Cause, causes, unused_columns, write_set_aside
+from grandtotal.tables.account import (
+    Account,
+    Cause,
+    causes,
+    unused_columns,
+    warnings,
+    write_set_aside,
+)
 from grandtotal.tables.config import RetailerConfig, nearest
 from grandtotal.tables.files import find_files, open_file
-from grandtotal.tables.rows import CONSENT, Judged, Mark, judge
+from grandtotal.tables.rows import CONSENT, Judged, judge
+from grandtotal.tables.rules import Mark
 from grandtotal.tables.schema import REGISTRY, Table
 
 __all__ = ["Account", "Cause", "Tables"]
@@ -73,6 +81,7 @@ class Tables:
             causes=causes(parts),
             no_consent=usable.height - frame.height,
             unused_columns=unused_columns(parts),
+            warnings=warnings(parts),
         )
         _refuse_nothing_left(self.config, table, account)
         self.accounts[table.name] = account
@@ -111,19 +120,25 @@ def _refuse_other_columns(table: Table, first: Judged, part: Judged) -> None:
 
 def _keep_first_of_key(table: Table, parts: list[Judged]) -> list[Judged]:
     """Sets aside every row whose key a usable row of these files already has."""
+    names = [name for name in table.key if name in parts[0].frame.columns]
     usable = pl.concat([part.reason for part in parts]).is_null()
-    keys = pl.concat([part.frame[table.key] for part in parts])
-    keys = pl.select(pl.when(usable).then(keys)).to_series()
-    again = ~keys.is_first_distinct() & keys.is_not_null()
+    rows = pl.concat([part.frame.select(names) for part in parts]).with_columns(usable=usable)
+    # An unusable row keeps nobody out: it is told apart from a usable one by the column added.
+    again = ~rows.select(pl.struct(pl.all()).is_first_distinct()).to_series() & usable
     if not again.any():
         return parts
     kept, start = [], 0
     for part in parts:
-        rows = again.slice(start, part.frame.height)
+        mark = _repeats(names, again.slice(start, part.frame.height), part)
         start += part.frame.height
-        column = part.file.source.name_in_file(table.key)
-        kept.append(part.marked(Mark(f"{table.key} occurs before", rows, _REMEDY, column)))
+        kept.append(part.marked(mark))
     return kept
+
+
+def _repeats(names: list[str], again: pl.Series, part: Judged) -> Mark:
+    column = part.file.source.name_in_file(names[0])
+    what = names[0] if len(names) == 1 else f"({', '.join(names)})"
+    return Mark(f"{what} occurs before", again, _REMEDY, column)
 
 
 def _agreed(customers: pl.DataFrame, parts: Sequence[Judged]) -> pl.DataFrame:

@@ -5,14 +5,16 @@ rows are set aside. Reasons are tried in the order of the columns, duplicates la
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from grandtotal.errors import DataError
 from grandtotal.tables.cells import Cells, Writing, guess_formats, read_cells
 from grandtotal.tables.config import RetailerConfig, TableSource, nearest
+from grandtotal.tables.exports import filled_down, with_unit_prices
 from grandtotal.tables.files import SourceFile
+from grandtotal.tables.rules import Mark, cell_warnings, rules, warnings
 from grandtotal.tables.schema import REGISTRY, Column, Kind, Table
 
 CONSENT = "#consent"  # in a customers frame: every consent column is true
@@ -31,28 +33,17 @@ _EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Mark:
-    """Rows of one file that cannot be used, for one reason.
-
-    `column` is the file's name of the column at fault, "" for a whole line. If `wrong_if_most`,
-    more than half of the rows marked means that the file is not what it is taken for.
-    """
-
-    reason: str
-    rows: pl.Series
-    remedy: str
-    column: str = ""
-    wrong_if_most: bool = True
-
-
-@dataclass(frozen=True)
 class Judged:
-    """The rows of one file: `frame` in our names, `reason` per row, missing where it is usable."""
+    """The rows of one file: `frame` in our names, `reason` per row, missing where it is usable.
+
+    `warnings` are marks of rows that are kept.
+    """
 
     file: SourceFile
     frame: pl.DataFrame
     reason: pl.Series
     marks: Sequence[Mark]
+    warnings: Sequence[Mark] = ()
 
     @property
     def usable(self) -> pl.DataFrame:
@@ -65,11 +56,20 @@ class Judged:
         column = next((mark.column for mark in self.marks if mark.reason == reason), "")
         return _examples(self.file, rows, column, self.frame.height)
 
+    def kept(self, warning: Mark) -> pl.Series:
+        """Returns which of a warning's rows are used; of the others their reason is said."""
+        return warning.rows & self.reason.is_null()
+
+    def warning_examples(self, warning: Mark) -> list[str]:
+        """Returns up to three of a warning's rows, such as "line 7: '80995'"."""
+        rows = self.kept(warning).arg_true().head(_EXAMPLES)
+        return _examples(self.file, rows, warning.column, self.frame.height)
+
     def marked(self, mark: Mark) -> "Judged":
         """Returns the same rows with one more reason, for the rows that had none."""
         reason = _first_reason([mark], self.frame.height)
         both = pl.select(pl.coalesce(self.reason, reason)).to_series()
-        return Judged(self.file, self.frame, both, [*self.marks, mark])
+        return replace(self, reason=both, marks=[*self.marks, mark])
 
 
 def judge(file: SourceFile, table: Table, config: RetailerConfig) -> Judged:
@@ -79,16 +79,17 @@ def judge(file: SourceFile, table: Table, config: RetailerConfig) -> Judged:
     more than half of the rows are unusable.
     """
     names = _names_in_file(file, table)
-    raw = _raw(file, [*names.values(), *file.source.consent])
-    columns, marks = _columns(raw, names, file, config)
+    raw = filled_down(_raw(file, [*names.values(), *file.source.consent]), names, file)
+    columns, marks, looks = _columns(raw, names, file, config)
     flags, flag_marks = _consent(raw, file, config)
     marks += flag_marks
-    frame = pl.DataFrame(columns + flags)
-    marks += [mark for mark in _rules(frame, table, names, config) if mark.rows.any()]
+    frame = with_unit_prices(pl.DataFrame(columns + flags), file.source)
+    marks += [mark for mark in rules(frame, table, names, config) if mark.rows.any()]
     if file.source.duplicates == "set-aside":
         marks += _repeated_lines(file)
     _refuse_wrong_column(file, marks, names, raw.height)
-    return Judged(file, frame, _first_reason(marks, raw.height), marks)
+    looks += [mark for mark in warnings(frame, table, names) if mark.rows.any()]
+    return Judged(file, frame, _first_reason(marks, raw.height), marks, looks)
 
 
 def _names_in_file(file: SourceFile, table: Table) -> dict[str, str]:
@@ -159,14 +160,18 @@ def _writing(source: TableSource, name: str, config: RetailerConfig) -> Writing:
 
 def _columns(
     raw: pl.DataFrame, names: dict[str, str], file: SourceFile, config: RetailerConfig
-) -> tuple[list[pl.Series], list[Mark]]:
-    columns, marks = [], []
+) -> tuple[list[pl.Series], list[Mark], list[Mark]]:
+    """Returns the columns in our names, what is wrong with their cells, and what to look at."""
+    columns, marks, looks = [], [], []
     for name, in_file in names.items():
-        column = REGISTRY[file.table][name]
-        cells = read_cells(raw[in_file], column, _writing(file.source, name, config))
+        column, cells_raw = REGISTRY[file.table][name], raw[in_file]
+        writing = _writing(file.source, name, config)
+        cells = read_cells(cells_raw, column, writing)
         columns.append(cells.values)
-        marks += [m for m in _cell_marks(column, cells, raw[in_file], file.table) if m.rows.any()]
-    return columns, marks
+        marks += [m for m in _cell_marks(column, cells, cells_raw, file.table) if m.rows.any()]
+        found = cell_warnings(column, cells.values, cells_raw, writing)
+        looks += [mark for mark in found if mark.rows.any()]
+    return columns, marks, looks
 
 
 def _cell_marks(column: Column, cells: Cells, raw: pl.Series, table: str) -> Iterator[Mark]:
@@ -221,24 +226,6 @@ def _consent(
     if not given:
         return [], []
     return [pl.select(pl.all_horizontal(given)).to_series().alias(CONSENT)], marks
-
-
-def _rules(
-    frame: pl.DataFrame, table: Table, names: dict[str, str], config: RetailerConfig
-) -> Iterator[Mark]:
-    """Yields the rows whose cells can be read and whose values cannot be used."""
-    if table.name != "transactions":
-        return
-    price, quantity = frame["price"], frame["quantity"]
-    remedy = "write a return as a negative quantity with a positive price"
-    yield Mark("price is negative", (price < 0).fill_null(False), remedy, names["price"])
-    remedy = "leave out lines on which nothing was sold"
-    zero = (quantity == 0).fill_null(False)
-    yield Mark("quantity is zero", zero, remedy, names["quantity"], wrong_if_most=False)
-    if "currency" in names:
-        other = (frame["currency"].str.to_uppercase() != config.currency).fill_null(False)
-        remedy = f'convert these prices, or correct currency = "{config.currency}"'
-        yield Mark(f"currency is not {config.currency}", other, remedy, names["currency"])
 
 
 def _repeated_lines(file: SourceFile) -> list[Mark]:

@@ -32,6 +32,7 @@ from grandtotal.tasks.demand_model import (
     wape,
 )
 from grandtotal.tasks.intervals import ForecastErrors, spread
+from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
 from grandtotal.tasks.scores import Metric, UnitScores
 from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
@@ -69,6 +70,15 @@ class Demand:
         Metric("rmse", False, "RMSE: root of the mean squared error, in units", True, 2**6),
         Metric("coverage_80", True, "share of periods inside the 80 % interval; 0.8 is best"),
         Metric("coverage_95", True, "share of periods inside the 95 % interval; 0.95 is best"),
+    )
+
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need("transactions", "quantity", True, "what is forecast"),
+        Need("transactions", "promotion", False, "demand in a promotion told from demand without"),
+        Need("transactions", "discount", False, "the same, where no promotion is named"),
+        Need("calendar", "holiday", False, "demand on and around holidays"),
+        Need("calendar", "known_at", False, "a past forecast that knows only what was known"),
+        Need("products", "title", False, "tables that a person can read"),
     )
 
     common: Common
@@ -191,7 +201,10 @@ class Demand:
         return UnitScores.joined(parts)
 
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:  # noqa: ARG002
-        """Returns product, title, start, ahead, units, quantiles and the two baselines."""
+        """Returns product, title, start, ahead, units, quantiles and the two baselines.
+
+        Products that the retailer is known not to sell have no row.
+        """
         import polars as pl
 
         from grandtotal.tasks.lines import titles
@@ -200,22 +213,43 @@ class Demand:
         (cases,) = cases_of(demand, rows["now"])
         forecast = demand.forecast(cases)
         quantiles = demand.quantiles(forecast, cases.ahead)
+        sold = ~np.isin(cases.series, self.common.absent)
         starts = [self.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
-        return pl.DataFrame(
-            {
-                "product": np.array(self.common.catalogue)[cases.series],
-                "title": titles(tables, self.common)[cases.series].astype(str),
-                "start": starts,
-                "ahead": cases.ahead.astype(np.int32),
-                "units": forecast.round(3),
-                **{
-                    name: quantiles[:, i].round(3)
-                    for i, name in enumerate(("p10", "p50", "p90"), 1)
-                },
-                "recent_mean": cases.mean.round(3),
-                "last_season": cases.seasonal.round(3),
-            }
-        ).sort("product", "start")
+        return (
+            pl.DataFrame(
+                {
+                    "product": np.array(self.common.catalogue)[cases.series],
+                    "title": titles(tables, self.common)[cases.series].astype(str),
+                    "start": starts,
+                    "ahead": cases.ahead.astype(np.int32),
+                    "units": forecast.round(3),
+                    **{
+                        name: quantiles[:, i].round(3)
+                        for i, name in enumerate(("p10", "p50", "p90"), 1)
+                    },
+                    "recent_mean": cases.mean.round(3),
+                    "last_season": cases.seasonal.round(3),
+                }
+            )
+            .filter(sold)
+            .sort("product", "start")
+        )
+
+    def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
+        """Returns how many of the plan's periods have sales, and how many the test needs."""
+        sold = np.flatnonzero(rows["test"].parts[0].units.sum(axis=0) > 0)
+        tested = int((sold >= self.history - self.test).sum())
+        length = self.history - int(sold[0]) if len(sold) else 0
+        found = (
+            f"{length} {self.every}s since the first sale, {tested} of the last {self.test} sold"
+        )
+        expected = f"{self.history} {self.every}s, of which the last {self.test} are the test"
+        if not tested or tested == len(sold):
+            remedy = "a longer export, or an earlier today or a shorter test in the plan"
+            return (Standing("history", "no", found, expected, remedy),)
+        verdict: Verdict = "look" if length < self.history or tested < self.test else "yes"
+        remedy = "" if verdict == "yes" else "missing periods count as nothing sold"
+        return (Standing("history", verdict, found, expected, remedy),)
 
     def detail(self, model: Model, rows: Rows) -> Json:
         """Returns sold and forecast by period ahead, and the largest product's curve."""

@@ -31,6 +31,7 @@ from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks import next_basket
 from grandtotal.tasks.lines import catalogue_lines, titles
+from grandtotal.tasks.needs import Need, Standing
 from grandtotal.tasks.ranking import BLOCK, Candidate, ranking_scores, scored_customers
 from grandtotal.tasks.scores import Metric, UnitScores
 from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
@@ -71,6 +72,12 @@ class Recommend:
     kind: ClassVar[str] = "recommend"
     units: ClassVar[str] = "customers"
     headline: ClassVar[str] = "ndcg"
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need("transactions", "customer", True, "whose purchases, and for whom"),
+        Need("products", "title", False, "lists that a person can read"),
+        Need("products", "gtin", False, "a plan that knows products by their bar code"),
+    )
+
     common: Common
     models: tuple[str, ...] = ("popularity", "item-knn", "ease")
     horizon_days: int = 91
@@ -181,11 +188,16 @@ class Recommend:
         return UnitScores.of(self.metrics, list(above.T), list(below.T), shown)
 
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:
-        """Returns customer, rank, product, title, score, because: the best `top` products."""
+        """Returns customer, rank, product, title, score, because: the best `top` products.
+
+        Products that the retailer is known not to sell are never among them.
+        """
         import polars as pl
 
         _, customers = _customer_lines(tables, self.common)
-        listed = _lists(cast(ItemModel | NextBasket, model), rows["now"], top)
+        listed = _lists(
+            cast(ItemModel | NextBasket, model), rows["now"], top, list(self.common.absent)
+        )
         keys = np.array(self.common.catalogue)
         named = titles(tables, self.common)
         columns = list(zip(*listed, strict=True)) or [(), (), (), (), ()]
@@ -219,6 +231,17 @@ class Recommend:
         else:
             for ranked, wanted, _ in _ranked(cast(ItemModel, model), purchases, self.top):
                 yield ranked, wanted
+
+    def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
+        """Returns how many customers have a history, and how many can be scored."""
+        test: Purchases = rows["test"]
+        known = np.diff(test.history.indptr) > 0
+        scored = int((known & (np.diff(test.future.indptr) > 0)).sum())
+        cut = self.common.today - timedelta(days=self.horizon_days)
+        expected = f"some with purchases before {cut}, the test cut, and new ones after it"
+        found = f"{int(known.sum()):,} with a history, {scored:,} of them scored"
+        remedy = "" if scored else "a longer history, a shorter horizon_days or an earlier today"
+        return (Standing("customers", "yes" if scored else "no", found, expected, remedy),)
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the rows as if one company held them."""
@@ -268,7 +291,7 @@ def _ranked(
 
 
 def _lists(
-    model: ItemModel | NextBasket, purchases: Purchases, k: int
+    model: ItemModel | NextBasket, purchases: Purchases, k: int, absent: list[int]
 ) -> Iterator[tuple[int, int, int, float, tuple[int, ...]]]:
     """Yields (customer, rank, product, score, bought products that speak for it)."""
     history = purchases.history
@@ -278,6 +301,7 @@ def _lists(
             scores = model.scores(block)
         else:
             scores = model.scores(block.history)
+        scores[:, absent] = -np.inf
         best = top(scores, k)
         for row, products in enumerate(best):
             customer = start + row

@@ -27,15 +27,19 @@ class Common:
     """What the whole plan agrees on.
 
     today: the first day that is in nobody's tables; every cut is counted back from it.
-    catalogue: the product keys that all retailers share, in the order of every array.
+    catalogue: the product keys that all retailers share, in the order of every array; of a private
+        one, numbers at the coordinator and the retailer's own ids at home, and none before it is
+        found.
     key: what they are: the retailers' own "product" ids, or the "gtin" of their products table.
     seed: of bootstrap draws; nothing that leaves a retailer depends on it.
+    absent: places in a private catalogue of products that this retailer does not sell.
     """
 
     today: date
     catalogue: tuple[str, ...]
     key: str = "product"
     seed: int = 7
+    absent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,11 +150,19 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+LARGEST = 10_000  # days, periods or products: 27 years, or more than anybody reads
+
+
 def check_numbers(**values: tuple[Any, float]) -> None:
-    """Raises PlanError for a value that is not a whole number of at least the given minimum."""
+    """Raises PlanError for a value that is not a whole number of at least the given minimum.
+
+    Nor may it pass LARGEST, so that counting back from today stays inside the calendar.
+    """
     for name, (value, least) in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise PlanError(f"{name} = {value!r}, expected a whole number from {least:g} on")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
+            raise PlanError(
+                f"{name} = {value!r}, expected a whole number from {least:g} on, up to {LARGEST:,}"
+            )
 
 
 def check_models(models: tuple[str, ...], known: Mapping[str, Any]) -> None:
