@@ -18,13 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import exactness, recommend_ml1m
+from benchmarks import exactness, next_basket, recommend_ml1m
 from benchmarks.rows import MissingDataError, Row
 from grandtotal.versions import versions
 
 BENCHMARKS: Mapping[str, ModuleType] = {
     "exactness": exactness,
     "recommend-ml1m": recommend_ml1m,
+    "next-basket": next_basket,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _HEAD = ("what", "value", "unit", "bar", "")

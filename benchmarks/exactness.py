@@ -55,12 +55,15 @@ def run(data: Path, quick: bool) -> list[Row]:  # noqa: ARG001
     retail = generated() if quick else online_retail()
     if quick:
         recommend = Recommend(retail.common, horizon_days=56)
+        basket = Recommend(retail.common, horizon_days=56, repeat=True)
         demand = Demand(retail.common, horizon=4, test=6, history=76)
     else:
         recommend, demand = Recommend(retail.common), Demand(retail.common)
+        basket = Recommend(retail.common, ("item-knn",), horizon_days=28, repeat=True)
     asked: set[str] = set()
     return [
         *_digests(retail, recommend, _item_fits(recommend), asked),
+        *_digests(retail, basket, {}, asked),
         *_digests(retail, demand, _regression_fits(demand), asked),
         *column_rows(retail, RETAILERS, asked),
         _untested("queries", asked),
@@ -116,13 +119,21 @@ def _digests(retail: Retail, task: Task, fits: Mapping[str, Fit], asked: set[str
         with federated(holders, task) as consortium:
             for name, fit in fits.items():
                 rows.append(_same(f"{name}, {count} retailers", fit, consortium, pooled, asked)[0])
-            whole = f"the task {task.kind}, {count} retailers"
+            whole = f"the task {_named(task)}, {count} retailers"
             row, model = _same(
                 whole, lambda totals: task.fit(totals).model, consortium, pooled, asked
             )
             consortium.deliver(TASK, model.meta, model.arrays)
             rows += [row, _same_scores(whole, task, model, consortium, pooled, asked)]
     return rows
+
+
+def _named(task: Task) -> str:
+    return f"{task.kind} with repeats" if "recall_repeat" in _metrics(task) else task.kind
+
+
+def _metrics(task: Task) -> list[str]:
+    return [metric.name for metric in task.metrics]
 
 
 def _same(

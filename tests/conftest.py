@@ -31,6 +31,8 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
 from grandtotal.tasks.demand import DemandSeries, ForecastScores
+from grandtotal.tasks.intervals import ForecastErrors
+from grandtotal.tasks.next_basket import BasketScores
 from grandtotal.tasks.recommend import RankingScores
 from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.scores import ROWS, Metric, TestScores, UnitScores, save_scores
@@ -160,6 +162,19 @@ def make_purchases(rng: np.random.Generator, customers: int, products: int) -> P
     return Purchases(csr_array(days), csr_array((future & ~bought).astype(np.int32)))
 
 
+def with_baskets(rng: np.random.Generator, purchases: Purchases) -> Purchases:
+    """Returns the purchases with one to three baskets of each product, and hits among the old."""
+    times = rng.integers(1, 4, purchases.history.nnz)
+    ago = np.concatenate([np.arange(1, n + 1) for n in times]).astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(times)])[purchases.history.indptr]
+    again = random_array(purchases.future.shape, density=0.2, rng=rng, format="csr")
+    baskets = csr_array(
+        (ago, np.repeat(purchases.history.indices, times), starts), shape=purchases.history.shape
+    )
+    wanted = (purchases.future + again > 0).astype(np.int32)
+    return Purchases(purchases.history, csr_array(wanted), baskets)
+
+
 def make_sales(rng: np.random.Generator, products: int, periods: Periods, horizon: int) -> Sales:
     level = rng.gamma(1.5, 4.0, (products, 1))
     season = 1 + 0.4 * np.sin(2 * np.pi * np.arange(periods.count) / periods.season)
@@ -191,6 +206,7 @@ def build() -> SimpleNamespace:
     """Returns the builders of rows: purchases, sales, panel, and how panels are cut."""
     return SimpleNamespace(
         purchases=make_purchases,
+        with_baskets=with_baskets,
         sales=lambda rng, products=8, periods=PERIODS, horizon=HORIZON: make_sales(
             rng, products, periods, horizon
         ),
@@ -304,7 +320,18 @@ def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
 
 _SLOPES = np.linspace(-0.5, 0.5, 22).round(3)
 
+
+def _of_baskets(rng: np.random.Generator, folder: Path) -> Asked:
+    asked = _of_purchases(BasketScores(12, 4, "test"), model=True)(rng, folder)
+    parts = [with_baskets(rng, holder.rows["test"]) for holder in asked.parts]
+    grid = np.array([[1.0, 0.5], [0.8, 0.25]])
+    holders = [Holder({"test": part}, folder) for part in parts]
+    pooled = Holder({"test": Purchases.pooled(parts)}, folder)
+    return Asked(asked.query, {**asked.broadcast, "habits": grid}, holders, pooled)
+
+
 BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
+    "basket-scores": _of_baskets,
     "catalogue-presence": _of_assortments(CataloguePresence(known=6, step=3)),
     "category-counts": _of_columns(CategoryCounts("brand", "test")),
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
@@ -312,6 +339,7 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "quantile-counts": _of_columns(QuantileCounts("price", "test", alpha=0.1)),
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
     "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
+    "forecast-errors": _of_panels(ForecastErrors("poisson", "test", 2), coefficients=_SLOPES),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
     "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
     "target-sums": _of_columns(

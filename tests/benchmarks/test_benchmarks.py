@@ -64,7 +64,10 @@ def test_missing_data_are_skipped_with_the_file_and_where_to_get_it(tmp_path: Pa
 def test_an_unknown_name_lists_the_known_ones() -> None:
     done = command("exactnes")
     assert done.returncode == 2
-    assert "no benchmark 'exactnes', expected all, exactness, recommend-ml1m" in done.stderr
+    assert (
+        "no benchmark 'exactnes', expected all, exactness, recommend-ml1m, next-basket"
+        in done.stderr
+    )
 
 
 def test_metrics_of_one_list_by_hand(ml1m: ModuleType) -> None:

@@ -145,6 +145,22 @@ def test_a_later_block_is_answered_only_after_the_first_of_its_question(federati
     assert code(north.handle(other)) == Code.MALFORMED
 
 
+def test_a_summand_is_let_go_with_its_last_block_and_can_be_asked_for_again(
+    federation, ask, monkeypatch
+):
+    monkeypatch.setattr("grandtotal.privacy.egress.BLOCK_BYTES", 8)
+    west = federation.retailers["west"]
+
+    def all_blocks():
+        replies = [unseal(west.handle(ask(block=block))) for block in range(3)]
+        return b"".join(reply.arrays["summand"].tobytes() for reply in replies)
+
+    first = all_blocks()
+    assert first == np.array([0, 2, 4]).tobytes()
+    assert code(west.handle(ask(block=2))) == Code.MALFORMED
+    assert all_blocks() == first
+
+
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [

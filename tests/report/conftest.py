@@ -15,7 +15,17 @@ MEMBERS = (NORTH, SOUTH, WEST)
 MODEL = "ab" * 32
 METRICS = {
     "recommend": ("ndcg", "recall", "hit_rate"),
-    "demand": ("wape", "bias", "rmsse", "mase", "mape", "mae", "rmse", "coverage_80"),
+    "demand": (
+        "wape",
+        "bias",
+        "rmsse",
+        "mase",
+        "mape",
+        "mae",
+        "rmse",
+        "coverage_80",
+        "coverage_95",
+    ),
 }
 UNITS = {"recommend": "customers", "demand": "products"}
 HIGHER = {"recommend": True, "demand": False}

@@ -14,6 +14,7 @@ from grandtotal.tasks.task import Common, Task
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "recommend": {"horizon_days": 42, "top": 10},
+    "next basket": {"horizon_days": 42, "top": 10, "repeat": True},
     "demand": {"horizon": 4, "test": 8, "history": 80},
 }
 
@@ -46,13 +47,13 @@ def frames(tables: dict[str, Tables]) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.fixture(scope="session", params=sorted(installed("tasks")))
+@pytest.fixture(scope="session", params=sorted(SETTINGS))
 def prepared(
     request: pytest.FixtureRequest, common: Common, frames: dict[str, dict[str, Any]]
 ) -> Prepared:
-    """Returns each installed task in turn; a task without settings here fails."""
-    assert request.param in SETTINGS, f"tests/tasks/conftest.py has no settings for {request.param}"
-    task = installed("tasks")[request.param](common, **SETTINGS[request.param])
+    """Returns each installed task in turn, recommend with and without repeats."""
+    kind = {"next basket": "recommend"}.get(request.param, request.param)
+    task = installed("tasks")[kind](common, **SETTINGS[request.param])
     return Prepared(task, {name: task.rows(found) for name, found in frames.items()}, frames)
 
 

@@ -17,6 +17,11 @@ COLUMNS = {
     "demand": "product title start ahead units p10 p50 p90 recent_mean last_season",
 }
 
+SMALL = {
+    "recommend": ({"horizon_days": 42}, {"horizon_days": 42, "repeat": True}),
+    "demand": ({"horizon": 4, "test": 8, "history": 80},),
+}
+
 
 class Recorded:
     """Totals that remember what was asked."""
@@ -49,7 +54,7 @@ def test_a_fit_over_totals_beats_the_baseline(prepared, fitted):
     )
     gain = scores_of(task, fitted[0].model, parts).gain_over(baseline, headline, seed=1)
     assert gain["value"] > 0
-    if task.kind == "recommend":  # its example is made so that there is something to find
+    if task.kind == "recommend" and not task.repeat:  # made so that there is something to find
         assert gain["low"] > 0
         assert gain["relative"] > 0.5
 
@@ -178,9 +183,9 @@ def test_the_tasks_ask_every_installed_query(frames, common):
     asked = {TestScores.name, "catalogue-presence"}  # asked for by the run, not by a fit
     asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns: no task has them
     for kind, task_class in installed("tasks").items():
-        small = {"demand": {"horizon": 4, "test": 8, "history": 80}}.get(kind, {"horizon_days": 42})
-        task = task_class(common, **small)
-        recorded = Recorded(task.rows(frames["north"]))
-        task.fit(recorded)
-        asked |= {query.name for query, _ in recorded.asked}
+        for small in SMALL[kind]:
+            task = task_class(common, **small)
+            recorded = Recorded(task.rows(frames["north"]))
+            task.fit(recorded)
+            asked |= {query.name for query, _ in recorded.asked}
     assert asked == set(installed("queries"))

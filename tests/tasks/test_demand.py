@@ -17,7 +17,7 @@ NONE = np.empty(0)
 
 
 def model(name="mean", edges=NONE, ratios=None):
-    ratios = np.empty((0, 3)) if ratios is None else np.asarray(ratios, float)
+    ratios = np.empty((0, 5)) if ratios is None else np.asarray(ratios, float)
     return DemandModel({"model": name}, NONE, NONE, NONE, np.asarray(edges, float), ratios)
 
 
@@ -72,18 +72,19 @@ def brute_force(panel, name, inside):
         "mape": np.mean(np.abs(error[sold > 0]) / sold[sold > 0]),
         "mae": np.abs(error).mean(),
         "rmse": np.sqrt((error**2).mean()),
-        "coverage_80": np.mean([inside(s, f) for s, f in cases]),
+        "coverage_80": np.mean([inside(s, f, 1) for s, f in cases]),
+        "coverage_95": np.mean([inside(s, f, 0) for s, f in cases]),
     }
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_metric_is_its_formula(panel, common, name):
-    ratios = [[0.5, 1.0, 1.2], [0.8, 1.0, 1.9]]
+    ratios = [[0.2, 0.5, 1.0, 1.2, 1.4], [0.7, 0.8, 1.0, 1.9, 2.5]]
     held = model(name, edges=[6.0], ratios=ratios)
 
-    def inside(sold, forecast):
-        low, _, high = ratios[0 if forecast <= 6.0 else 1]
-        return low * forecast <= sold <= high * forecast
+    def inside(sold, forecast, outer):
+        own = ratios[0 if forecast <= 6.0 else 1]
+        return own[outer] * forecast <= sold <= own[-1 - outer] * forecast
 
     expected = brute_force(panel, name, inside)
     found = Demand(common).score(held, {"test": panel}, "test")
@@ -99,7 +100,7 @@ def test_every_metric_is_its_formula(panel, common, name):
 def test_a_perfect_forecast_has_no_error(build, common):
     sales = build.sales(np.random.default_rng(1))
     steady = replace(sales, units=np.full_like(sales.units, 5.0))
-    held = model("mean", ratios=[[0.9, 1.0, 1.1]])
+    held = model("mean", ratios=[[0.8, 0.9, 1.0, 1.1, 1.2]])
     found = Demand(common).score(held, {"test": build.panel([steady])}, "test").values()
     assert {found[name] for name in ("wape", "bias", "mape", "mae", "rmse")} == {0.0}
     assert found["coverage_80"] == 1.0

@@ -191,7 +191,7 @@ def test_many_customers_score_as_each_block_of_them(monkeypatch):
     task = Recommend(Common(TODAY, KEYS), top=2)
     model = EASE(1.0).fit(Local(held), 4, "test")
     whole = task.score(model, held, "test")
-    monkeypatch.setattr("grandtotal.tasks.recommend._BLOCK", 7)
+    monkeypatch.setattr("grandtotal.tasks.ranking.BLOCK", 7)
     assert arrays_digest(task.score(model, held, "test").arrays) == arrays_digest(whole.arrays)
 
 

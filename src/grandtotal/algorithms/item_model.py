@@ -66,6 +66,13 @@ class ItemModel:
 
         A customer's scores do not depend on who else is in the block.
         """
+        scores = self.affinities(history)
+        customers = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
+        scores[customers, history.indices] = -np.inf
+        return scores
+
+    def affinities(self, history: csr_array) -> NDArray[np.float32]:
+        """Returns (customers, products) scores, of the products bought already as well."""
         x = csr_array(
             (np.ones(history.nnz, np.float32), history.indices, history.indptr),
             shape=history.shape,
@@ -73,8 +80,6 @@ class ItemModel:
         scores: NDArray[np.float32] = np.tile(self.prior, (history.shape[0], 1))
         if self.weights.size:
             scores += np.asarray(x @ self.weights)
-        customers = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
-        scores[customers, history.indices] = -np.inf
         return scores
 
     def predict(self, request: Request) -> list[Recommendation]:

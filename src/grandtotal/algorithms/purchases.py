@@ -24,18 +24,29 @@ class Purchases:
 
     history: (customers, products); where bought before the cut, the days since then, from 1.
     future: (customers, products); 1 where bought after the cut, within the horizon, for the first
-        time. Only scoring reads it.
+        time; where baskets are given, at any time. Only scoring reads it.
+    baskets: (customers, products) with an entry for every basket that held the product, several of
+        one product side by side: how many baskets ago, the customer's last one is 1. Only where
+        products are recommended again.
     """
 
     history: csr_array
     future: csr_array
+    baskets: csr_array | None = None
+
+    def of(self, customers: NDArray[np.intp]) -> "Purchases":
+        """Returns the rows of some customers."""
+        own = None if self.baskets is None else self.baskets[customers]
+        return Purchases(self.history[customers], self.future[customers], own)
 
     @staticmethod
     def pooled(parts: list["Purchases"]) -> "Purchases":
         """Returns the rows of several retailers as if one held them: for simulations."""
+        baskets = [part.baskets for part in parts if part.baskets is not None]
         return Purchases(
             csr_array(vstack([part.history for part in parts])),
             csr_array(vstack([part.future for part in parts])),
+            csr_array(vstack(baskets)) if baskets else None,
         )
 
 

@@ -101,7 +101,9 @@ def encode(name: str, values: NDArray[np.generic], field: Field, retailers: int)
     elif flat.dtype.kind not in "iu":
         raise AnswerError(Code.FIELDS_DIFFER, f"field '{name}': {flat.dtype} is not a number")
     _refuse_too_large(name, flat, field, retailers)
-    return flat.astype("<i4" if field.modulus == 2**32 else "<i8").view(field.word)
+    # Packing has made a copy already; anything else may still be the retailer's own array.
+    word = "<i4" if field.modulus == 2**32 else "<i8"
+    return flat.astype(word, copy=not field.symmetric).view(field.word)
 
 
 def _refuse_too_large(name: str, flat: NDArray[np.generic], field: Field, retailers: int) -> None:

@@ -23,8 +23,11 @@ _METRIC_NAME: Mapping[str, str] = {
     "ndcg": "NDCG@{top}",
     "recall": "recall@{top}",
     "hit_rate": "hit rate@{top}",
+    "recall_repeat": "recall@{top} of bought before",
+    "recall_explore": "recall@{top} of new products",
     "coverage": "coverage",
     "coverage_80": "inside 80 %",
+    "coverage_95": "inside 95 %",
     "bias": "bias",
 }
 _METRIC_WORD: Mapping[str, str] = {"ndcg": "ranking quality", "wape": "forecast error"}
@@ -123,6 +126,12 @@ QUESTIONS: Mapping[str, Question] = {
         "the number of customers scored.",
         "How many customers came back for something new, and how predictable they are on average.",
     ),
+    "basket-scores": Question(
+        "How well a candidate model names the products that the retailer’s customers buy next, for "
+        "several weights of their own habits: three summed scores for each, and the number of "
+        "customers scored.",
+        "How many customers came back, and how habitual they are on average.",
+    ),
     "demand-series": Question(
         "Units sold of each product in each period, with single large outliers capped.",
         "The total is the consortium’s sales volumes by product and period, and it travels to "
@@ -133,6 +142,12 @@ QUESTIONS: Mapping[str, Question] = {
         "(recent sales, season, price level, holidays), of errors, of the loss, and their number.",
         "Averages over many product-periods; what only a few of them have in common can be read "
         "from the sums.",
+    ),
+    "forecast-errors": Question(
+        "How far a forecast was off before the test: how many product-periods sold so many times "
+        "what was forecast, by the size of the forecast and how far ahead it was.",
+        "How predictable the retailer’s sales are, and how many product-periods of each size it "
+        "has. A count of 1 is one product in one period.",
     ),
     "target-sums": Question(
         "The sum of a target and the number of rows for each category and fold.",

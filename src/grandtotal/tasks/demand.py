@@ -25,13 +25,13 @@ from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.demand_model import (
     BASELINES,
-    QUANTILES,
     DemandModel,
     adapted,
     baseline_model,
     cases_of,
     wape,
 )
+from grandtotal.tasks.intervals import ForecastErrors, spread
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
 from grandtotal.tasks.scores import Metric, UnitScores
@@ -69,6 +69,7 @@ class Demand:
         Metric("mae", False, "MAE: mean |sold - forecast|, in units"),
         Metric("rmse", False, "RMSE: root of the mean squared error, in units", True, 2**6),
         Metric("coverage_80", True, "share of periods inside the 80 % interval; 0.8 is best"),
+        Metric("coverage_95", True, "share of periods inside the 95 % interval; 0.95 is best"),
     )
 
     needs: ClassVar[tuple[Need, ...]] = (
@@ -125,9 +126,20 @@ class Demand:
         name, start = self.models[best], tried[best][1]
         given = {"series": series, "coefficients": start}
         coefficients, fit = GRID[name].fit(totals, self.width, "test", given)
-        meta = {"model": name, "l2": GRID[name].l2, "fit": fit}
-        model = DemandModel.shared(meta, coefficients, series)
+        meta = {"model": name, "l2": GRID[name].l2, "fit": fit, "near": self.near}
+        errors = self._errors(totals, name, {"series": series, "coefficients": coefficients})
+        model = DemandModel.shared(meta, coefficients, series, errors)
         return Fitted(model, {"chosen": meta, "tried": [score for score, _ in tried]})
+
+    @property
+    def near(self) -> int:
+        """How many periods ahead are near; intervals of far ones are of their own."""
+        return -(-self.horizon // 2)
+
+    def _errors(self, totals: Totals, name: str, given: Arrays) -> NDArray[np.float64]:
+        """Returns what sold / forecast was on the validation: its early half, and all of it."""
+        counts = totals.total(ForecastErrors(name, "validation", self.near), given)["counts"]
+        return np.stack([spread(counts[0]), spread(counts.sum(axis=0))])
 
     def _validate(
         self, totals: Totals, name: str, series: NDArray[Any]
@@ -161,7 +173,7 @@ class Demand:
 
     def build(self, arrays: Arrays, meta: Json) -> DemandModel:
         """Returns the delivered model."""
-        return DemandModel.shared(meta, arrays["coefficients"], arrays["series"])
+        return DemandModel.shared(meta, arrays["coefficients"], arrays["series"], arrays["spread"])
 
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model with what the retailer learns at home; it stays at home."""
@@ -200,7 +212,7 @@ class Demand:
         demand = cast(DemandModel, model)
         (cases,) = cases_of(demand, rows["now"])
         forecast = demand.forecast(cases)
-        quantiles = demand.quantiles(forecast)
+        quantiles = demand.quantiles(forecast, cases.ahead)
         sold = ~np.isin(cases.series, self.common.absent)
         starts = [self.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
         return (
@@ -212,8 +224,8 @@ class Demand:
                     "ahead": cases.ahead.astype(np.int32),
                     "units": forecast.round(3),
                     **{
-                        f"p{round(q * 100)}": quantiles[:, i].round(3)
-                        for i, q in enumerate(QUANTILES)
+                        name: quantiles[:, i].round(3)
+                        for i, name in enumerate(("p10", "p50", "p90"), 1)
                     },
                     "recent_mean": cases.mean.round(3),
                     "last_season": cases.seasonal.round(3),
@@ -269,15 +281,15 @@ class Demand:
         series = int(sales.units[:, : panel.cut].sum(axis=1).argmax())
         first = max(panel.cut - 26, 0)
         chosen = (cases.series == series) & (cases.origin == panel.cut)
-        quantiles = model.quantiles(forecast[chosen])
+        quantiles = model.quantiles(forecast[chosen], cases.ahead[chosen])
         return {
             "product": self.common.catalogue[series],
             "starts": [str(self.periods.start(t)) for t in range(first, panel.cut + self.horizon)],
             "sold": sales.units[series, first : panel.cut + self.horizon].tolist(),
             "from": panel.cut - first,
             "forecast": forecast[chosen].round(2).tolist(),
-            "low": quantiles[:, 0].round(2).tolist(),
-            "high": quantiles[:, -1].round(2).tolist(),
+            "low": quantiles[:, 1].round(2).tolist(),
+            "high": quantiles[:, 3].round(2).tolist(),
         }
 
     def pooled(self, rows: list[Rows]) -> Rows:
@@ -350,10 +362,11 @@ def _series_scores(model: DemandModel, sales: Sales, cases: Cases, cut: int) -> 
     scaled = change > 0
     positive = sold > 0
     relative = np.divide(np.abs(error), sold, out=np.zeros_like(sold), where=positive)
-    inside = np.zeros(len(sold))
+    inside = np.zeros((2, len(sold)))
     if model.ratios.size:
-        quantiles = model.quantiles(forecast)
-        inside = ((sold >= quantiles[:, 0]) & (sold <= quantiles[:, -1])).astype(np.float64)
+        q = model.quantiles(forecast, cases.ahead)
+        inside[0] = (sold >= q[:, 1]) & (sold <= q[:, 3])
+        inside[1] = (sold >= q[:, 0]) & (sold <= q[:, 4])
     known = n if model.ratios.size else np.zeros_like(n)
     mase = np.divide(total(np.abs(error)) / n, change, out=np.zeros_like(n), where=scaled)
     rmsse = np.sqrt(np.divide(total(error**2) / n, square, out=np.zeros_like(n), where=scaled))
@@ -368,9 +381,10 @@ def _series_scores(model: DemandModel, sales: Sales, cases: Cases, cut: int) -> 
             total(relative),
             total(np.abs(error)),
             total(error**2),
-            total(inside),
+            total(inside[0]),
+            total(inside[1]),
         ],
-        [units, units, scaled, scaled, total(positive.astype(float)), n, n, known],
+        [units, units, scaled, scaled, total(positive.astype(float)), n, n, known, known],
     )
 
 

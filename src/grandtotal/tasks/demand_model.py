@@ -6,7 +6,7 @@ its own, kept only where it helped on validation, and learns the quantiles of it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,10 @@ from grandtotal.algorithms.glm import GLM, Design, features, mean
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.intervals import CLASSES, QUANTILES, SIZES, is_late, pinball
 from grandtotal.tasks.sales import Cases, Panel
 
 BASELINES = ("mean", "seasonal")
-QUANTILES = (0.1, 0.5, 0.9)
 _CLASSES = 6  # of forecast size, each with its own quantiles
 
 
@@ -27,8 +27,12 @@ _CLASSES = 6  # of forecast size, each with its own quantiles
 class DemandModel:
     """coefficients: (features,) of the GLM; series: (products, periods) the consortium's units.
 
+    spread: (2, 2 * CLASSES, quantiles) of sold / forecast in the consortium, for cases near and far
+    ahead, of the early half of the validation and of all of it; empty where nobody was asked.
+
     At home only: level, (3,) the retailer's own correction, empty if it does not help; edges,
-    (classes - 1,) forecast sizes; ratios, (classes, quantiles) of sold / forecast in each class.
+    (classes - 1,) forecast sizes; ratios, (classes, quantiles) of sold / forecast in each class,
+    the retailer's own or twice as many from the spread, near then far.
     """
 
     meta: Json
@@ -37,19 +41,26 @@ class DemandModel:
     level: NDArray[np.float64]
     edges: NDArray[np.float64]
     ratios: NDArray[np.float64]
+    spread: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @staticmethod
     def shared(
-        meta: Json, coefficients: NDArray[np.float64], series: NDArray[np.float64]
+        meta: Json,
+        coefficients: NDArray[np.float64],
+        series: NDArray[np.float64],
+        spread: NDArray[np.float64] | None = None,
     ) -> DemandModel:
         """Returns the model as it travels: nothing of a retailer's own is in it."""
         none = np.empty(0)
-        return DemandModel(meta, coefficients, series, none, none, np.empty((0, len(QUANTILES))))
+        ratios = np.empty((0, len(QUANTILES)))
+        shared = none if spread is None else spread
+        return DemandModel(meta, coefficients, series, none, none, ratios, shared)
 
     @property
     def arrays(self) -> Arrays:
         """The arrays that travel and are saved."""
-        return {"coefficients": self.coefficients, "series": self.series}
+        asked = {"spread": self.spread} if self.spread.size else {}
+        return {"coefficients": self.coefficients, "series": self.series, **asked}
 
     def forecast(self, cases: Cases) -> NDArray[np.float64]:
         """Returns the expected units of each case."""
@@ -64,10 +75,14 @@ class DemandModel:
     def _global(self, design: Design) -> NDArray[np.float64]:
         return mean(self.meta["model"], design.x, design.offset, self.coefficients)
 
-    def quantiles(self, forecast: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns (cases, quantiles) of the units sold, from the retailer's own past errors."""
-        ratio = self.ratios[np.searchsorted(self.edges, forecast)]
-        return forecast[:, None] * ratio
+    def quantiles(
+        self, forecast: NDArray[np.float64], ahead: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Returns (cases, quantiles) of the units sold, from past errors."""
+        which = np.searchsorted(self.edges, forecast)
+        if len(self.ratios) > len(self.edges) + 1:
+            which = which + CLASSES * (ahead > self.meta["near"])
+        return forecast[:, None] * self.ratios[which]
 
 
 def _own_level_columns(model: DemandModel, design: Design) -> NDArray[np.int16]:
@@ -83,14 +98,19 @@ def baseline_model(name: str) -> DemandModel:
 
 
 def adapted(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
-    """Returns the model with the retailer's own level, where it helped, and its own quantiles.
+    """Returns the model with the retailer's own level, where it helped, and with quantiles.
 
-    Both are learned on rows before the test; both stay at home.
+    The quantiles are its own or the consortium's, whichever were better on the later half of the
+    validation when made of the earlier. All is learned on rows before the test and stays at home.
     """
     leveled = _with_level(model, validation)
     if wape(leveled, validation) < wape(model, validation):
         model = _with_level(model, test)
-    return _with_quantiles(model, validation)
+    if not model.spread.size:
+        return _with_own_quantiles(model, validation)
+    if _later_loss(model, validation, None) < _later_loss(model, validation, model.spread[0]):
+        return _with_own_quantiles(model, validation)
+    return replace(model, edges=SIZES, ratios=model.spread[1])
 
 
 def _with_level(model: DemandModel, panel: Panel) -> DemandModel:
@@ -127,11 +147,34 @@ def wape(model: DemandModel, panel: Panel) -> float:
     return error / max(sum(float(c.sold.sum()) for c in cases), 1.0)
 
 
-def _with_quantiles(model: DemandModel, panel: Panel) -> DemandModel:
+def _later_loss(model: DemandModel, panel: Panel, shared: NDArray[np.float64] | None) -> float:
+    """Returns the pinball loss on the later half of the origins of quantiles from the earlier.
+
+    shared: the consortium's; None for the retailer's own. Infinite for its own if no origin is
+    left to judge them by.
+    """
+    if shared is not None:
+        model = replace(model, edges=SIZES, ratios=shared)
+    elif len(panel.scored) < 2:
+        return np.inf
+    else:
+        model = _with_own_quantiles(model, panel, early_only=True)
+    loss = 0.0
+    for cases in cases_of(model, panel):
+        late = is_late(cases.origin, panel.scored)
+        found = model.quantiles(model.forecast(cases), cases.ahead)
+        loss += pinball(cases.sold[late], found[late])
+    return loss
+
+
+def _with_own_quantiles(model: DemandModel, panel: Panel, early_only: bool = False) -> DemandModel:
     """Returns the model with the quantiles of sold / forecast, by size of the forecast."""
     cases = cases_of(model, panel)
     forecast = np.concatenate([model.forecast(c) for c in cases])
     ratio = np.concatenate([c.sold for c in cases]) / np.maximum(forecast, 1e-6)
+    if early_only:
+        early = ~is_late(np.concatenate([c.origin for c in cases]), panel.scored)
+        forecast, ratio = forecast[early], ratio[early]
     edges = np.quantile(forecast, np.arange(1, _CLASSES) / _CLASSES)
     which = np.searchsorted(edges, forecast)
     every = np.quantile(ratio, QUANTILES)

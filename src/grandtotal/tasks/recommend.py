@@ -1,13 +1,13 @@
-"""What to recommend: products new to each customer, out of a shared catalogue.
+"""What to recommend: products new to each customer, or the next basket, of a shared catalogue.
 
 One global cut in time: the model sees what was bought before it and is scored on what each
 customer bought for the first time within the horizon after it. Full ranking of the catalogue;
-only the customer's own history is excluded.
+only the customer's own history is excluded. With `repeat`, products bought before may be
+recommended and count as hits: half of a grocer's basket was in an earlier one.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,20 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from grandtotal.algorithms.elementary import log
 from grandtotal.algorithms.item_model import ItemModel, top
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.model import Model
+from grandtotal.algorithms.next_basket import NextBasket
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
-from grandtotal.errors import DataError
+from grandtotal.errors import DataError, PlanError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.tasks import next_basket
 from grandtotal.tasks.lines import catalogue_lines, titles
 from grandtotal.tasks.needs import Need, Standing
+from grandtotal.tasks.ranking import BLOCK, Candidate, ranking_scores, scored_customers
 from grandtotal.tasks.scores import Metric, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
 
@@ -40,9 +42,6 @@ if TYPE_CHECKING:
     from grandtotal.tables.read import Tables
 
 _GROUPED = 2**18  # customers whose lines are grouped at once: bounds the memory of the groups
-_BLOCK = 1024  # customers scored at once: bounds the dense (customers, products) block
-
-Candidate = Popularity | ItemKNN | EASE | EDLAE
 
 GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     "popularity": tuple(Popularity(days) for days in (0, 28, 91)),
@@ -53,6 +52,12 @@ GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     ),
 }
 
+METRICS = (
+    Metric("ndcg", True, "NDCG@k: hits count 1/log2(rank + 1), over the best that was possible"),
+    Metric("recall", True, "recall@k: share of a customer's new products among the k"),
+    Metric("hit_rate", True, "hit rate@k: share of customers with at least one hit"),
+)
+
 
 @dataclass(frozen=True)
 class Recommend:
@@ -62,19 +67,13 @@ class Recommend:
         more candidates, only where the plan names it.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
+    repeat: whether products bought before may be recommended and count as hits; each customer's own
+        frequencies, computed at home, are then blended with the shared model.
     """
 
     kind: ClassVar[str] = "recommend"
     units: ClassVar[str] = "customers"
     headline: ClassVar[str] = "ndcg"
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric(
-            "ndcg", True, "NDCG@k: hits count 1/log2(rank + 1), over the best that was possible"
-        ),
-        Metric("recall", True, "recall@k: share of a customer's new products among the k"),
-        Metric("hit_rate", True, "hit rate@k: share of customers with at least one hit"),
-    )
-
     needs: ClassVar[tuple[Need, ...]] = (
         Need("transactions", "customer", True, "whose purchases, and for whom"),
         Need("products", "title", False, "lists that a person can read"),
@@ -85,10 +84,18 @@ class Recommend:
     models: tuple[str, ...] = ("popularity", "item-knn", "ease")
     horizon_days: int = 91
     top: int = 10
+    repeat: bool = False
 
     def __post_init__(self) -> None:
         check_models(self.models, GRIDS)
         check_numbers(horizon_days=(self.horizon_days, 1, LONGEST), top=(self.top, 1))
+        if not isinstance(self.repeat, bool):
+            raise PlanError(f"repeat = {self.repeat!r}, expected true or false")
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is scored; the next basket also by what was bought before and what is new."""
+        return (*METRICS, *next_basket.METRICS) if self.repeat else METRICS
 
     @property
     def products(self) -> int:
@@ -106,6 +113,8 @@ class Recommend:
         """Returns the model with the best summed validation NDCG, fitted up to the test cut."""
         totals = Remembering(totals)
         candidates = [candidate for model in self.models for candidate in GRIDS[model]]
+        if self.repeat:
+            return next_basket.choose(totals, candidates, self.products, self.top)
         tried = [self._validate(totals, candidate) for candidate in candidates]
         best = max(range(len(tried)), key=lambda i: tried[i]["ndcg"])
         model = candidates[best].fit(totals, self.products, "test")
@@ -118,7 +127,7 @@ class Recommend:
         customers = max(float(sums["customers"]), 1.0)
         return {
             **model.meta,
-            **{metric.name: float(sums[metric.name]) / customers for metric in self.metrics},
+            **{metric.name: float(sums[metric.name]) / customers for metric in METRICS},
         }
 
     # --- the retailer's half ---
@@ -130,11 +139,17 @@ class Recommend:
         lines, customers = _customer_lines(tables, self.common)
         cuts = {"validation": today - 2 * horizon, "test": today - horizon, "now": today}
         shape = (len(customers), self.products)
-        return {split: _purchases(lines, cut, cut + horizon, *shape) for split, cut in cuts.items()}
+        held = {split: _purchases(lines, cut, cut + horizon, *shape) for split, cut in cuts.items()}
+        if not self.repeat:
+            return held
+        return {
+            split: _with_baskets(held[split], lines, cut, cut + horizon)
+            for split, cut in cuts.items()
+        }
 
-    def build(self, arrays: Arrays, meta: Json) -> ItemModel:
-        """Returns the delivered item model."""
-        return ItemModel.build(arrays, meta)
+    def build(self, arrays: Arrays, meta: Json) -> ItemModel | NextBasket:
+        """Returns the delivered model."""
+        return (NextBasket if self.repeat else ItemModel).build(arrays, meta)
 
     def adapt(self, model: Model, rows: Rows) -> Model:  # noqa: ARG002
         """Returns the model unchanged: what is personal is the customer's own history."""
@@ -142,6 +157,9 @@ class Recommend:
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the retailer's own most popular products, with the better recency window."""
+        if self.repeat:
+            favourites = next_basket.own_favourites(Local(rows), self.products)
+            return favourites, "each customer's own most frequent products, then own bestsellers"
         own = Recommend(self.common, ("popularity",), self.horizon_days, self.top)
         model = own.fit(Local(rows)).model
         days = model.meta["days"]
@@ -150,6 +168,8 @@ class Recommend:
     def score(self, model: Model, rows: Rows, split: str) -> UnitScores:
         """Returns the ranking scores of every customer with a history and a new purchase."""
         purchases: Purchases = rows[split]
+        if isinstance(model, NextBasket):
+            return self._basket_scores(model, purchases)
         scored, shown = [], np.zeros(self.products, np.int64)
         for ranked, wanted, new in _ranked(cast(ItemModel, model), purchases, self.top):
             scored.append(ranking_scores(ranked, wanted))
@@ -158,15 +178,28 @@ class Recommend:
         ones = np.ones(len(parts))
         return UnitScores.of(self.metrics, list(parts.T), [ones] * len(self.metrics), shown)
 
+    def _basket_scores(self, model: NextBasket, purchases: Purchases) -> UnitScores:
+        above, below = np.empty((0, len(self.metrics))), np.empty((0, len(self.metrics)))
+        shown = np.zeros(self.products, np.int64)
+        for found in next_basket.lists(model, purchases, self.top):
+            whole = ranking_scores(found.ranked, found.wanted)
+            share, known = found.parts()
+            above = np.concatenate([above, np.hstack([whole, share])])
+            below = np.concatenate([below, np.hstack([np.ones_like(whole), known])])
+            shown += np.bincount(found.ranked.ravel(), minlength=self.products)
+        return UnitScores.of(self.metrics, list(above.T), list(below.T), shown)
+
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:
-        """Returns customer, rank, product, title, score, because: the best `top` new products.
+        """Returns customer, rank, product, title, score, because: the best `top` products.
 
         Products that the retailer is known not to sell are never among them.
         """
         import polars as pl
 
         _, customers = _customer_lines(tables, self.common)
-        listed = _lists(cast(ItemModel, model), rows["now"], top, list(self.common.absent))
+        listed = _lists(
+            cast(ItemModel | NextBasket, model), rows["now"], top, list(self.common.absent)
+        )
         keys = np.array(self.common.catalogue)
         named = titles(tables, self.common)
         columns = list(zip(*listed, strict=True)) or [(), (), (), (), ()]
@@ -186,10 +219,20 @@ class Recommend:
         """Returns how the hits spread over the ranks, for the report's plot."""
         ranks = np.zeros(self.top)
         customers = 0
-        for ranked, wanted, _ in _ranked(cast(ItemModel, model), rows["test"], self.top):
+        for ranked, wanted in self._test_lists(model, rows["test"]):
             ranks[: ranked.shape[1]] += np.take_along_axis(wanted, ranked, axis=1).sum(axis=0)
             customers += len(ranked)
         return {"hits_by_rank": (ranks / max(customers, 1)).round(6).tolist()}
+
+    def _test_lists(
+        self, model: Model, purchases: Purchases
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
+        if isinstance(model, NextBasket):
+            for found in next_basket.lists(model, purchases, self.top):
+                yield found.ranked, found.wanted
+        else:
+            for ranked, wanted, _ in _ranked(cast(ItemModel, model), purchases, self.top):
+                yield ranked, wanted
 
     def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
         """Returns how many customers have a history, and how many can be scored."""
@@ -220,36 +263,20 @@ class RankingScores:
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
         """Returns a sum for each metric and the number of customers scored."""
-        sums = {metric.name: Field((), scale=metric.steps) for metric in Recommend.metrics}
+        sums = {metric.name: Field((), scale=metric.steps) for metric in METRICS}
         return {**sums, "customers": Field(())}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each customer's score is rounded before it is added."""
         model = ItemModel.build(broadcast, {})
-        sums = np.zeros(len(Recommend.metrics), np.int64)
+        sums = np.zeros(len(METRICS), np.int64)
         customers = 0
         for ranked, wanted, _ in _ranked(model, rows[self.split], self.top):
-            steps = ranking_scores(ranked, wanted) * [m.steps for m in Recommend.metrics]
+            steps = ranking_scores(ranked, wanted) * [m.steps for m in METRICS]
             sums += np.rint(steps).astype(np.int64).sum(axis=0)
             customers += len(ranked)
-        named = {metric.name: sums[i] for i, metric in enumerate(Recommend.metrics)}
+        named = {metric.name: sums[i] for i, metric in enumerate(METRICS)}
         return {**named, "customers": np.asarray(customers)}
-
-
-def ranking_scores(ranked: NDArray[np.intp], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Returns (customers, 3) ndcg, recall, hit of lists `ranked` (customers, k), best first.
-
-    wanted: (customers, products), each with at least one product.
-    NDCG = sum over hits 1/log2(rank + 1), over the same sum for a list of hits only.
-    """
-    hits = np.take_along_axis(wanted, ranked, axis=1)
-    discount = math.log(2.0) / log(np.arange(2.0, ranked.shape[1] + 2))
-    relevant = wanted.sum(axis=1)
-    ideal = np.cumsum(discount)[np.minimum(relevant, ranked.shape[1]) - 1]
-    return np.stack(
-        [(hits * discount).sum(axis=1) / ideal, hits.sum(axis=1) / relevant, hits.any(axis=1)],
-        axis=1,
-    )
 
 
 def _ranked(
@@ -259,24 +286,23 @@ def _ranked(
 
     Block by block of scored customers. Only where fewer than k are left to buy are some not new.
     """
-    known = np.diff(purchases.history.indptr) > 0
-    wanting = np.diff(purchases.future.indptr) > 0
-    customers = np.flatnonzero(known & wanting)
-    for start in range(0, len(customers), _BLOCK):
-        block = customers[start : start + _BLOCK]
-        scores = model.scores(purchases.history[block])
+    for block, wanted in scored_customers(purchases):
+        scores = model.scores(block.history)
         ranked = top(scores, k)
-        new = np.isfinite(np.take_along_axis(scores, ranked, axis=1))
-        yield ranked, purchases.future[block].toarray() > 0, new
+        yield ranked, wanted, np.isfinite(np.take_along_axis(scores, ranked, axis=1))
 
 
 def _lists(
-    model: ItemModel, purchases: Purchases, k: int, absent: list[int]
+    model: ItemModel | NextBasket, purchases: Purchases, k: int, absent: list[int]
 ) -> Iterator[tuple[int, int, int, float, tuple[int, ...]]]:
     """Yields (customer, rank, product, score, bought products that speak for it)."""
     history = purchases.history
-    for start in range(0, history.shape[0], _BLOCK):
-        scores = model.scores(history[start : start + _BLOCK])
+    for start in range(0, history.shape[0], BLOCK):
+        block = purchases.of(np.arange(start, min(start + BLOCK, history.shape[0])))
+        if isinstance(model, NextBasket):
+            scores = model.scores(block)
+        else:
+            scores = model.scores(block.history)
         scores[:, absent] = -np.inf
         best = top(scores, k)
         for row, products in enumerate(best):
@@ -348,6 +374,42 @@ def _purchases_of(lines: pl.DataFrame, cut: date, until: date, shape: tuple[int,
     new = after.agg(kept=kept).filter("kept").join(bought, on=["u", "i"], how="anti")
     return Purchases(
         _matrix(bought, bought["age"].to_numpy(), shape), _matrix(new, np.ones(len(new)), shape)
+    )
+
+
+def _with_baskets(purchases: Purchases, lines: pl.DataFrame, cut: date, until: date) -> Purchases:
+    """Returns the purchases with each customer's baskets, and all that was bought after the cut.
+
+    A basket is what a customer bought on one day and did not send back altogether.
+    """
+    import polars as pl
+
+    bought = lines.filter(pl.col("day") < cut, pl.col("quantity") > 0)
+    bought = bought.join(_pairs(purchases.history), on=["u", "i"], how="semi")
+    ago = pl.col("day").rank("dense", descending=True).over("u").cast(pl.Int32)
+    occasions = bought.select("u", "i", "day").unique().with_columns(ago=ago)
+    after = lines.filter(pl.col("day") >= cut, pl.col("day") < until).group_by("u", "i")
+    wanted = after.agg(kept=pl.col("quantity").sum() > 0).filter("kept")
+    return Purchases(
+        purchases.history,
+        _matrix(wanted, np.ones(len(wanted)), purchases.history.shape),
+        _occasions(occasions.sort("u", "i", "ago"), purchases.history.shape),
+    )
+
+
+def _pairs(matrix: csr_array) -> pl.DataFrame:
+    import polars as pl
+
+    customers = np.repeat(np.arange(matrix.shape[0], dtype=np.uint32), np.diff(matrix.indptr))
+    return pl.DataFrame({"u": customers, "i": matrix.indices.astype(np.uint32)})
+
+
+def _occasions(sorted_: pl.DataFrame, shape: tuple[int, int]) -> csr_array:
+    """Returns one entry for each row: a matrix built from pairs would add those of one product."""
+    counts = np.bincount(sorted_["u"].to_numpy(), minlength=shape[0])
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return csr_array(
+        (sorted_["ago"].to_numpy(), sorted_["i"].to_numpy().astype(np.int32), starts), shape=shape
     )
 
 

@@ -62,13 +62,17 @@ class Task(Protocol):
     """
 
     kind: ClassVar[str]
-    metrics: ClassVar[tuple[Metric, ...]]
     headline: ClassVar[str]
     units: ClassVar[str]
 
     @property
     def common(self) -> Common:
         """What the whole plan agrees on."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What a unit adds to the scores, in the order of UnitScores."""
         ...
 
     # The coordinator's half: totals in, model out.

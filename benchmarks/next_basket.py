@@ -1,0 +1,146 @@
+"""The next basket of a grocer's customers: Ta-Feng, given split, last basket of 13,858 customers.
+
+As in Li et al., "A next basket recommendation reality check", 2023, https://arxiv.org/abs/2109.14233:
+11,997 products, each customer's baskets but the last are known. recall@k: share of the basket that
+is among the k; PHR@k: share of customers with a hit. Repeat and explore: recall of what the
+customer had bought before and of what is new, over customers who bought any. Model, decay and
+share are chosen by NDCG@k on the last known basket; then the model is fitted on all known ones.
+
+Five retailers by a hash of the customer; "alone" is the mean over their customers of each one's
+own choice and fit of the same grid. The baseline is each customer's most frequent products, then
+the retailer's bestsellers. There are no dates: a basket stands for a day. The models are
+popularity and ItemKNN; with --quick popularity alone, on a fifth of the customers.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from benchmarks.recommend_ml1m import _owners
+from benchmarks.rows import Row, at_most, need
+from benchmarks.simulation import TASK, federated
+from grandtotal.algorithms.model import Model
+from grandtotal.algorithms.purchases import Purchases
+from grandtotal.consortium.query import Rows
+from grandtotal.consortium.totals import Local
+from grandtotal.durable import Json, arrays_digest
+from grandtotal.tasks.recommend import Recommend
+from grandtotal.tasks.scores import UnitScores
+from grandtotal.tasks.task import Common
+
+SOURCE = "github.com/liming-7/A-Next-Basket-Recommendation-Reality-Check, jsondata/tafeng_*.json"
+RETAILERS = 5
+Baskets = list[list[int]]
+
+
+def run(data: Path, quick: bool) -> list[Row]:
+    """Returns the four rows at k = 10, and rounds and bytes."""
+    folder = data / "ta-feng"
+    for part in ("history", "future"):
+        need(folder / f"{part}.json.gz", SOURCE)
+    holders, products = load(folder, quick)
+    models = ("popularity",) if quick else ("popularity", "item-knn")
+    catalogue = tuple(str(i) for i in range(products))
+    task = Recommend(Common(date(2001, 3, 1), catalogue), models, top=10, repeat=True)
+    return measured(task, holders)
+
+
+def load(folder: Path, quick: bool) -> tuple[dict[str, Rows], int]:
+    """Returns each retailer's rows, and how many products there are."""
+    known, following = (
+        json.loads(gzip.decompress((folder / f"{part}.json.gz").read_bytes()))
+        for part in ("history", "future")
+    )
+    customers = sorted(known, key=int)[:: 5 if quick else 1]
+    before: list[Baskets] = [known[c][1:-1] for c in customers]
+    after: list[list[int]] = [following[c][1] for c in customers]
+    products = 1 + max(max(map(max, known[c][1:-1] + following[c][1:-1])) for c in known)
+    owner = _owners(len(customers))
+    return {
+        f"retailer {r}": {
+            "validation": purchases(
+                [before[c][:-1] for c in np.flatnonzero(owner == r)],
+                [before[c][-1] for c in np.flatnonzero(owner == r)],
+                products,
+            ),
+            "test": purchases(
+                [before[c] for c in np.flatnonzero(owner == r)],
+                [after[c] for c in np.flatnonzero(owner == r)],
+                products,
+            ),
+        }
+        for r in range(RETAILERS)
+    }, products
+
+
+def purchases(known: list[Baskets], following: list[list[int]], products: int) -> Purchases:
+    """Returns the customers of these baskets, oldest first, and of the one that followed."""
+    shape = (len(known), products)
+    entries = np.array(
+        [
+            (customer, product, ago)
+            for customer, baskets in enumerate(known)
+            for ago, basket in enumerate(reversed(baskets), start=1)
+            for product in set(basket)
+        ],
+        np.int32,
+    )
+    entries = entries[np.lexsort(entries.T[::-1])]
+    starts = np.searchsorted(entries[:, 0], np.arange(len(known) + 1))
+    baskets = csr_array((entries[:, 2], entries[:, 1], starts), shape=shape)
+    history = baskets.copy()
+    history.sum_duplicates()
+    wanted = np.array([(c, p) for c, basket in enumerate(following) for p in set(basket)])
+    future = csr_array((np.ones(len(wanted), np.int32), tuple(wanted.T)), shape=shape)
+    return Purchases(history, future, baskets)
+
+
+def measured(task: Recommend, holders: Mapping[str, Rows]) -> list[Row]:
+    """Returns every metric of baseline, alone, federated and pooled, and what federation costs."""
+    rounds: list[Json] = []
+    with federated(holders, listener=rounds.append) as consortium:
+        shared = task.fit(consortium.of(TASK))
+    pooled = task.fit(Local(task.pooled(list(holders.values()))))
+    alone = {name: task.fit(Local(rows)) for name, rows in holders.items()}
+    for name, fitted in {"federated": shared, **alone}.items():
+        print(f"  {name}: chose {fitted.choice['chosen']} of {len(fitted.choice['tried'])}")
+    models: Mapping[str, Mapping[str, Model]] = {
+        "baseline": {name: task.baseline(rows)[0] for name, rows in holders.items()},
+        "alone": {name: fitted.model for name, fitted in alone.items()},
+        "federated": dict.fromkeys(holders, shared.model),
+        "pooled": dict.fromkeys(holders, pooled.model),
+    }
+    differs = arrays_digest(shared.model.arrays) != arrays_digest(pooled.model.arrays)
+    return [
+        *(row for name, each in models.items() for row in _scores(task, name, each, holders)),
+        at_most(0, "federated models that are not the pooled one", int(differs)),
+        Row("choice and fit: rounds", len(rounds)),
+        Row("choice and fit: out of each retailer", _out(rounds) / 2**20, "MiB"),
+        Row("choice and fit: to each retailer", sum(r["bytes_in"] for r in rounds) / 2**20, "MiB"),
+    ]
+
+
+def _scores(
+    task: Recommend, name: str, models: Mapping[str, Model], holders: Mapping[str, Rows]
+) -> list[Row]:
+    found = UnitScores.joined([task.score(models[r], rows, "test") for r, rows in holders.items()])
+    named = {
+        "hit_rate": "PHR",
+        "recall_repeat": "recall, repeat",
+        "recall_explore": "recall, explore",
+    }
+    return [
+        Row(f"{name}: {named.get(metric, metric)}@{task.top}", value)
+        for metric, value in found.values().items()
+        if metric != "coverage"
+    ]
+
+
+def _out(rounds: list[Any]) -> float:
+    return float(sum(max(record["bytes_out"].values()) for record in rounds))

@@ -1,0 +1,119 @@
+"""The half of recommend that may name products bought before: the choice of a habit, and scores."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandtotal.algorithms.item_model import ItemModel, top
+from grandtotal.algorithms.next_basket import Habit, NextBasket, blend, goes_with
+from grandtotal.algorithms.popularity import Popularity
+from grandtotal.algorithms.purchases import Purchases
+from grandtotal.consortium.query import Rows, State
+from grandtotal.consortium.totals import Totals
+from grandtotal.privacy.bound import Stated
+from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.tasks.ranking import Candidate, ranking_scores, scored_customers
+from grandtotal.tasks.scores import Metric
+from grandtotal.tasks.task import Fitted
+
+HABITS = tuple(Habit(decay, share) for decay in (1.0, 0.9, 0.8) for share in (0.3, 0.5, 0.7))
+# The bestsellers only fill the list after the customer's own products and order equal ones.
+ALMOST_ALL = Habit(1.0, 1.0 - 2.0**-10)
+METRICS = (
+    Metric("recall_repeat", True, "recall@k of the products that the customer had bought before"),
+    Metric("recall_explore", True, "recall@k of the products that are new to the customer"),
+)
+_SUMS = ("ndcg", "recall", "hit_rate")
+_STEPS = 2**20
+
+
+@dataclass(frozen=True)
+class BasketScores:
+    """Sums over customers of ndcg, recall and hit at `top`, for every habit in the broadcast.
+
+    The broadcast holds the arrays of an item model, and "habits" (habits, 2), decay and share.
+    """
+
+    name: ClassVar[str] = "basket-scores"
+    bound: ClassVar[Stated] = None
+
+    products: int
+    top: int
+    split: str
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:
+        """Returns a sum of each score for each habit, and the number of customers scored."""
+        habits = len(broadcast["habits"])
+        return {**{name: Field((habits,), scale=_STEPS) for name in _SUMS}, "customers": Field(())}
+
+    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
+        """Returns this retailer's sums; each customer's score is rounded before it is added."""
+        items = ItemModel.build(broadcast, {})
+        habits = [Habit(*pair) for pair in broadcast["habits"].tolist()]
+        sums, customers = np.zeros((len(habits), len(_SUMS)), np.int64), 0
+        for block, wanted in scored_customers(rows[self.split]):
+            shared = goes_with(items, block)
+            for i, habit in enumerate(habits):
+                found = ranking_scores(top(blend(habit, shared, block), self.top), wanted)
+                sums[i] += np.rint(found * _STEPS).astype(np.int64).sum(axis=0)
+            customers += len(wanted)
+        named = {name: sums[:, i] for i, name in enumerate(_SUMS)}
+        return {**named, "customers": np.asarray(customers)}
+
+
+def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> Fitted:
+    """Returns the item model and the habit with the best summed validation NDCG.
+
+    One round of scores for each candidate tries all habits. The model is fitted up to the test cut.
+    """
+    grid = np.array([[habit.decay, habit.share] for habit in HABITS])
+    query = BasketScores(products, k, "validation")
+    tried = []
+    for candidate in candidates:
+        items = candidate.fit(totals, products, "validation")
+        sums = totals.total(query, {**items.arrays, "habits": grid})
+        customers = max(float(sums["customers"]), 1.0)
+        tried += [
+            {
+                **NextBasket(items, habit).meta,
+                **{name: float(sums[name][i]) / customers for name in _SUMS},
+            }
+            for i, habit in enumerate(HABITS)
+        ]
+    best = max(range(len(tried)), key=lambda i: tried[i]["ndcg"])
+    items = candidates[best // len(HABITS)].fit(totals, products, "test")
+    model = NextBasket(items, HABITS[best % len(HABITS)])
+    return Fitted(model, {"chosen": model.meta, "tried": tried})
+
+
+def own_favourites(totals: Totals, products: int) -> NextBasket:
+    """Returns each customer's most frequent products, then the bestsellers of `totals`."""
+    return NextBasket(Popularity().fit(totals, products, "test"), ALMOST_ALL)
+
+
+@dataclass(frozen=True)
+class BasketList:
+    """Lists of some customers. ranked: (customers, k); wanted, bought: (customers, products)."""
+
+    ranked: NDArray[np.intp]
+    wanted: NDArray[np.bool_]
+    bought: NDArray[np.bool_]
+
+    def parts(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns (customers, 2) recall of repeated and of new products, and if there are any."""
+        hits = np.take_along_axis(self.wanted, self.ranked, axis=1)
+        again = np.take_along_axis(self.bought, self.ranked, axis=1)
+        found = np.stack([(hits & again).sum(axis=1), (hits & ~again).sum(axis=1)], axis=1)
+        sought = [(self.wanted & self.bought).sum(axis=1), (self.wanted & ~self.bought).sum(axis=1)]
+        wanted = np.stack(sought, axis=1)
+        return found / np.maximum(wanted, 1), wanted > 0
+
+
+def lists(model: NextBasket, purchases: Purchases, k: int) -> Iterator[BasketList]:
+    """Yields the lists of the customers who are scored, block by block."""
+    for block, wanted in scored_customers(purchases):
+        bought = block.history.toarray() > 0
+        yield BasketList(top(model.scores(block), k), wanted, bought)
