@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grandtotal.tables import Tables, load_config
-from grandtotal.tasks import recommend as module
+from grandtotal.tasks import customers as module
 from grandtotal.tasks.sales_sums import SalesSums
 
 TODAY = date(2024, 1, 8)

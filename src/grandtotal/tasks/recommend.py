@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from grandtotal.algorithms.item_model import ItemModel, top
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
@@ -26,11 +25,12 @@ from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
-from grandtotal.errors import DataError, PlanError
+from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks import next_basket
-from grandtotal.tasks.lines import catalogue_lines, titles
+from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
+from grandtotal.tasks.lines import titles
 from grandtotal.tasks.needs import Need, Standing
 from grandtotal.tasks.ranking import BLOCK, Candidate, ranking_scores, scored_customers
 from grandtotal.tasks.scores import Metric, UnitScores
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.tables.read import Tables
-
-_GROUPED = 2**18  # customers whose lines are grouped at once: bounds the memory of the groups
 
 GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     "popularity": tuple(Popularity(days) for days in (0, 28, 91)),
@@ -136,14 +134,16 @@ class Recommend:
         """Returns Purchases at the validation cut, the test cut and now."""
         horizon = timedelta(days=self.horizon_days)
         today = self.common.today
-        lines, customers = _customer_lines(tables, self.common)
+        lines, customers = customer_lines(tables, self.common)
         cuts = {"validation": today - 2 * horizon, "test": today - horizon, "now": today}
         shape = (len(customers), self.products)
-        held = {split: _purchases(lines, cut, cut + horizon, *shape) for split, cut in cuts.items()}
+        held = {
+            split: purchases_at(lines, cut, cut + horizon, *shape) for split, cut in cuts.items()
+        }
         if not self.repeat:
             return held
         return {
-            split: _with_baskets(held[split], lines, cut, cut + horizon)
+            split: with_baskets(held[split], lines, cut, cut + horizon)
             for split, cut in cuts.items()
         }
 
@@ -196,7 +196,7 @@ class Recommend:
         """
         import polars as pl
 
-        _, customers = _customer_lines(tables, self.common)
+        _, customers = customer_lines(tables, self.common)
         listed = _lists(
             cast(ItemModel | NextBasket, model), rows["now"], top, list(self.common.absent)
         )
@@ -313,109 +313,3 @@ def _lists(
                 if np.isfinite(score):
                     because = model.because(bought, int(product))
                     yield customer, rank, int(product), score, because
-
-
-def _customer_lines(tables: Tables, common: Common) -> tuple[pl.DataFrame, pl.Series]:
-    """Returns the lines u, i, day, quantity of known customers, and the customers in order of u."""
-    import polars as pl
-
-    lines = pl.concat(_coded_lines(tables, common))
-    if lines.is_empty():
-        raise DataError(
-            "transactions: every line of a catalogue product is anonymous; recommend needs lines "
-            "with a customer: check the mapping of 'customer' in retailer.toml"
-        )
-    customers = lines["customer"].unique().cast(pl.String).sort()
-    known = pl.DataFrame({"customer": customers.cast(lines["customer"].dtype)}).with_row_index("u")
-    lines = lines.join(known, on="customer", maintain_order="left")
-    return lines.select("u", "i", "quantity", "day"), customers
-
-
-def _coded_lines(tables: Tables, common: Common) -> Iterator[pl.DataFrame]:
-    """Yields customer, i, quantity, day of known customers, a customer as a number of 4 bytes."""
-    import polars as pl
-
-    code = pl.Categorical(pl.Categories.random())
-    for lines in catalogue_lines(tables, common, ("customer", "time", "quantity")):
-        if "customer" not in lines.columns:
-            raise DataError(
-                "transactions: recommend needs the column 'customer'; map it in retailer.toml: "
-                'columns = { customer = "..." }'
-            )
-        known = lines.filter(pl.col("customer").is_not_null())
-        yield known.select(
-            pl.col("customer").cast(code), "i", "quantity", day=pl.col("time").dt.date()
-        )
-
-
-def _purchases(
-    lines: pl.DataFrame, cut: date, until: date, customers: int, products: int
-) -> Purchases:
-    import polars as pl
-
-    blocks = []
-    for first in range(0, customers, _GROUPED):
-        rows = min(_GROUPED, customers - first)
-        here = lines.filter((pl.col("u") >= first) & (pl.col("u") < first + rows))
-        here = here.with_columns(pl.col("u") - first)
-        blocks.append(_purchases_of(here, cut, until, (rows, products)))
-    return Purchases.pooled(blocks)
-
-
-def _purchases_of(lines: pl.DataFrame, cut: date, until: date, shape: tuple[int, int]) -> Purchases:
-    import polars as pl
-
-    # A product that was sent back altogether was not bought.
-    kept = pl.col("quantity").sum() > 0
-    before = lines.filter(pl.col("day") < cut).group_by("u", "i")
-    after = lines.filter((pl.col("day") >= cut) & (pl.col("day") < until)).group_by("u", "i")
-    bought = before.agg(kept=kept, age=(pl.lit(cut) - pl.col("day").max()).dt.total_days())
-    bought = bought.filter("kept")
-    new = after.agg(kept=kept).filter("kept").join(bought, on=["u", "i"], how="anti")
-    return Purchases(
-        _matrix(bought, bought["age"].to_numpy(), shape), _matrix(new, np.ones(len(new)), shape)
-    )
-
-
-def _with_baskets(purchases: Purchases, lines: pl.DataFrame, cut: date, until: date) -> Purchases:
-    """Returns the purchases with each customer's baskets, and all that was bought after the cut.
-
-    A basket is what a customer bought on one day and did not send back altogether.
-    """
-    import polars as pl
-
-    bought = lines.filter(pl.col("day") < cut, pl.col("quantity") > 0)
-    bought = bought.join(_pairs(purchases.history), on=["u", "i"], how="semi")
-    ago = pl.col("day").rank("dense", descending=True).over("u").cast(pl.Int32)
-    occasions = bought.select("u", "i", "day").unique().with_columns(ago=ago)
-    after = lines.filter(pl.col("day") >= cut, pl.col("day") < until).group_by("u", "i")
-    wanted = after.agg(kept=pl.col("quantity").sum() > 0).filter("kept")
-    return Purchases(
-        purchases.history,
-        _matrix(wanted, np.ones(len(wanted)), purchases.history.shape),
-        _occasions(occasions.sort("u", "i", "ago"), purchases.history.shape),
-    )
-
-
-def _pairs(matrix: csr_array) -> pl.DataFrame:
-    import polars as pl
-
-    customers = np.repeat(np.arange(matrix.shape[0], dtype=np.uint32), np.diff(matrix.indptr))
-    return pl.DataFrame({"u": customers, "i": matrix.indices.astype(np.uint32)})
-
-
-def _occasions(sorted_: pl.DataFrame, shape: tuple[int, int]) -> csr_array:
-    """Returns one entry for each row: a matrix built from pairs would add those of one product."""
-    counts = np.bincount(sorted_["u"].to_numpy(), minlength=shape[0])
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    return csr_array(
-        (sorted_["ago"].to_numpy(), sorted_["i"].to_numpy().astype(np.int32), starts), shape=shape
-    )
-
-
-def _matrix(pairs: pl.DataFrame, values: NDArray[Any], shape: tuple[int, int]) -> csr_array:
-    matrix = csr_array(
-        (values.astype(np.int32), (pairs["u"].to_numpy(), pairs["i"].to_numpy())), shape=shape
-    )
-    matrix.sort_indices()
-    return matrix
