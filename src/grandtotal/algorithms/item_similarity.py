@@ -18,6 +18,7 @@ from grandtotal.algorithms.item_model import TIE_BREAK, ItemModel
 from grandtotal.algorithms.purchases import CoPurchases
 from grandtotal.consortium.totals import Totals
 from grandtotal.errors import PlanError
+from grandtotal.threads import threads_for
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,10 @@ def inverse_in_place(matrix: NDArray[np.float64]) -> None:
     if not len(matrix):
         return
     # The transpose of a symmetric C-ordered matrix is the same matrix in LAPACK's own order.
-    _, failed = dpotrf(matrix.T, lower=1, overwrite_a=1)
-    if not failed:
-        _, failed = dpotri(matrix.T, lower=1, overwrite_c=1)
+    with threads_for(len(matrix)):
+        _, failed = dpotrf(matrix.T, lower=1, overwrite_a=1)
+        if not failed:
+            _, failed = dpotri(matrix.T, lower=1, overwrite_c=1)
     if failed:
         raise PlanError("X'X + l2 I cannot be inverted: raise l2")
     for row in range(len(matrix)):

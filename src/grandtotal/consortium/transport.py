@@ -10,9 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol
 
-from threadpoolctl import ThreadpoolController
-
 from grandtotal.errors import RetailerError
+from grandtotal.threads import one_thread
 
 RetailerId = str
 
@@ -41,11 +40,10 @@ class EmbeddedTransport:
     def __init__(self, retailers: Mapping[RetailerId, Handler]) -> None:
         self._retailers = retailers
         self._threads = ThreadPoolExecutor(min(len(retailers), os.cpu_count() or 1))
-        self._libraries = ThreadpoolController()
 
     def exchange(self, messages: Mapping[RetailerId, bytes]) -> dict[RetailerId, bytes]:
         # One thread of linear algebra each: threads of threads wait for each other.
-        with self._libraries.limit(limits=1):
+        with one_thread():
             replies = {
                 name: self._threads.submit(self._retailers[name].handle, message)
                 for name, message in messages.items()
