@@ -34,8 +34,8 @@ docs: .venv/test            ## writes what is generated in docs/
 	touch $@
 
 .venv/test: .venv/core
-	command -v chromium > /dev/null || sh tests/install-chromium.sh
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[test]'
+	sh tests/install-packages.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sql,test]'
 	touch $@
 
 clean:

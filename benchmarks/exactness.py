@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from benchmarks import reference
+from benchmarks.columns import column_rows
 from benchmarks.retail import Retail, generated, online_retail
 from benchmarks.rows import Row, at_most
 from benchmarks.simulation import TASK, Recorded, federated
@@ -61,6 +62,7 @@ def run(data: Path, quick: bool) -> list[Row]:  # noqa: ARG001
     return [
         *_digests(retail, recommend, _item_fits(recommend), asked),
         *_digests(retail, demand, _regression_fits(demand), asked),
+        *column_rows(retail, RETAILERS, asked),
         _untested("queries", asked),
         _untested("tasks", {recommend.kind, demand.kind}),
         *_recommend_reference(retail, recommend),

@@ -33,7 +33,11 @@ class Retail:
     common: Common
 
     def holders(self, task: Task, retailers: int) -> dict[str, Rows]:
-        """Returns the task's rows of so many retailers, by a hash of the customer.
+        """Returns the task's rows of so many retailers."""
+        return {name: _rows(task, part) for name, part in self.parts(retailers).items()}
+
+    def parts(self, retailers: int) -> dict[str, pl.DataFrame]:
+        """Returns the lines of so many retailers, by a hash of the customer.
 
         Lines without a customer go by their basket, so that a retailer has whole ones.
         """
@@ -42,9 +46,7 @@ class Retail:
         known = units.unique()
         owner = pl.DataFrame({"unit": known, "owner": [_owner(u, retailers) for u in known]})
         owners = units.to_frame().join(owner, on="unit", how="left", maintain_order="left")["owner"]
-        return {
-            f"retailer {i}": _rows(task, self.lines.filter(owners == i)) for i in range(retailers)
-        }
+        return {f"retailer {i}": self.lines.filter(owners == i) for i in range(retailers)}
 
 
 def _owner(unit: str, retailers: int) -> int:

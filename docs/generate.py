@@ -27,9 +27,10 @@ def pages() -> dict[str, str]:
     }
 
 
-_DATA = """A table is a file or a folder of files, `.csv`, `.csv.gz` or `.parquet`, named in the
-retailer's own `retailer.toml` with the names that its columns have there. `grandtotal check` reads
-them and says what is wrong and what is there. Only `transactions` is needed.
+_DATA = """A table is a file, a folder of files, or a query to a database
+([sources.md](sources.md)), named in the retailer's own `retailer.toml` with the names that its
+columns have there. `grandtotal check` reads them and says what is wrong and what is there. Only
+`transactions` is needed.
 """
 
 

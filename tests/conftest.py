@@ -11,9 +11,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from scipy.sparse import csr_array, random_array
 
+from grandtotal.algorithms.catalogue import CataloguePresence
+from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.glm import GLMMoments
 from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
+from grandtotal.algorithms.quantiles import QuantileCounts
+from grandtotal.algorithms.target_statistics import CategoryCounts, TargetSums
 from grandtotal.consortium import query as queries
 from grandtotal.consortium.consortium import Consortium
 from grandtotal.consortium.envelope import Message, unseal
@@ -243,6 +247,36 @@ def _of_panels(query: Query, **broadcast: Any) -> Callable[..., Asked]:
     return build_asked
 
 
+def make_columns(rng: np.random.Generator, rows: int) -> Columns:
+    price = rng.lognormal(2, 1, rows) - 3
+    price[rng.random(rows) < 0.2] = np.nan
+    categories = rng.integers(1, 2**63, 9).astype(np.uint64)[rng.integers(0, 9, rows)]
+    return Columns(
+        {"price": price}, {"brand": categories}, rng.integers(2**63, size=rows).astype("u8")
+    )
+
+
+def _of_columns(query: Query, **broadcast: Any) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        parts = [make_columns(rng, rows) for rows in (17, 30, 0)]
+        holders = [Holder({"test": part}, folder) for part in parts]
+        return Asked(query, broadcast, holders, Holder({"test": Columns.pooled(parts)}, folder))
+
+    return build_asked
+
+
+def _of_assortments(query: CataloguePresence) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        products = rng.integers(0, 2**63, 40).astype(np.uint64)
+        parts = [rng.choice(products, count, replace=False) for count in (25, 30, 0)]
+        holders = [Holder({"now": (part,)}, folder) for part in parts]
+        prefixes = np.unique(products[:30] >> np.uint64(64 - query.known))
+        pooled = Holder({"now": tuple(parts)}, folder)
+        return Asked(query, {"prefixes": prefixes}, holders, pooled)
+
+    return build_asked
+
+
 def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
     metrics = (Metric("recall", True, "share found"), Metric("rmse", False, "error", root=True))
 
@@ -271,12 +305,18 @@ def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
 _SLOPES = np.linspace(-0.5, 0.5, 22).round(3)
 
 BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
+    "catalogue-presence": _of_assortments(CataloguePresence(known=6, step=3)),
+    "category-counts": _of_columns(CategoryCounts("brand", "test")),
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
+    "quantile-counts": _of_columns(QuantileCounts("price", "test", alpha=0.1)),
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
     "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
     "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
+    "target-sums": _of_columns(
+        TargetSums("brand", "price", "test", 3), dictionary=np.arange(0, 2**16, 3)
+    ),
     "test-scores": _of_scores,
 }
 

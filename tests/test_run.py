@@ -17,7 +17,7 @@ from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.transport import PipeTransport
 from grandtotal.coordinate import coordinate
 from grandtotal.durable import arrays_digest, read_json, read_log, write_json
-from grandtotal.errors import PlanError, RetailerError
+from grandtotal.errors import AnswerError, Code, PlanError, RetailerError
 from grandtotal.participate import Participant, opener
 from grandtotal.plan import Plan
 from grandtotal.runfolder import RunFolder
@@ -168,12 +168,19 @@ def test_test_rows_are_scored_once(new_run, monkeypatch):
     assert len(scored) == 18
 
 
-def deliver_again(folder):
-    """Gives every retailer the model that it has already."""
+def test_test_rows_are_not_scored_for_a_second_model(whole):
+    with pytest.raises(AnswerError, match="not scored again") as refused:
+        deliver_again(whole, lambda array: array + 1)
+    assert refused.value.code == Code.ANSWER_CHANGED
+
+
+def deliver_again(folder, change=lambda array: array):
+    """Gives every retailer the model that it has already, changed or not."""
     plan = folder.plan()
     for name in RETAILERS:
         for task_name, task in plan.tasks.items():
             arrays, meta = load_arrays(folder.coordinator / "models" / f"{task_name}.safetensors")
+            arrays = {key: change(array) for key, array in arrays.items()}
             part = Participant.__new__(Participant)
             part.retailer, part.name, part.task = name, task_name, task
             part.folder, part.rows = folder.retailer(name), {}
@@ -346,6 +353,11 @@ class Dying:
     dead: bool = False
     turns: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self):
+        # What lies there already is on the disk: no death now takes it back.
+        files = (p for p in self.root.rglob("*") if p.is_file() and p.suffix != ".partial")
+        self.sizes = {str(path): path.stat().st_size for path in files}
 
     def __getattr__(self, name):
         return getattr(os, name)

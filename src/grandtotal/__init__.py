@@ -21,6 +21,7 @@ __all__ = [
     "Run",
     "RunError",
     "RunFolder",
+    "catalogue_key",
     "check",
     "compare",
     "demo",

@@ -14,6 +14,7 @@ from grandtotal.consortium.consortium import Listener, unheard
 from grandtotal.durable import Json, read_json
 from grandtotal.errors import PlanError, RunError
 from grandtotal.plan import Plan
+from grandtotal.privacy.fingerprint import new_key, write_key
 from grandtotal.runfolder import RunFolder
 from grandtotal.simulate import find_configs, simulate, start
 
@@ -79,6 +80,14 @@ def _with_plan(folder: Path, template: str) -> Path:
     path = folder / "plan.toml"
     path.write_text(files("grandtotal").joinpath("templates", template).read_text())
     return path
+
+
+def catalogue_key(path: Path_) -> None:
+    """Writes a new random key for a private catalogue; PlanError if the file exists.
+
+    The retailers hand it to each other; whoever has it and the totals can look up any product.
+    """
+    write_key(Path(path), new_key())
 
 
 def check(config: Path_, plan: Path_ | None = None) -> Checked:
@@ -166,18 +175,35 @@ class Run:
         recommend: customer, rank, product, title, score, because. demand: product, title, start,
         ahead, units, p10, p50, p90, recent_mean, last_season.
         """
-        from grandtotal.participate import load_model, tables_of
+        from grandtotal.participate import load_model, own_plan, tables_of
 
         plan = self.folder.plan()
-        if retailer not in plan.members:
-            raise RunError(f"no retailer '{retailer}' in the run: {', '.join(plan.members)}")
+        self._refuse_stranger(retailer)
         if task not in plan.tasks:
             raise RunError(f"no task '{task}' in the run: {', '.join(plan.tasks)}")
         path = Path(config or self.folder.launch()["retailers"][retailer])
         model, _ = load_model(self.folder.retailer(retailer), task, plan.tasks[task])
         tables = tables_of(path, None)
+        plan = own_plan(self.folder.retailer(retailer), tables)
         rows = plan.tasks[task].rows(tables)
         return plan.tasks[task].predict(plan.tasks[task].adapt(model, rows), rows, tables, top)
+
+    def matched(self, retailer: str) -> Json | None:
+        """Returns how many of a retailer's products are in the private catalogue, or None.
+
+        shared: in it. not shared: fewer retailers sell them than the plan asks. doubled, without
+        key, unlisted: not matched at all. of others: in the catalogue, not sold here.
+        """
+        from grandtotal.participate import account_path
+
+        self._refuse_stranger(retailer)
+        path = account_path(self.folder.retailer(retailer))
+        return read_json(path) if path.exists() else None
+
+    def _refuse_stranger(self, retailer: str) -> None:
+        members = self.folder.plan().members
+        if retailer not in members:
+            raise RunError(f"no retailer '{retailer}' in the run: {', '.join(members)}")
 
 
 def compare(first: Path_, second: Path_, runs: Path_ = "runs") -> Json:

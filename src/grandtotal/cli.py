@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.api import Run
+    from grandtotal.plan import Plan
     from grandtotal.runfolder import RunFolder
 
 EXIT_CODES = """
@@ -57,7 +58,7 @@ def command(group: click.Group, example: str) -> Callable[[Callable[..., Any]], 
     """Registers a command whose help ends with an example."""
 
     def register(function: Callable[..., Any]) -> click.Command:
-        name = function.__name__.rstrip("_")
+        name = function.__name__.rstrip("_").replace("_", "-")
         return group.command(name, epilog=f"\b\nExample:\n  {example}")(function)
 
     return register
@@ -148,6 +149,20 @@ def check(config: Path, plan: Path | None, html: Path | None, as_json: bool) -> 
         sys.exit(4)
 
 
+@command(main, "grandtotal catalogue-key shared/catalogue.key")
+@click.argument("file", type=click.Path(path_type=Path))
+def catalogue_key(file: Path) -> None:
+    """Write a new random key, by which retailers find the products that several of them sell.
+
+    Every retailer needs the same one, named in its retailer.toml as catalogue_key. Hand it from
+    retailer to retailer: whoever runs the coordinator must not have it.
+    """
+    from grandtotal import api
+
+    api.catalogue_key(file)
+    click.echo(f"Wrote {file}. Give it to the other retailers, and never to the coordinator.")
+
+
 @command(main, "grandtotal run my-consortium/plan.toml")
 @click.argument("plan", type=click.Path(path_type=Path))
 @runs_option
@@ -193,13 +208,17 @@ def predict(
     recommend: the best products for every customer, with what speaks for them. demand: units per
     product and period with quantiles.
     """
+    from grandtotal import terminal
     from grandtotal.api import Run
 
     opened = Run.open(run, runs)
+    matched = opened.matched(retailer)
     folder = out or opened.folder.retailer(retailer) / "predictions"
     names = [task] if task else list(opened.folder.plan().tasks)
     frames = {name: opened.predict(retailer, name, top, config) for name in names}
     written = {name: _write(frame, folder / f"{name}.{kind}") for name, frame in frames.items()}
+    if matched:
+        click.echo(f"{retailer}: {terminal.left_out(matched)}", err=True)
     if as_json:
         click.echo(_json({name: str(path) for name, path in written.items()}))
 
@@ -303,11 +322,17 @@ def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
     folder = start(read, find_configs(read, plan.parent), runs, processes)
     if not as_json:
         click.echo(
-            f"{len(read.members)} retailers, {len(read.common.catalogue):,} products listed in the "
-            f"plan. No secure sum and no differential\nprivacy in this version: the coordinator's "
-            f"process sees each retailer's summand."
+            f"{len(read.members)} retailers, {_catalogue(read)}.\nNo secure sum and no "
+            f"differential privacy in this version: the coordinator's process sees each\n"
+            f"retailer's summand."
         )
     _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
+
+
+def _catalogue(plan: Plan) -> str:
+    if plan.matching is None:
+        return f"{len(plan.common.catalogue):,} products listed in the plan"
+    return f"a private catalogue of what at least {plan.matching.minimum} of them sell"
 
 
 def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -> None:
@@ -333,6 +358,7 @@ def _show(run: Run, as_json: bool) -> None:
     for name, task in run.scores.items():
         console.print(terminal.score_table(name, task))
     console.print("Below each value its 95 % bootstrap interval; ? where that includes no gain.\n")
+    click.echo(terminal.private_catalogue(run.folder), nl=False)
     console.print(terminal.costs(run.folder))
     if aside := terminal.set_aside(run.folder):
         click.echo(aside)

@@ -8,7 +8,7 @@ from grandtotal.consortium.consortium import Consortium, Listener, unheard
 from grandtotal.consortium.totals import Totals
 from grandtotal.consortium.transport import Transport
 from grandtotal.durable import Json, arrays_digest, digest, write_json
-from grandtotal.plan import Plan
+from grandtotal.plan import CATALOGUE, Plan, catalogue_path
 from grandtotal.runfolder import RunFolder
 from grandtotal.tasks.scores import ROWS, TestScores, known_values
 from grandtotal.tasks.task import Task
@@ -27,6 +27,7 @@ def coordinate(
     write_json(here / "versions.json", versions())
     consortium = Consortium(plan.members, transport, here, listener)
     consortium.open(plan.content)
+    plan = _with_catalogue(plan, consortium, here)
     models = {name: _train(name, task, consortium, here) for name, task in plan.tasks.items()}
     consortium.close()
     write_json(
@@ -39,6 +40,18 @@ def coordinate(
             "peak_memory_mb": peak_memory_mb(),
         },
     )
+
+
+def _with_catalogue(plan: Plan, consortium: Consortium, folder: Path) -> Plan:
+    """Returns the plan with the products that enough retailers sell; each gets their numbers."""
+    if plan.matching is None:
+        return plan
+    found = plan.matching.fit(consortium.of(CATALOGUE))
+    meta = {"minimum": plan.matching.minimum}
+    counted = {"buckets": found.buckets, "retailers": found.retailers}
+    save_arrays(catalogue_path(folder), counted, meta)
+    consortium.deliver(CATALOGUE, meta, {"buckets": found.buckets})
+    return plan.with_catalogue(found.keys, plan.common.key)
 
 
 def _train(name: str, task: Task, consortium: Consortium, folder: Path) -> str:

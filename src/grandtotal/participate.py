@@ -10,18 +10,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grandtotal.algorithms.catalogue import refuse_disorder
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.consortium.query import Rows
+from grandtotal.consortium.retailer import Participation
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json, arrays_digest, read_json, write, write_json
-from grandtotal.errors import PlanError
+from grandtotal.errors import AnswerError, Code, PlanError
+from grandtotal.plan import CATALOGUE, Plan, catalogue_path
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.assortment import Assortment, read_assortment, shared_key
 from grandtotal.tasks.scores import UnitScores, load_scores, save_scores
 from grandtotal.tasks.task import Task, metric_of
 
 if TYPE_CHECKING:
     from grandtotal.algorithms.model import Model
-    from grandtotal.plan import Plan
     from grandtotal.tables.read import Tables
 
 
@@ -42,7 +45,8 @@ class Participant:
         """
         digest = arrays_digest(arrays)
         summary = scores_summary(self.folder, self.name)
-        if summary.exists() and read_json(summary)["model"] == digest:
+        if summary.exists():
+            _refuse_another_model(self.name, read_json(summary)["model"], digest)
             return
         save_arrays(model_path(self.folder, self.name), arrays, meta)
         write_json(
@@ -70,6 +74,47 @@ class Participant:
         }
 
 
+def _refuse_another_model(task: str, scored: str, delivered: str) -> None:
+    if scored != delivered:
+        raise AnswerError(
+            Code.ANSWER_CHANGED,
+            f"{task}: the test rows were scored with the model {scored[:12]} in this run; they are "
+            f"not scored again for another, {delivered[:12]}",
+        )
+
+
+class Matching:
+    """A retailer's part in finding a private catalogue: its fingerprints, then which are shared.
+
+    The numbers of the shared products are kept on the disk, so that a retailer that is started
+    again joins the tasks at once.
+    """
+
+    def __init__(self, assortment: Assortment, folder: Path, join: Callable[[], None]) -> None:
+        self.rows: Rows = {"now": (assortment.fingerprints,)}
+        self._assortment = assortment
+        self._folder = folder
+        self._join = join
+
+    def receive(self, meta: Json, arrays: Arrays) -> None:
+        """Keeps the catalogue, writes down what is in it, and joins the tasks; once in a run."""
+        refuse_disorder(arrays["buckets"])
+        self._refuse_another(arrays)
+        save_arrays(catalogue_path(self._folder), arrays, meta)
+        account = self._assortment.account(arrays["buckets"])
+        write_json(account_path(self._folder), account)
+        self._join()
+
+    def _refuse_another(self, arrays: Arrays) -> None:
+        path = catalogue_path(self._folder)
+        if path.exists() and arrays_digest(load_arrays(path)[0]) != arrays_digest(arrays):
+            raise AnswerError(
+                Code.ANSWER_CHANGED,
+                "another catalogue was delivered in this run before: what was answered about the "
+                "two could be compared, so the second is refused",
+            )
+
+
 def describe(task: Task, scores: Mapping[str, UnitScores], seed: int) -> Json:
     """Returns rows with intervals, and what federation gained over each other row."""
     headline = metric_of(task)
@@ -92,24 +137,61 @@ def describe(task: Task, scores: Mapping[str, UnitScores], seed: int) -> Json:
 
 def opener(
     retailer: str, config_path: Path, folder: Path
-) -> Callable[[bytes], Mapping[str, Participant]]:
-    """Returns what a retailer does with a plan: reads its tables and prepares its rows."""
+) -> Callable[[bytes], Mapping[str, Participation]]:
+    """Returns what a retailer does with a plan: reads its tables and prepares its rows.
 
-    def open_plan(content: bytes) -> Mapping[str, Participant]:
-        from grandtotal.plan import Plan
+    With a private catalogue the rows of the tasks are prepared when the catalogue arrives.
+    """
 
+    def open_plan(content: bytes) -> Mapping[str, Participation]:
         plan = Plan.parse(content)
         tables = tables_of(config_path, folder / "set_aside")
         _refuse_stranger(retailer, tables.config.retailer, plan, config_path)
-        participants = {
-            name: Participant(retailer, name, task, tables, folder)
-            for name, task in plan.tasks.items()
-        }
+        parts = _parts(retailer, plan, tables, folder)
         write(folder / "plan.json", content)
-        write_json(folder / "tables.json", accounts(tables))
-        return participants
+        return parts
 
     return open_plan
+
+
+def _parts(retailer: str, plan: Plan, tables: Tables, folder: Path) -> dict[str, Participation]:
+    parts: dict[str, Participation] = {}
+
+    def join(known: Plan) -> None:
+        tasks = known.tasks.items()
+        parts.update({n: Participant(retailer, n, task, tables, folder) for n, task in tasks})
+        write_json(folder / "tables.json", accounts(tables))
+
+    if plan.matching is None:
+        join(plan)
+        return parts
+    assortment = _assortment(plan, tables, folder)
+    parts[CATALOGUE] = Matching(
+        assortment, folder, lambda: join(_at_home(plan, assortment, folder))
+    )
+    if catalogue_path(folder).exists():
+        join(_at_home(plan, assortment, folder))
+    return parts
+
+
+def _at_home(plan: Plan, assortment: Assortment, folder: Path) -> Plan:
+    """Returns the plan with the private catalogue in this retailer's own product ids."""
+    buckets = load_arrays(catalogue_path(folder))[0]["buckets"]
+    return plan.with_catalogue(assortment.named(buckets), "product", assortment.absent(buckets))
+
+
+def own_plan(folder: Path, tables: Tables) -> Plan:
+    """Returns the plan in a retailer's folder, a private catalogue in its own product ids."""
+    plan = Plan.parse((folder / "plan.json").read_bytes())
+    if plan.matching is None:
+        return plan
+    return _at_home(plan, _assortment(plan, tables, folder), folder)
+
+
+def _assortment(plan: Plan, tables: Tables, folder: Path) -> Assortment:
+    assert plan.matching is not None
+    key = shared_key(tables, folder)
+    return read_assortment(tables, plan.common.key, plan.matching.most, key)
 
 
 def tables_of(config: Path, set_aside: Path | None) -> Tables:
@@ -136,6 +218,11 @@ def accounts(tables: Tables) -> Json:
 def model_path(folder: Path, task: str) -> Path:
     """Where a party keeps the delivered model of a task."""
     return folder / "models" / f"{task}.safetensors"
+
+
+def account_path(folder: Path) -> Path:
+    """Where a retailer keeps how many of its products are in a private catalogue."""
+    return folder / f"{CATALOGUE}.json"
 
 
 def scores_summary(folder: Path, task: str) -> Path:

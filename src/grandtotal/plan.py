@@ -6,11 +6,13 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from grandtotal.algorithms.catalogue import PrivateCatalogue, opaque
+from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.consortium import refuse_too_few
 from grandtotal.consortium.query import installed
 from grandtotal.durable import Json, canonical
@@ -19,6 +21,8 @@ from grandtotal.tasks.task import Common, Task, check_numbers, settings
 
 _SECTIONS = ("consortium", "privacy", "tasks")
 _PRIVACY = ("secure_sum", "epsilon", "delta")
+CATALOGUE = "catalogue"  # the part of a run in which a private catalogue is found
+PRIVATE = "private"
 _NAME = re.compile(r"(?!.*\.\.)(?![\s.])[^/\\\x00-\x1f]+(?<![\s.])")
 
 
@@ -27,6 +31,7 @@ class Plan:
     """The agreement, read and checked.
 
     source: its JSON value, with the catalogue in it; `content` is what every member gets.
+    matching: how a private catalogue is found; None where the plan lists the products.
     """
 
     name: str
@@ -34,6 +39,15 @@ class Plan:
     common: Common
     tasks: Mapping[str, Task]
     source: Json
+    matching: PrivateCatalogue | None = None
+
+    def with_catalogue(
+        self, catalogue: tuple[str, ...], key: str, absent: tuple[int, ...] = ()
+    ) -> "Plan":
+        """Returns the plan with the private catalogue that was found; its content stays."""
+        common = replace(self.common, catalogue=catalogue, key=key, absent=absent)
+        tasks = {name: replace(task, common=common) for name, task in self.tasks.items()}  # type: ignore[type-var]
+        return replace(self, common=common, tasks=tasks)
 
     @property
     def content(self) -> bytes:
@@ -51,14 +65,18 @@ class Plan:
             raise PlanError(f"{path}: not a TOML file: {error}") from error
         consortium = _table(source, "consortium", str(path))
         if "catalogue" not in consortium:
-            raise PlanError(f"{path}: [consortium] has no 'catalogue', the file of product keys")
+            raise PlanError(
+                f"{path}: [consortium] has no 'catalogue': the file of product keys, or "
+                f'"{PRIVATE}" to find the products that several members sell'
+            )
         file = consortium["catalogue"]
         if not isinstance(file, str):
             raise PlanError(
                 f"{path}: [consortium]: catalogue = {file!r}, expected the file of product keys"
             )
         dated = {key: _iso(value) for key, value in consortium.items()}
-        agreed = {**dated, "catalogue": _catalogue(path.parent / file)}
+        listed = file if file == PRIVATE else _catalogue(path.parent / file)
+        agreed = {**dated, "catalogue": listed}
         return Plan.of({**source, "consortium": agreed}, str(path))
 
     @staticmethod
@@ -80,6 +98,8 @@ class Plan:
         agreed = settings(_Agreed, _table(source, "consortium", where), f"{where}: [consortium]")
         common = agreed.common(where)
         tasks = _table(source, "tasks", where)
+        if agreed.matching and CATALOGUE in tasks:
+            raise PlanError(f"{where}: [tasks.{CATALOGUE}]: a private catalogue has this name")
         if not tasks:
             raise PlanError(f"{where}: no [tasks.NAME]; expected at least one, with its 'kind'")
         refuse_too_few(agreed.members)
@@ -93,7 +113,22 @@ class Plan:
                 for name in sorted(tasks)
             },
             source,
+            agreed.matching,
         )
+
+
+def plan_in(folder: Path) -> Plan:
+    """Returns the plan in a party's folder, with the numbers of a private catalogue once found."""
+    plan = Plan.parse((folder / "plan.json").read_bytes())
+    path = catalogue_path(folder)
+    if plan.matching is None or not path.exists():
+        return plan
+    return plan.with_catalogue(opaque(load_arrays(path)[0]["buckets"]), plan.common.key)
+
+
+def catalogue_path(folder: Path) -> Path:
+    """Where a party keeps a private catalogue."""
+    return folder / f"{CATALOGUE}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -101,15 +136,17 @@ class _Agreed:
     name: str
     members: tuple[str, ...]
     today: str
-    catalogue: tuple[str, ...]
+    catalogue: tuple[str, ...] | str
     key: str = "product"
     seed: int = 7
+    catalogue_min: int | None = None
+    catalogue_most: int | None = None
 
     def __post_init__(self) -> None:
         for text in ("name", "today"):
             if not isinstance(getattr(self, text), str):
                 raise ValueError(f"{text} = {getattr(self, text)!r}, expected a text")
-        for texts in ("members", "catalogue"):
+        for texts in ("members",) if self.catalogue == PRIVATE else ("members", "catalogue"):
             if not _is_texts(getattr(self, texts)):
                 raise ValueError(f"{texts} = {getattr(self, texts)!r}, expected a list of texts")
         for member in self.members:
@@ -121,6 +158,30 @@ class _Agreed:
             raise ValueError("the catalogue is empty")
         if self.key not in ("product", "gtin"):
             raise ValueError(f'key = "{self.key}", expected "product" or "gtin"')
+        self._check_matching()
+
+    def _check_matching(self) -> None:
+        if self.catalogue != PRIVATE:
+            if self.catalogue_min is not None or self.catalogue_most is not None:
+                raise ValueError(
+                    f'catalogue_min and catalogue_most belong to catalogue = "{PRIVATE}"; here the '
+                    f"products are listed"
+                )
+            return
+        matching = self.matching
+        assert matching is not None
+        check_numbers(
+            # Of a product that two sell, each reads the other's numbers by subtraction.
+            catalogue_min=(matching.minimum, 3, len(self.members)),
+            catalogue_most=(matching.most, 1, 2**20),
+        )
+
+    @property
+    def matching(self) -> PrivateCatalogue | None:
+        if self.catalogue != PRIVATE:
+            return None
+        given = {"minimum": self.catalogue_min, "most": self.catalogue_most}
+        return PrivateCatalogue(**{k: v for k, v in given.items() if v is not None})
 
     def common(self, where: str) -> Common:
         try:
@@ -130,7 +191,8 @@ class _Agreed:
                 f"{where}: [consortium]: today = {self.today!r}, expected a date such as "
                 f"2011-12-10: the first day that is in nobody's tables"
             ) from None
-        return Common(today, self.catalogue, self.key, self.seed)
+        listed = self.catalogue if isinstance(self.catalogue, tuple) else ()
+        return Common(today, listed, self.key, self.seed)
 
 
 def _task(name: str, values: Any, common: Common, where: str) -> Task:

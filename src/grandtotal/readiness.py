@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from grandtotal.consortium.query import installed
 from grandtotal.errors import DataError, PlanError
 from grandtotal.plan import Plan
+from grandtotal.tasks.assortment import read_assortment, shared_key
 from grandtotal.tasks.needs import Need, Standing, Verdict, needs_of, standing_of
 
 if TYPE_CHECKING:
@@ -115,7 +116,12 @@ def standings(plan: Plan, tables: Tables) -> tuple[Standing, ...]:
     except (DataError, PlanError) as error:
         found = Standing("transactions", "no", str(error), "a table that can be used")
         return (found,)
-    points = [_member(plan, tables.config.retailer), *_catalogue(plan, tables, lines)]
+    points = [_member(plan, tables.config.retailer)]
+    if plan.matching is None:
+        points += _catalogue(plan, tables, lines)
+    else:
+        point, plan = _private_catalogue(plan, tables)
+        points.append(point)
     points.append(_today(plan, lines))
     if any(point.verdict == "no" for point in points):
         return tuple(points)  # every task would say the same again
@@ -143,6 +149,29 @@ def _catalogue(plan: Plan, tables: Tables, lines: pl.DataFrame) -> Iterator[Stan
     remedy = f"the first in the plan is '{plan.common.catalogue[0]}'; " + _first_here(sold)
     verdict: Verdict = "no" if not known else "look" if known < _FEW * listed else "yes"
     yield Standing("catalogue", verdict, found, expected, "" if verdict == "yes" else remedy)
+
+
+def _private_catalogue(plan: Plan, tables: Tables) -> tuple[Standing, Plan]:
+    """Returns how it stands, and the plan as if all of the retailer's products were shared."""
+    assert plan.matching is not None
+    expected = f'products known by their "{plan.common.key}" in the products table, and a key'
+    try:
+        # What is counted is the same under any key.
+        own = read_assortment(tables, plan.common.key, plan.matching.most, b"")
+        if tables.config.catalogue_key:
+            shared_key(tables, tables.config.folder)
+    except (DataError, PlanError) as error:
+        return Standing("catalogue", "no", str(error), expected), plan
+    left_out = own.doubled + own.without_key + own.unlisted
+    found = f"{len(own.products):,} products can be looked for, {left_out:,} cannot"
+    known = plan.with_catalogue(own.products, "product")
+    if not own.products:
+        remedy = f"look at the column '{plan.common.key}' of the products table"
+        return Standing("catalogue", "no", found, expected, remedy), known
+    if tables.config.catalogue_key is None:
+        remedy = "name it in retailer.toml as catalogue_key; only a simulation makes one"
+        return Standing("catalogue", "look", f"{found}; no key is named", expected, remedy), known
+    return Standing("catalogue", "yes", found, expected), known
 
 
 def _has_gtin(tables: Tables) -> bool:

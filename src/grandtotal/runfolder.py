@@ -4,6 +4,7 @@ runs/<id>/
     launch.json            where the retailers' files are, and how they are reached
     coordinator/           plan, rounds, totals, models, versions, scores of the consortium
     retailers/<name>/      plan, egress log, model, own scores, rows set aside, own log
+    .../catalogue.safetensors  a private catalogue once it is found: numbers of products
     simulation.json        only where one machine holds everybody's rows: the pooled rows
     report.html            one offline page
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from grandtotal.durable import Json, read_json, read_log, write, write_json
 from grandtotal.errors import RunError
-from grandtotal.plan import Plan
+from grandtotal.plan import Plan, plan_in
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class RunFolder:
         return self.path / "report.html"
 
     def plan(self) -> Plan:
-        """Returns the plan that was run."""
-        return Plan.parse((self.coordinator / "plan.json").read_bytes())
+        """Returns the plan that was run, with its catalogue once that is known."""
+        return plan_in(self.coordinator)
 
     def launch(self) -> Json:
         """Returns how the run was started."""

@@ -7,11 +7,12 @@ rows and lays all retailers' tables side by side. Nothing here exists across com
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 from grandtotal.algorithms.model import Model, load_arrays
 from grandtotal.consortium.consortium import Listener, unheard
 from grandtotal.consortium.query import Rows
-from grandtotal.consortium.retailer import Retailer
+from grandtotal.consortium.retailer import Participation, Retailer
 from grandtotal.consortium.totals import Local
 from grandtotal.consortium.transport import EmbeddedTransport, PipeTransport, Transport
 from grandtotal.coordinate import coordinate
@@ -26,6 +27,7 @@ from grandtotal.participate import (
     scores_summary,
 )
 from grandtotal.plan import Plan
+from grandtotal.privacy.fingerprint import new_key, write_key
 from grandtotal.runfolder import RunFolder
 from grandtotal.tasks.scores import ROWS, UnitScores
 from grandtotal.tasks.task import Task
@@ -49,7 +51,17 @@ def start(plan: Plan, configs: Mapping[str, Path], runs: Path, processes: bool) 
         "retailers": {name: str(configs[name].resolve()) for name in plan.members},
         "processes": processes,
     }
-    return RunFolder.create(runs, plan, launch)
+    folder = RunFolder.create(runs, plan, launch)
+    if plan.matching is not None:
+        _share_key(plan, folder)
+    return folder
+
+
+def _share_key(plan: Plan, folder: RunFolder) -> None:
+    # For retailers whose retailer.toml names no key; the coordinator's folder never holds one.
+    key = new_key()
+    for name in plan.members:
+        write_key(folder.retailer(name) / "catalogue.key", key)
 
 
 def simulate(folder: RunFolder, listener: Listener = unheard) -> None:
@@ -63,23 +75,24 @@ def simulate(folder: RunFolder, listener: Listener = unheard) -> None:
         raise RetailerError(f"{error}\n{_own_words(folder, plan)}") from error
     finally:
         transport.close()
-    compare(plan, folder, retailers or _prepared(plan, folder, configs), listener)
+    # The catalogue may be known only now.
+    compare(folder.plan(), folder, retailers or _prepared(plan, folder, configs), listener)
 
 
-Prepared = Mapping[str, Mapping[str, Participant]]
-"""The participants of every retailer, by retailer and task."""
+Prepared = Mapping[str, Mapping[str, Participation]]
+"""The parts of every retailer, by retailer and task."""
 
 
 def _transport(
     folder: RunFolder, configs: Mapping[str, Path], processes: bool
-) -> tuple[Transport, dict[str, Mapping[str, Participant]]]:
+) -> tuple[Transport, dict[str, Mapping[str, Participation]]]:
     if processes:
         commands = {
             name: (process_command(name, path, folder.retailer(name)), folder.retailer(name))
             for name, path in configs.items()
         }
         return PipeTransport(commands), {}
-    prepared: dict[str, Mapping[str, Participant]] = {}
+    prepared: dict[str, Mapping[str, Participation]] = {}
     retailers = {
         name: Retailer(name, folder.retailer(name), _kept(prepared, name, path, folder))
         for name, path in configs.items()
@@ -88,11 +101,11 @@ def _transport(
 
 
 def _kept(
-    prepared: dict[str, Mapping[str, Participant]], name: str, path: Path, folder: RunFolder
-) -> Callable[[bytes], Mapping[str, Participant]]:
+    prepared: dict[str, Mapping[str, Participation]], name: str, path: Path, folder: RunFolder
+) -> Callable[[bytes], Mapping[str, Participation]]:
     opened = opener(name, path, folder.retailer(name))
 
-    def open_plan(content: bytes) -> Mapping[str, Participant]:
+    def open_plan(content: bytes) -> Mapping[str, Participation]:
         prepared[name] = opened(content)
         return prepared[name]
 
@@ -124,7 +137,7 @@ def compare(
     """Writes simulation.json: the pooled rows, and every retailer's table side by side."""
     tasks = {}
     for name, task in plan.tasks.items():
-        parts = {retailer: prepared[retailer][name] for retailer in plan.members}
+        parts = {who: cast(Participant, prepared[who][name]) for who in plan.members}
         tasks[name] = _compare(name, task, folder, parts)
         listener({"task": name, "pooled": tasks[name]["pooled_model"]})
     write_json(folder.path / "simulation.json", {"members": list(plan.members), "tasks": tasks})

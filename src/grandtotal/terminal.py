@@ -12,8 +12,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.consortium import Listener
 from grandtotal.durable import Json, read_json
+from grandtotal.participate import account_path
+from grandtotal.plan import CATALOGUE, catalogue_path
 from grandtotal.runfolder import RunFolder
 
 ROWS = ("baseline", "alone", "federated", "pooled")
@@ -41,6 +44,8 @@ def progress(tasks: int, console: Console) -> Iterator[Listener]:
 
 def _step(record: Json) -> tuple[int, str]:
     name = record["task"]
+    if name == CATALOGUE:
+        return 0, "catalogue: looking for the products that enough retailers sell"
     if "pooled" in record:
         return 1, f"{name}: compared with pooled rows"
     if "deliver" in record:
@@ -99,7 +104,7 @@ def costs(folder: RunFolder) -> str:
     """Returns rounds, bytes out per retailer and seconds, a line per task."""
     finished = folder.finished() or {}
     lines = []
-    for name in folder.plan().tasks:
+    for name in dict.fromkeys(record["task"] for record in folder.rounds()):
         rounds = [r for r in folder.rounds() if r["task"] == name]
         asked = [r for r in rounds if "query" in r]
         out = sum(max(r["bytes_out"].values()) for r in asked)
@@ -112,6 +117,42 @@ def costs(folder: RunFolder) -> str:
             f"in all {finished['seconds']:.1f} s, {finished['peak_memory_mb']:,} MB at most"
         )
     return "\n".join(lines)
+
+
+def private_catalogue(folder: RunFolder) -> str:
+    """Returns what a private catalogue holds and what it told whom; "" where there is none."""
+    plan = folder.plan()
+    path = catalogue_path(folder.coordinator)
+    if plan.matching is None or not path.exists():
+        return ""
+    counts = load_arrays(path)[0]["retailers"]
+    least, members = plan.matching.minimum, len(plan.members)
+    others = "all others sell it" if least == members else f"{least - 1} others or more sell it"
+    lines = [
+        f"catalogue: {len(counts):,} products that at least {least} of {members} retailers sell, "
+        f"{int((counts == members).sum()):,} of them sold by all.",
+        f"  Each retailer learned of each of its own products whether {others};",
+        "  the coordinator learned how many retailers sell each number.",
+        *(
+            f"  {name}: {left_out(read_json(account_path(folder.retailer(name))))}"
+            for name in plan.members
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def left_out(account: Json) -> str:
+    """Returns how many of a retailer's products a private catalogue serves, and why not all."""
+    reasons = {
+        "not shared": "sold by too few retailers",
+        "doubled": "a second entry for a product that sells more",
+        "without key": "no usable key in the products table",
+        "unlisted": "not in the products table",
+    }
+    told = [f"{account[name]:,} {why}" for name, why in reasons.items() if account[name]]
+    every = account["shared"] + sum(account[name] for name in reasons)
+    text = f"{account['shared']:,} of {every:,} products are in the shared catalogue"
+    return f"{text}; nothing is predicted for the others: {'; '.join(told)}" if told else text
 
 
 def set_aside(folder: RunFolder) -> str:

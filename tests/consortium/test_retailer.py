@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,8 @@ from grandtotal.errors import (
     RetailerError,
     RunError,
 )
+from grandtotal.tasks.scores import scores_path
+from grandtotal.versions import code_digest
 
 SECRET = "customer-4711"
 OTHER = digest(b"another plan")
@@ -244,3 +248,17 @@ def test_a_delivered_model_reaches_its_task(federation):
     federation.consortium.deliver("task", {"model": "ease"}, {"w": np.ones(2)})
     ((meta, arrays),) = federation.held["north"].received
     assert (meta, arrays["w"].tolist()) == ({"model": "ease"}, [1.0, 1.0])
+
+
+def test_members_that_the_plan_does_not_name_are_refused(tmp_path):
+    retailer = Retailer("north", tmp_path, lambda _: {})
+    plan = json.dumps({"consortium": {"members": ["north", "south", "west"]}})
+    body = {"plan": plan, "version": __version__, "code": code_digest(), "members": ["north"]}
+    assert code(retailer.handle(seal(Message("open", body)))) == Code.OTHER_MEMBERS
+    whole = {**body, "members": ["north", "south", "west"]}
+    assert unseal(retailer.handle(seal(Message("open", whole)))).kind == "opened"
+
+
+def test_the_name_of_a_task_is_no_path(tmp_path):
+    with pytest.raises(AnswerError, match="no name of a task"):
+        scores_path(tmp_path, "../south/demand", "alone")

@@ -169,7 +169,7 @@ class Run:
             name: {**dict.fromkeys(METRICS[task], value), UNITS[task]: 5928}
             for name, value in scores.items()
         }
-        rows["baseline"][METRICS[task][-1]] = float("nan")
+        rows["baseline"][METRICS[task][-1]] = None
         return {"kind": task, "choice": choices(task)["federated"], "rows": rows}
 
 

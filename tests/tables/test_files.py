@@ -262,11 +262,110 @@ def test_a_glob_reads_what_it_matches(shop, good):
     assert shop.tables()["transactions"]["product"].to_list()[::5] == ["tea", "ale"]
 
 
-def test_a_folder_of_folders_is_refused(shop, good):
-    shop.write("data/2023/a.csv", good)
+def test_a_folder_is_all_the_files_below_it(shop, good):
+    shop.write("data/2023/01/a.csv", good)
+    shop.write("data/2023/02/a.csv.gz", gzip.compress(good.replace("tea", "ale").encode()))
+    shop.write("data/2024.csv", good.replace("tea", "gin"))
+    shop.write("data/_temporary/0/a.csv", "half written")
+    shop.write("data/.trash/a.csv", "gone")
     shop.declare("transactions", "data")
-    with pytest.raises(DataError, match=r"2023: a folder; .* write a glob"):
+    assert shop.tables()["transactions"]["product"].to_list()[::5] == ["tea", "ale", "gin"]
+
+
+def test_a_glob_that_matches_a_folder_and_its_files_reads_each_once(shop, good):
+    shop.write("data/2024/a.csv", good)
+    shop.declare("transactions", "data/**")
+    assert shop.tables()["transactions"].height == 5
+
+
+MONTHS = [("2023", "12", "tea"), ("2024", "03", "jam")]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz"])
+def test_the_names_of_folders_are_columns(shop, good, kind):
+    for year, store, product in MONTHS:
+        path = shop.write(f"data/year={year}/shop=S%20{store}/part.{kind}", "")
+        frame = pl.read_csv(good.replace("tea", product).encode()).drop("customer")
+        if kind == "parquet":
+            frame.write_parquet(path)
+        else:
+            text = frame.write_csv().encode()
+            path.write_bytes(text if kind == "csv" else gzip.compress(text))
+    shop.declare("transactions", "data", 'columns = { store = "shop" }')
+    tables = shop.tables()
+    frame = tables["transactions"]
+    assert frame["store"].to_list() == ["S 12"] * 5 + ["S 03"] * 5
+    assert frame["product"].to_list()[::5] == ["tea", "jam"]
+    assert tables.accounts["transactions"].unused_columns == ("year",)
+
+
+def test_the_day_of_a_sale_may_be_the_name_of_its_folder(shop):
+    lines = "product,quantity,price\ntea,1,1\n"
+    shop.write("data/day=2024-03-01/a.csv", lines)
+    shop.write("data/day=2024-03-02/a.csv", lines)
+    shop.declare("transactions", "data", 'columns = { time = "day" }')
+    assert shop.tables()["transactions"]["time"].dt.day().to_list() == [1, 2]
+
+
+def test_a_folder_for_no_value_is_an_empty_cell(shop, good):
+    shop.write("data/store=__HIVE_DEFAULT_PARTITION__/a.csv", good)
+    assert shop.declare("transactions", "data").tables()["transactions"]["store"].null_count() == 5
+
+
+def test_a_column_in_the_file_goes_before_the_name_of_its_folder(shop, good):
+    shop.write("data/customer=C9/a.csv", good)
+    assert shop.declare("transactions", "data").tables()["transactions"]["customer"][0] == "c1"
+
+
+def test_rows_set_aside_are_found_in_files_of_the_same_name(shop, good):
+    for year in ("2023", "2024"):
+        shop.write(f"data/year={year}/part.csv", good.replace("3.25", "-1"))
+    tables = shop.declare("transactions", "data").tables()
+    tables["transactions"]
+    (cause,) = tables.accounts["transactions"].causes
+    assert cause.examples == (
+        "year=2023/part.csv line 3: '-1'",
+        "year=2024/part.csv line 3: '-1'",
+    )
+
+
+def typed_files(shop, good, **second) -> None:
+    """Writes two parquet files; in the second, columns are as given."""
+    first = pl.read_csv(good.encode(), try_parse_dates=True)
+    for name, frame in (("a", first), ("b", first.with_columns(**second))):
+        frame.write_parquet(shop.write(f"data/{name}.parquet", ""))
+    shop.declare("transactions", "data")
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"quantity": pl.col("quantity").cast(pl.Float32)},
+        {"quantity": pl.col("quantity").cast(pl.String)},
+        {"time": pl.col("time").dt.strftime("%Y-%m-%d %H:%M:%S")},
+        {"price": pl.col("price").cast(pl.Decimal(9, 2))},
+    ],
+)
+def test_a_type_that_changes_is_read_where_both_can_be(shop, good, second):
+    typed_files(shop, good, **second)
+    frame = shop.tables()["transactions"]
+    assert frame.head(5).equals(frame.tail(5))
+
+
+@pytest.mark.parametrize(
+    ("name", "second", "found"),
+    [
+        ("quantity", pl.col("time").dt.date(), "is Date in b.parquet and Int64 in a.parquet"),
+        ("time", pl.col("price"), "is Float64 in b.parquet and Datetime"),
+        ("product", pl.concat_list("product"), "is List(String) in b.parquet and String in"),
+    ],
+)
+def test_a_type_that_changes_to_one_that_cannot_be_is_refused(shop, good, name, second, found):
+    typed_files(shop, good, **{name: second})
+    with pytest.raises(DataError) as refused:
         shop.tables()["transactions"]
+    assert f"transactions: column '{name}' {found}" in str(refused.value)
+    assert "export b.parquet again, or take it out" in str(refused.value)
 
 
 def test_all_files_of_a_folder_must_have_the_same_columns(shop, good):

@@ -175,7 +175,8 @@ def test_renaming_the_customers_changes_no_total_of_test_scores(prepared, fitted
 
 
 def test_the_tasks_ask_every_installed_query(frames, common):
-    asked = {TestScores.name}  # asked for by the run, after the fit
+    asked = {TestScores.name, "catalogue-presence"}  # asked for by the run, not by a fit
+    asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns: no task has them
     for kind, task_class in installed("tasks").items():
         small = {"demand": {"horizon": 4, "test": 8, "history": 80}}.get(kind, {"horizon_days": 42})
         task = task_class(common, **small)

@@ -22,7 +22,7 @@ SHARED = Common(TODAY, ("222", "333", "111"), key="gtin")
 
 
 def positions(tables, common):
-    found = catalogue_lines(tables, common)
+    found = pl.concat(catalogue_lines(tables, common, ["quantity"]))
     return sorted(found.select("quantity", "i").rows())
 
 
@@ -40,12 +40,12 @@ def test_gtins_without_a_table_of_them_are_refused(products):
     tables = {"transactions": LINES, "products": products}
     tables = {name: frame for name, frame in tables.items() if frame is not None}
     with pytest.raises(DataError, match="no products table with the column 'gtin'"):
-        catalogue_lines(tables, SHARED)
+        positions(tables, SHARED)
 
 
 def test_a_catalogue_of_other_products_is_refused_with_its_first_key():
     with pytest.raises(DataError, match=r"catalogue of 1 keys \(first: 'wine'\)"):
-        catalogue_lines({"transactions": LINES}, Common(TODAY, ("wine",)))
+        positions({"transactions": LINES}, Common(TODAY, ("wine",)))
 
 
 def test_a_title_is_the_products_own_or_its_key():

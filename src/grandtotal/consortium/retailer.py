@@ -1,5 +1,6 @@
 """The retailer's side: answers messages, remembers on its own disk, lets nothing else out."""
 
+import json
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -82,6 +83,7 @@ class Retailer:
                 f"{__version__} with code {code_digest()[:12]}",
             )
         plan = body["plan"].encode()
+        _refuse_other_members(body)
         self._tasks = self._opener(plan)
         self._plan = digest(plan)
         self._members = tuple(body["members"])
@@ -116,6 +118,16 @@ class Retailer:
             path = self.folder / "log.txt"
             with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
                 log.write(f"{code}: {text}\n")
+
+
+def _refuse_other_members(body: Json) -> None:
+    # How large an entry may be, and whose total it enters, follow from the members: the plan that
+    # this retailer agreed to says who they are, not the message.
+    agreed = json.loads(body["plan"]).get("consortium", {}).get("members", body["members"])
+    if agreed != body["members"]:
+        raise AnswerError(
+            Code.OTHER_MEMBERS, f"asked for the members {body['members']}, the plan names {agreed}"
+        )
 
 
 def _code(error: Exception) -> Code:

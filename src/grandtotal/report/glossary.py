@@ -92,6 +92,17 @@ class Question:
 
 
 QUESTIONS: Mapping[str, Question] = {
+    "catalogue-presence": Question(
+        "For every bucket of keyed product hashes: whether the retailer has a product in it. The "
+        "buckets with enough retailers are split in the next round, until one is one product.",
+        "How many retailers sell each number, also where they are too few. Which product a number "
+        "is, the retailers with the key can tell, for products that they know; the coordinator "
+        "has no key. A summand says which numbers one retailer sells.",
+    ),
+    "category-counts": Question(
+        "How many rows each category has, counted by a keyed hash of its name.",
+        "How common each number is; a summand says it of one retailer.",
+    ),
     "co-purchases": Question(
         "For every pair of products: how many customers bought both before a date. "
         "The diagonal counts the customers of each product.",
@@ -101,6 +112,11 @@ QUESTIONS: Mapping[str, Question] = {
     "purchase-counts": Question(
         "How many customers bought each product before a date, and how many customers there are.",
         "A summand is the retailer’s own bestseller list and the number of its customers.",
+    ),
+    "quantile-counts": Question(
+        "How many rows have a value in each of many narrow ranges, each a percent or so wide.",
+        "The distribution of the column. A count of 1 in the total is one row’s value, to the "
+        "width of its range, without saying whose.",
     ),
     "ranking-scores": Question(
         "How well a candidate model ranks for the retailer’s customers: three summed scores and "
@@ -117,6 +133,10 @@ QUESTIONS: Mapping[str, Question] = {
         "(recent sales, season, price level, holidays), of errors, of the loss, and their number.",
         "Averages over many product-periods; what only a few of them have in common can be read "
         "from the sums.",
+    ),
+    "target-sums": Question(
+        "The sum of a target and the number of rows for each category and fold.",
+        "The mean of the target by category. A count of 1 is one row’s target.",
     ),
     "forecast-scores": Question(
         "How far a candidate forecast was off: units missed and units sold, two sums.",

@@ -109,7 +109,9 @@ def _settings(source: Source) -> Iterator[Row]:
     common = source.plan.common
     yield Row("plan", (source.plan.name,))
     yield Row("first day in nobody’s tables", (common.today.isoformat(),))
-    yield Row("catalogue", (f"{len(common.catalogue):,} products, by {common.key}",))
+    matching = source.plan.matching
+    told = f"that at least {matching.minimum} retailers sell, " if matching else ""
+    yield Row("catalogue", (f"{len(common.catalogue):,} products {told}by {common.key}",))
     yield Row("seed", (plain(common.seed),))
     for name, found in source.tasks.items():
         yield Row(name, (_task_settings(found.task),))

@@ -15,7 +15,7 @@ from typing import Any
 
 from grandtotal.durable import Json, digest, read_json, read_log
 from grandtotal.errors import PlanError, RunError
-from grandtotal.plan import Plan
+from grandtotal.plan import Plan, plan_in
 from grandtotal.runfolder import RunFolder
 from grandtotal.tasks.scores import ROWS
 from grandtotal.tasks.task import Task, metric_of
@@ -255,7 +255,7 @@ def _left(record: Json, retailer: str) -> Release:
 
 def _plan(path: Path) -> Plan:
     try:
-        return Plan.parse(path.read_bytes())
+        return plan_in(path.parent)
     except (OSError, ValueError, PlanError) as error:
         raise RunError(f"{path}: no plan can be read from it ({error})") from error
 

@@ -42,7 +42,9 @@ def _how_many(source: Source) -> str:
 def _per_task(source: Source) -> Html:
     if source.view is View.RETAILER:
         return Html("")
-    rows = [Row(name, tuple(_task_cells(name, source))) for name in source.tasks]
+    # A private catalogue is found before the tasks, in rounds of its own.
+    names = dict.fromkeys(release.task for release in source.releases if release.task)
+    rows = [Row(name, tuple(_task_cells(name, source))) for name in names]
     heads = (
         "Task",
         "Rounds",

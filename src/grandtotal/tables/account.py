@@ -1,16 +1,18 @@
 """What became of every row of a table: read = used + set aside + without consent."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from grandtotal.durable import partial_path, write
 from grandtotal.errors import DataError
+from grandtotal.tables.files import SourceFile
 from grandtotal.tables.rows import Judged
 from grandtotal.tables.rules import Mark
+from grandtotal.tables.sources import distinct_names
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,10 @@ def _cause(reason: str, rows: int, parts: Sequence[Judged]) -> Cause:
 
 def _first(examples: Sequence[tuple[Judged, list[str]]]) -> tuple[str, ...]:
     """Returns the first three examples, with the name of the file where there are several."""
-    several = len(examples) > 1
+    files = distinct_names([part.file for part, _ in examples])
     named = [
-        f"{part.file.path.name} {example}" if several else example
-        for part, found in examples
+        f"{name} {example}".lstrip()
+        for name, (_, found) in zip(files, examples, strict=True)
         for example in found
     ]
     return tuple(named[:3])
@@ -84,7 +86,9 @@ def warnings(parts: Sequence[Judged]) -> tuple[Cause, ...]:
         for mark in part.warnings:
             if part.kept(mark).any():
                 found.setdefault(mark.reason, []).append((part, mark))
-    return (*(_warning(reason, found[reason], parts) for reason in found), *_other_types(parts))
+    files, heights = [part.file for part in parts], [part.frame.height for part in parts]
+    types = other_types(files, parts[0].frame.columns, heights)
+    return (*(_warning(reason, found[reason], parts) for reason in found), *types)
 
 
 def _warning(reason: str, found: Sequence[tuple[Judged, Mark]], parts: Sequence[Judged]) -> Cause:
@@ -97,21 +101,71 @@ def _warning(reason: str, found: Sequence[tuple[Judged, Mark]], parts: Sequence[
     return Cause(reason, rows, _first(examples), found[0][1].remedy)
 
 
-def _other_types(parts: Sequence[Judged]) -> Iterator[Cause]:
-    """Yields columns whose type in a .parquet is not that of the first; a .csv holds texts."""
-    typed = [(part, part.file.scan().collect_schema()) for part in parts if not part.file.is_text]
-    source = parts[0].file.source
-    for name in parts[0].frame.columns:
-        in_file = source.name_in_file(name)
-        types = [(part, schema[in_file]) for part, schema in typed if in_file in schema]
-        others = [(part, dtype) for part, dtype in types if dtype != types[0][1]]
+def other_types(
+    files: Sequence[SourceFile], columns: Sequence[str], heights: Sequence[int]
+) -> Iterator[Cause]:
+    """Yields columns whose type in a .parquet is not that of the first; a .csv holds texts.
+
+    columns: our names of what the files have; heights: the rows of each file.
+    """
+    names = distinct_names(files)
+    typed = [
+        (name, height, file.types())
+        for name, height, file in zip(names, heights, files, strict=True)
+        if not file.is_text
+    ]
+    for column in columns:
+        in_file = files[0].source.name_in_file(column)
+        types = [(name, rows, schema[in_file]) for name, rows, schema in typed if in_file in schema]
+        others = [found for found in types if found[2] != types[0][2]]
         if others:
-            reason = f"column '{in_file}' has another type than in {types[0][0].file.path.name}"
-            examples = [f"{part.file.path.name}: {dtype}" for part, dtype in others[:3]]
-            remedy = f"kept, each read as {name}; write all files with {types[0][1]}"
-            yield Cause(
-                reason, sum(part.frame.height for part, _ in others), tuple(examples), remedy
-            )
+            reason = f"column '{in_file}' has another type than in {types[0][0]}"
+            examples = tuple(f"{name}: {dtype}" for name, _, dtype in others[:3])
+            remedy = f"kept, each read as {column}; write all files with {types[0][2]}"
+            yield Cause(reason, sum(rows for _, rows, _ in others), examples, remedy)
+
+
+def added(accounts: Sequence[Account]) -> Account:
+    """Returns the account of a table from those of its pieces."""
+    causes = _joined(cause for account in accounts for cause in account.causes)
+    return Account(
+        read=sum(account.read for account in accounts),
+        used=sum(account.used for account in accounts),
+        causes=tuple(sorted(causes, key=lambda cause: (-cause.rows, cause.reason))),
+        no_consent=sum(account.no_consent for account in accounts),
+        unused_columns=tuple(
+            dict.fromkeys(name for account in accounts for name in account.unused_columns)
+        ),
+        warnings=tuple(_joined(cause for account in accounts for cause in account.warnings)),
+    )
+
+
+def _joined(causes: Iterable[Cause]) -> list[Cause]:
+    """Returns one cause for each reason, with the rows of all of them and the first examples."""
+    found: dict[str, list[Cause]] = {}
+    for cause in causes:
+        found.setdefault(cause.reason, []).append(cause)
+    return [
+        Cause(
+            reason,
+            sum(cause.rows for cause in same),
+            tuple(example for cause in same for example in cause.examples)[:3],
+            same[0].remedy,
+        )
+        for reason, same in found.items()
+    ]
+
+
+def in_file(account: Account, name: str) -> Account:
+    """Returns the account of a piece with the name of its file before every example."""
+
+    def named(causes: tuple[Cause, ...]) -> tuple[Cause, ...]:
+        return tuple(
+            replace(cause, examples=tuple(f"{name} {text}".lstrip() for text in cause.examples))
+            for cause in causes
+        )
+
+    return replace(account, causes=named(account.causes), warnings=named(account.warnings))
 
 
 def write_set_aside(folder: Path, table: str, parts: Sequence[Judged]) -> None:
@@ -119,8 +173,12 @@ def write_set_aside(folder: Path, table: str, parts: Sequence[Judged]) -> None:
 
     A file of an earlier reading is replaced, or removed if nothing is set aside now.
     """
+    write_rows(folder, table, [as_it_stood(part) for part in parts if part.reason.count()])
+
+
+def write_rows(folder: Path, table: str, frames: Sequence[pl.DataFrame]) -> None:
+    """Writes <folder>/<table>.csv from the rows of `as_it_stood`; removes it if there are none."""
     path = folder / f"{table}.csv"
-    frames = [_as_it_stood(part) for part in parts if part.reason.count()]
     try:
         if not frames:
             path.unlink(missing_ok=True)
@@ -140,12 +198,13 @@ def _remove_partial(path: Path) -> None:
         partial_path(path).unlink(missing_ok=True)
 
 
-def _as_it_stood(part: Judged) -> pl.DataFrame:
+def as_it_stood(part: Judged) -> pl.DataFrame:
+    """Returns file, line, reason and the cells of every row that is set aside."""
     rows = part.reason.is_not_null().arg_true()
     names = {name: f"{name} (in the file)" for name in ("file", "line", "reason")}
     stood = part.file.rows(rows).rename(names, strict=False)
     return stood.select(
-        pl.lit(str(part.file.path)).alias("file"),
+        pl.lit(part.file.label).alias("file"),
         part.file.lines(rows, part.frame.height).alias("line"),
         part.reason.gather(rows).alias("reason"),
         *(_written(stood[name]) for name in stood.columns),

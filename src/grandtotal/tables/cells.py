@@ -58,6 +58,20 @@ def read_cells(raw: pl.Series, column: Column, writing: Writing) -> Cells:
     return Cells(values, present & values.is_null())
 
 
+def may_be(dtype: pl.DataType, kind: Kind) -> bool:
+    """False if no value of this type can be read as the kind: a date is no number, a list nothing.
+
+    A column without any value may be anything.
+    """
+    if dtype.is_nested() or dtype == pl.Binary:
+        return False
+    if kind in ("integer", "number", "money"):
+        return not (dtype.is_temporal() or dtype == pl.Boolean)
+    if kind in ("time", "date"):
+        return not (dtype.is_float() or dtype in (pl.Boolean, pl.Time, pl.Duration))
+    return True
+
+
 def guess_formats(texts: pl.Series) -> list[str]:
     """Returns the usual time formats, one a way to write the day, that read all of `texts`."""
     texts = texts.cast(pl.String).str.strip_chars()

@@ -3,6 +3,7 @@
     retailer = "north"
     currency = "GBP"
     time_zone = "Europe/London"
+    catalogue_key = "catalogue.key"       # only for a private catalogue, relative to this file
 
     [tables.transactions]
     path = "data/transactions.parquet"    # a file, a folder or a glob, relative to this file
@@ -18,6 +19,11 @@
     [tables.customers]
     path = "data/customers.csv"
     consent = ["consent"]                 # columns that must be true
+
+    [tables.products]
+    url = "postgresql://reader@db.example:5432/shop"    # or "sqlite:///shop.db", instead of path
+    query = "select sku as product, title from items"   # or table = "items"
+    password_env = "SHOP_PASSWORD"        # or password_file = "secret.txt"
 
 The file is the retailer's own and never leaves it.
 """
@@ -39,14 +45,28 @@ from grandtotal.tables.schema import REGISTRY
 Duplicates = Literal["set-aside", "keep"]
 PriceIs = Literal["unit", "line", "before-discount"]
 
-_RETAILER_KEYS = ("retailer", "currency", "time_zone", "tables")
-_TABLE_KEYS = ("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates")
+_RETAILER_KEYS = ("retailer", "currency", "time_zone", "catalogue_key", "tables")
+_DATABASE_KEYS = ("url", "query", "table", "password_env", "password_file")
+_TABLE_KEYS = (
+    *("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates"),
+    *_DATABASE_KEYS,
+)
 _KEYS_OF = {"customers": ("consent",), "transactions": ("price_is", "fill_down")}
 
 
 @dataclass(frozen=True)
+class Database:
+    """Where a query is asked. The url holds no password: what retailer.toml names holds it."""
+
+    url: str
+    query: str
+    password_env: str = ""
+    password_file: str = ""
+
+
+@dataclass(frozen=True)
 class TableSource:
-    """Where one table is and how it is written.
+    """Where one table is and how it is written: a `path`, or a `database` and a path of "".
 
     `columns`: our name -> name in the file; `time_formats`: our name -> strptime format.
     """
@@ -61,6 +81,7 @@ class TableSource:
     consent: tuple[str, ...] = ()
     price_is: PriceIs = "unit"
     fill_down: tuple[str, ...] = ()
+    database: Database | None = None
 
     def name_in_file(self, column: str) -> str:
         """What the file calls our `column`."""
@@ -69,18 +90,27 @@ class TableSource:
 
 @dataclass(frozen=True)
 class RetailerConfig:
-    """What retailer.toml says; `path` is that file."""
+    """What retailer.toml says; `path` is that file.
+
+    `catalogue_key` is the file of the key that the retailers share, relative to it, or None.
+    """
 
     path: Path
     retailer: str
     currency: str
     time_zone: str
     tables: Mapping[str, TableSource]
+    catalogue_key: str | None = None
 
     @property
     def folder(self) -> Path:
         """The folder of retailer.toml, to which the tables' paths are relative."""
         return self.path.parent
+
+    def place(self, table: str) -> str:
+        """Returns where a table is, for a message: its path, or the URL of its database."""
+        source = self.tables[table]
+        return source.database.url if source.database else str(self.folder / source.path)
 
     @property
     def consent(self) -> tuple[str, ...]:
@@ -115,6 +145,11 @@ def load_config(path: Path) -> RetailerConfig:
     path = Path(path)
     path = path / "retailer.toml" if path.is_dir() else path
     return _Section(path, "", _parsed(path)).config()
+
+
+def _has_password(url: str) -> bool:
+    user = url.partition("://")[2].rpartition("@")[0]
+    return ":" in user or bool(re.search(r"[?&](ssl)?password=", url))
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -192,6 +227,7 @@ class _Section:
             currency=self._currency(),
             time_zone=self._time_zone(),
             tables={name: tables.section(name).source(name) for name in tables.values},
+            catalogue_key=self.text("catalogue_key") if "catalogue_key" in self.values else None,
         )
 
     def _retailer(self) -> str:
@@ -220,7 +256,8 @@ class _Section:
     def source(self, table: str) -> TableSource:
         self.check_keys((*_TABLE_KEYS, *_KEYS_OF.get(table, ())))
         return TableSource(
-            path=self.text("path"),
+            path="" if "url" in self.values else self._path(),
+            database=self._database() if "url" in self.values else None,
             columns=self._columns(table),
             time_formats=self._time_formats(table),
             separator=self._separator(),
@@ -232,6 +269,49 @@ class _Section:
             consent=self.texts("consent"),
             price_is=self._price_is(),
             fill_down=self._fill_down(table),
+        )
+
+    def _path(self) -> str:
+        for key in _DATABASE_KEYS:
+            if key in self.values:
+                self.fail(f"key '{key}' without 'url'; add url = \"...\" or take '{key}' out")
+        return self.text("path")
+
+    def _database(self) -> Database:
+        self._refuse_both("url", "path")
+        self._refuse_both("query", "table")
+        self._refuse_both("password_env", "password_file")
+        secrets = {k: self.text(k) for k in ("password_env", "password_file") if k in self.values}
+        url = self._url()
+        if secrets and url.startswith("sqlite:"):
+            self.fail(f"key '{next(iter(secrets))}': a SQLite file has no password; take it out")
+        return Database(url, self._query(), **secrets)
+
+    def _refuse_both(self, one: str, other: str) -> None:
+        if one in self.values and other in self.values:
+            self.fail(f"keys '{one}' and '{other}'; one of them says all, take the other out")
+
+    def _url(self) -> str:
+        url = self.text("url")
+        if _has_password(url):
+            self.fail(
+                "key 'url' holds a password, and this file is read, copied and mailed; take it out "
+                'of the url and write password_env = "SHOP_PASSWORD", the name of an environment '
+                'variable that holds it, or password_file = "secret.txt"'
+            )
+        if not url.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            self.fail(
+                f'key \'url\' is "{url}"; expected "sqlite:///shop.db", relative to this file, '
+                'or "postgresql://user@host:5432/database"'
+            )
+        return url
+
+    def _query(self) -> str:
+        if "table" not in self.values:
+            return self.text("query")
+        parts = self.text("table").split(".")
+        return "select * from " + ".".join(
+            f'"{part.replace(chr(34), chr(34) * 2)}"' for part in parts
         )
 
     def _price_is(self) -> PriceIs:

@@ -71,9 +71,12 @@ CONFIG = """\
 retailer = "{name}"            # as in plan.toml
 currency = "EUR"               # of every price; other currencies are set aside
 time_zone = "Europe/Berlin"    # of times that are written without one
+# catalogue_key = "catalogue.key" # of a private catalogue: the same file at every retailer
 
 [tables.transactions]          # the one table that must be there
 path = "data/transactions.csv" # .csv, .csv.gz or .parquet; also a folder of them, or a glob
+# Or from a database: url = "postgresql://user@host:5432/shop" with query = "select ..." or
+# table = "orders", and password_env = "SHOP_PASSWORD"; see docs/sources.md
 # Our name on the left, the name in the file on the right; others are found by their own name:
 # product, time, quantity, price, customer, store, basket, discount, promotion, currency
 columns = {{ basket = "receipt" }}

@@ -23,8 +23,8 @@ def filled_down(raw: pl.DataFrame, names: dict[str, str], file: SourceFile) -> p
         return raw
     if "basket" not in names:
         raise DataError(
-            f"{file.table}: {file.path}: fill_down fills cells from the same basket, and no column "
-            f'is one; write into [tables.{file.table}]: columns = {{ basket = "..." }}'
+            f"{file.table}: {file.label}: fill_down fills cells from the same basket, and no "
+            f'column is one; write into [tables.{file.table}]: columns = {{ basket = "..." }}'
         )
     return raw.with_columns(_filled(raw, wanted, pl.col(names["basket"])))
 

@@ -11,10 +11,11 @@ import glob
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, NoReturn
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -28,6 +29,7 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 _BLOCK = 1 << 20
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _OTHER_KINDS = {
     b"\x1f\x8b": "it is compressed with gzip; name it .csv.gz",
     b"PK": "it is a spreadsheet or a zip file; export it as .csv",
@@ -36,9 +38,10 @@ _OTHER_KINDS = {
 
 
 def find_files(config: RetailerConfig, table: str) -> list[Path]:
-    """Returns the files of a table, sorted by name: one file, all of a folder, or of a glob.
+    """Returns the files of a table, sorted by path: one file, all below a folder, or of a glob.
 
-    Hidden files and those that begin with "_" are passed over, as job systems leave them.
+    Hidden files and folders and those that begin with "_" are passed over, as job systems leave
+    them; a folder that a glob matches is all the files below it.
     Raises DataError if there is none, or one of another type than .csv, .csv.gz and .parquet.
     """
     pattern = str(config.folder / config.tables[table].path)
@@ -58,11 +61,20 @@ _PERMISSION = "let the user who runs grandtotal read it (chmod u+r)"
 
 def _found(pattern: str) -> list[Path]:
     path = Path(pattern)
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.name[0] not in "._")
     if path.exists():
+        return _files_below(path)
+    # "**" matches a file and every folder above it: each file is read once.
+    matched = {
+        file for name in glob.glob(pattern, recursive=True) for file in _files_below(Path(name))
+    }
+    return sorted(matched)
+
+
+def _files_below(path: Path) -> list[Path]:
+    if not path.is_dir():
         return [path]
-    return [Path(file) for file in sorted(glob.glob(pattern, recursive=True))]
+    inside = (child for child in path.iterdir() if child.name[0] not in "._")
+    return sorted(file for child in inside for file in _files_below(child))
 
 
 def _nearby(path: Path) -> str:
@@ -78,11 +90,6 @@ def _nearby(path: Path) -> str:
 
 
 def _refuse_other_type(table: str, path: Path) -> None:
-    if path.is_dir():
-        raise DataError(
-            f"{table}: {path}: a folder; to read the files of several folders write a glob "
-            f'in retailer.toml: path = ".../**/*.csv"'
-        )
     if not path.name.endswith(SUFFIXES):
         raise DataError(
             f"{table}: {path}: neither {', '.join(SUFFIXES[:-1])} nor {SUFFIXES[-1]}; "
@@ -92,10 +99,13 @@ def _refuse_other_type(table: str, path: Path) -> None:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a table that was proved whole.
+    """One file of a table that was proved whole, or the copy of a query's result.
 
-    `line_count` is that of a .csv, uncompressed; `header` is the line that the column names end
-    on. Both are 0 for a .parquet. `content` is the text in UTF-8 where the file is not, else None.
+    `label` is what messages call it. `line_count` is that of a .csv, uncompressed; `header` is the
+    line that the column names end on. Both are 0 for a .parquet. `keys` are the columns that the
+    names of its folders give, with their one value. `kept` is held as long as the file is needed.
+    `start` and `count` are for a piece of a file: its first row, counted from 0, and how many.
+    `content` is the text in UTF-8 where the file is not, else None.
     """
 
     table: str
@@ -104,6 +114,11 @@ class SourceFile:
     columns: list[str]
     line_count: int = 0
     header: int = 0
+    label: str = ""
+    keys: Mapping[str, str | None] = field(default_factory=dict)
+    kept: object = None
+    start: int = 0
+    count: int | None = None
     content: bytes | None = field(default=None, repr=False)
 
     @property
@@ -117,8 +132,28 @@ class SourceFile:
         return "line" if self.is_text else "row"
 
     def scan(self) -> pl.LazyFrame:
-        """Returns the file's rows as they are written."""
-        return _scan(self.path, self.source, self.content)
+        """Returns the file's rows as they are written, with the columns of its folders."""
+        keys = [pl.lit(value, pl.String).alias(name) for name, value in self.keys.items()]
+        scan = _scan(self.path, self.source, self.content)
+        return scan.slice(self.start, self.count).with_columns(keys)
+
+    def pieces(self, size: int) -> Iterator["SourceFile"]:
+        """Yields the file as pieces of at most `size` rows, in order; a small one as it is."""
+        height = self.height()
+        for start in range(0, max(height, 1), size):
+            yield self if height <= size else replace(self, start=start, count=size)
+
+    def at_most(self) -> int:
+        """Returns a number that the rows do not exceed, without reading them."""
+        return self.line_count if self.is_text else self.height()
+
+    def height(self) -> int:
+        """Returns the number of rows."""
+        return int(self._collect(self.scan().select(pl.len())).item())
+
+    def types(self) -> pl.Schema:
+        """Returns the type of every column."""
+        return self.scan().collect_schema()
 
     def read(self, columns: list[str]) -> pl.DataFrame:
         """Returns these columns, as texts or with the types of the file."""
@@ -139,6 +174,9 @@ class SourceFile:
 
         `height` is the number of rows; where the lines are more, cells hold line ends.
         """
+        if self.count is not None:
+            whole = replace(self, start=0, count=None)
+            return whole.lines(numbers.cast(pl.Int64) + self.start, whole.height())
         lines = numbers.cast(pl.Int64) + self.header + 1
         if self.line_count <= height + self.header:
             return lines
@@ -172,7 +210,19 @@ def open_file(table: str, path: Path, source: TableSource) -> SourceFile:
         _refuse_damaged(table, path, source, error, content)
     _refuse_repeated(table, path, columns)
     header += sum(name.count("\n") for name in columns)
-    return SourceFile(table, path, source, columns, line_count, header, content)
+    keys = {name: value for name, value in _folder_keys(path) if name not in columns}
+    named = [*columns, *keys]
+    return SourceFile(
+        table, path, source, named, line_count, header, str(path), keys, content=content
+    )
+
+
+def _folder_keys(path: Path) -> Iterator[tuple[str, str | None]]:
+    """Yields year, "2024" for a folder that is called year=2024, as Hive and Spark write it."""
+    for part in path.parent.parts:
+        name, equals, value = part.partition("=")
+        if name and equals:
+            yield unquote(name), None if value == _NO_VALUE else unquote(value)
 
 
 def _scan(path: Path, source: TableSource, content: bytes | None) -> pl.LazyFrame:

@@ -3,13 +3,14 @@
     tables = Tables(load_config(folder), set_aside_folder)
     lines = tables["transactions"]          # our column names and types
     tables.accounts["transactions"]         # read = used + set aside + without consent
+    tables.pieces("transactions", ["product", "quantity"])      # the same rows, however many
 
 Consent is honoured here and nowhere else: no other module sees a row of a customer who did not
 agree. Where retailer.toml names consent columns, that is every customer but those whose row in
 the customers table has them all true; anonymous lines belong to nobody and stay.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -24,13 +25,17 @@ from grandtotal.tables.account import (
     write_set_aside,
 )
 from grandtotal.tables.config import RetailerConfig, nearest
-from grandtotal.tables.files import find_files, open_file
+from grandtotal.tables.files import SourceFile
+from grandtotal.tables.large import LargeTable, judge_large
 from grandtotal.tables.rows import CONSENT, Judged, judge
 from grandtotal.tables.rules import Mark
 from grandtotal.tables.schema import REGISTRY, Table
+from grandtotal.tables.sources import open_sources, refuse_other_columns
 
 __all__ = ["Account", "Cause", "Tables"]
 
+# About 1.5 GB while it is read, at 50 bytes a row and what the checks need beside them.
+_WHOLE_ROWS = 4_000_000
 _REMEDY = "the first is kept; write one row for each"
 
 
@@ -38,13 +43,22 @@ class Tables:
     """The tables of one retailer, each read when it is first asked for.
 
     Rows that cannot be used are written to <set_aside_folder>/<table>.csv, unless that is None.
+    whole_rows: a table with more rows, without a key and `fill_down`, stays on the disk and is
+    read in pieces of about as many.
     """
 
-    def __init__(self, config: RetailerConfig, set_aside_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: RetailerConfig,
+        set_aside_folder: Path | None = None,
+        whole_rows: int = _WHOLE_ROWS,
+    ) -> None:
         self.config = config
         self.accounts: dict[str, Account] = {}  # of the tables read so far
         self._set_aside_folder = set_aside_folder
+        self._whole_rows = whole_rows
         self._frames: dict[str, pl.DataFrame] = {}
+        self._large: dict[str, LargeTable] = {}
 
     def __contains__(self, name: object) -> bool:
         """True if retailer.toml says where the table is."""
@@ -55,9 +69,49 @@ class Tables:
 
         Raises PlanError if retailer.toml does not have the table, DataError if it cannot be used.
         """
+        self._open(name)
         if name not in self._frames:
-            self._frames[name] = self._read(self._declared(name))
+            large = self._large[name]
+            self._frames[name] = pl.concat(large.read(large.columns))
         return self._frames[name]
+
+    def columns(self, name: str) -> list[str]:
+        """Returns our names of the columns that a table has; raises as `tables[name]` does."""
+        self._open(name)
+        return list(self._large[name].columns if name in self._large else self[name].columns)
+
+    def pieces(self, name: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yields the rows of `tables[name]` in their order, with those of the columns it has.
+
+        A table in memory is one piece. Raises as `tables[name]` does.
+        """
+        self._open(name)
+        if name in self._large:
+            yield from self._large[name].read(columns)
+        else:
+            yield _chosen(self[name], columns)
+
+    def _open(self, name: str) -> None:
+        """Reads a table, or judges it where it stays on the disk, the first time."""
+        if name in self._frames or name in self._large:
+            return
+        table = self._declared(name)
+        files = open_sources(self.config, table)
+        # A key, and a cell that is filled from another line, are looked for in all rows.
+        whole = table.key or self.config.tables[name].fill_down
+        if whole or sum(file.at_most() for file in files) <= self._whole_rows:
+            self._frames[name], account = self._read(table, files)
+        else:
+            self._large[name] = self._judge_large(table, files)
+            account = self._large[name].account
+        self.accounts[name] = account
+
+    def _judge_large(self, table: Table, files: Sequence[SourceFile]) -> LargeTable:
+        agreed = self["customers"]["customer"] if self.config.consent else None
+        rows, folder = max(self._whole_rows, 1), self._set_aside_folder
+        large = judge_large(self.config, table, files, rows, agreed, folder)
+        _refuse_nothing_left(self.config, table, large.account)
+        return large
 
     def _declared(self, name: str) -> Table:
         if name not in self:
@@ -69,8 +123,8 @@ class Tables:
             )
         return REGISTRY[name]
 
-    def _read(self, table: Table) -> pl.DataFrame:
-        parts = _judge_files(self.config, table)
+    def _read(self, table: Table, files: Sequence[SourceFile]) -> tuple[pl.DataFrame, Account]:
+        parts = _judge_files(self.config, table, files)
         if self._set_aside_folder:
             write_set_aside(self._set_aside_folder, table.name, parts)
         usable = pl.concat([part.usable for part in parts])
@@ -84,8 +138,7 @@ class Tables:
             warnings=warnings(parts),
         )
         _refuse_nothing_left(self.config, table, account)
-        self.accounts[table.name] = account
-        return frame
+        return frame, account
 
     def _with_consent(
         self, table: Table, usable: pl.DataFrame, parts: Sequence[Judged]
@@ -98,24 +151,30 @@ class Tables:
         return usable.filter(pl.col("customer").is_null() | pl.col("customer").is_in(agreed))
 
 
-def _judge_files(config: RetailerConfig, table: Table) -> list[Judged]:
-    source = config.tables[table.name]
+def pieces(
+    tables: Tables | Mapping[str, pl.DataFrame], name: str, columns: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    """Yields a table as `Tables.pieces` does; plain frames by name are tables as well."""
+    if isinstance(tables, Tables):
+        yield from tables.pieces(name, columns)
+    else:
+        yield _chosen(tables[name], columns)
+
+
+def _chosen(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    return frame.select([name for name in columns if name in frame.columns])
+
+
+def _judge_files(config: RetailerConfig, table: Table, files: Sequence[SourceFile]) -> list[Judged]:
     parts: list[Judged] = []
-    for path in find_files(config, table.name):
-        part = judge(open_file(table.name, path, source), table, config)
-        _refuse_other_columns(table, (parts or [part])[0], part)
+    for file in files:
+        part = judge(file, table, config)
+        first = (parts or [part])[0]
+        refuse_other_columns(
+            table, (first.file, first.frame.columns), (part.file, part.frame.columns)
+        )
         parts.append(part)
     return _keep_first_of_key(table, parts) if table.key else parts
-
-
-def _refuse_other_columns(table: Table, first: Judged, part: Judged) -> None:
-    differ = sorted(set(first.frame.columns) ^ set(part.frame.columns))
-    if differ:
-        has, lacks = (first, part) if differ[0] in first.frame.columns else (part, first)
-        raise DataError(
-            f"{table.name}: {lacks.file.path}: no column '{differ[0]}', which "
-            f"{has.file.path.name} has; add it (its cells may be empty) or take the file out"
-        )
 
 
 def _keep_first_of_key(table: Table, parts: list[Judged]) -> list[Judged]:
@@ -156,8 +215,7 @@ def _refuse_nothing_left(config: RetailerConfig, table: Table, account: Account)
         return
     why = [f"{cause.rows:,} rows: {cause.reason}" for cause in account.causes]
     why += [f"{account.no_consent:,} rows: no consent"] if account.no_consent else []
-    path = config.folder / config.tables[table.name].path
     raise DataError(
-        f"{table.name}: {path}: no row of {account.read:,} can be used ({'; '.join(why)}); "
-        f"correct these, or the columns and consent named in {config.path}"
+        f"{table.name}: {config.place(table.name)}: no row of {account.read:,} can be used "
+        f"({'; '.join(why)}); correct these, or the columns and consent named in {config.path}"
     )

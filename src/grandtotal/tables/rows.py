@@ -72,11 +72,14 @@ class Judged:
         return replace(self, reason=both, marks=[*self.marks, mark])
 
 
-def judge(file: SourceFile, table: Table, config: RetailerConfig) -> Judged:
-    """Reads one file of a table and gives every row a reason, or none.
+def judge(
+    file: SourceFile, table: Table, config: RetailerConfig, repeated: Sequence[Mark] | None = None
+) -> Judged:
+    """Reads one file of a table, or a piece of one, and gives every row a reason, or none.
 
+    repeated: of a piece, its part of what `repeated_lines` found in the whole file.
     Raises DataError for a file without rows, without a needed column, or with a column in which
-    more than half of the rows are unusable.
+    more than half of the rows are unusable; of a piece, the last is for the whole file to say.
     """
     names = _names_in_file(file, table)
     raw = filled_down(_raw(file, [*names.values(), *file.source.consent]), names, file)
@@ -86,10 +89,37 @@ def judge(file: SourceFile, table: Table, config: RetailerConfig) -> Judged:
     frame = with_unit_prices(pl.DataFrame(columns + flags), file.source)
     marks += [mark for mark in rules(frame, table, names, config) if mark.rows.any()]
     if file.source.duplicates == "set-aside":
-        marks += _repeated_lines(file)
-    _refuse_wrong_column(file, marks, names, raw.height)
+        marks += repeated_lines(file) if repeated is None else repeated
+    if file.count is None:
+        for mark in marks:
+            refuse_if_most(file, table, mark, mark.rows.arg_true(), raw.height)
     looks += [mark for mark in warnings(frame, table, names) if mark.rows.any()]
     return Judged(file, frame, _first_reason(marks, raw.height), marks, looks)
+
+
+def read_columns(
+    file: SourceFile, table: Table, config: RetailerConfig, names: Sequence[str], used: pl.Series
+) -> pl.DataFrame:
+    """Returns the used rows of a file that was judged, with only these of our columns.
+
+    Raises DataError if the file has another number of rows now.
+    """
+    there = _names_in_file(file, table)
+    # A price that is not a unit's is made one with the quantity and the discount.
+    more = () if file.source.price_is == "unit" else ("price", "quantity", "discount")
+    in_file = {name: there[name] for name in dict.fromkeys((*names, *more)) if name in there}
+    raw = file.read(list(dict.fromkeys(in_file.values())))
+    if raw.height != len(used):
+        raise DataError(
+            f"{table.name}: {file.label}: it had {len(used):,} rows at first and now has "
+            f"{raw.height:,}; let no job write there while the table is read"
+        )
+    raw = raw.filter(used)
+    cells = [
+        read_cells(raw[theirs], table[ours], _writing(file.source, ours, config)).values
+        for ours, theirs in in_file.items()
+    ]
+    return with_unit_prices(pl.DataFrame(cells), file.source).select(names)
 
 
 def _names_in_file(file: SourceFile, table: Table) -> dict[str, str]:
@@ -110,7 +140,7 @@ def _refuse_missing_consent(file: SourceFile) -> None:
         if name not in file.columns:
             near = nearest(name, file.columns) or "..."
             raise DataError(
-                f"{file.table}: {file.path}: no consent column '{name}'; found "
+                f"{file.table}: {file.label}: no consent column '{name}'; found "
                 f'{_listed(file)}; write consent = ["{near}"] into [tables.{file.table}]'
             )
 
@@ -120,7 +150,7 @@ def _raw(file: SourceFile, columns: list[str]) -> pl.DataFrame:
     raw = file.read(list(dict.fromkeys(columns)))
     if raw.is_empty():
         raise DataError(
-            f"{file.table}: {file.path}: a header and no rows; export it again, "
+            f"{file.table}: {file.label}: a header and no rows; export it again, "
             "or take the table out of retailer.toml"
         )
     return raw
@@ -129,7 +159,7 @@ def _raw(file: SourceFile, columns: list[str]) -> pl.DataFrame:
 def _refuse_missing(file: SourceFile, column: Column, name: str) -> None:
     line = ", ".join(f'{ours} = "{theirs}"' for ours, theirs in _mapping(file).items())
     raise DataError(
-        f"{file.table}: {file.path}: no column '{name}' ({column.doc}); found {_listed(file)}; "
+        f"{file.table}: {file.label}: no column '{name}' ({column.doc}); found {_listed(file)}; "
         + (_separator_hint(file) or f"write into [tables.{file.table}]: columns = {{ {line} }}")
     )
 
@@ -247,7 +277,7 @@ def _consent(
     return [pl.select(pl.all_horizontal(given)).to_series().alias(CONSENT)], marks
 
 
-def _repeated_lines(file: SourceFile) -> list[Mark]:
+def repeated_lines(file: SourceFile) -> list[Mark]:
     """Returns the mark of every line that stands, letter for letter, further up in the file."""
     hashes = file.hashes()
     ordered = hashes.sort()
@@ -265,19 +295,19 @@ def _repeated_lines(file: SourceFile) -> list[Mark]:
     return [Mark("the line is an exact duplicate", rows, remedy, wrong_if_most=False)]
 
 
-def _refuse_wrong_column(
-    file: SourceFile, marks: Sequence[Mark], names: dict[str, str], height: int
+def refuse_if_most(
+    file: SourceFile, table: Table, mark: Mark, rows: pl.Series, height: int
 ) -> None:
-    ours = {in_file: name for name, in_file in names.items()}
-    for mark in marks:
-        count = int(mark.rows.sum())
-        if mark.wrong_if_most and 2 * count > height:
-            rows = _examples(file, mark.rows.arg_true().head(_EXAMPLES), mark.column, height)
-            raise DataError(
-                f"{file.table}: {file.path}: column '{mark.column}' as "
-                f"{ours.get(mark.column, 'consent')}: in {count:,} of {height:,} rows "
-                f"{mark.reason}; {', '.join(rows)}; {mark.remedy}"
-            )
+    """Raises DataError if a mark's rows, counted from 0, are most of the file's and must not be."""
+    if not mark.wrong_if_most or 2 * len(rows) <= height:
+        return
+    ours = {in_file: name for name, in_file in _names_in_file(file, table).items()}
+    examples = _examples(file, rows.head(_EXAMPLES), mark.column, height)
+    raise DataError(
+        f"{file.table}: {file.label}: column '{mark.column}' as "
+        f"{ours.get(mark.column, 'consent')}: in {len(rows):,} of {height:,} rows "
+        f"{mark.reason}; {', '.join(examples)}; {mark.remedy}"
+    )
 
 
 def _first_reason(marks: Sequence[Mark], height: int) -> pl.Series:

@@ -35,7 +35,7 @@ from grandtotal.tasks.demand_model import (
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
 from grandtotal.tasks.scores import Metric, UnitScores
-from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
+from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,10 +92,10 @@ class Demand:
         check_models(self.models, GRID)
         if self.every not in tuple(_EVERY):
             raise PlanError(f'every = {self.every!r}, expected "week" or "day"')
-        check_numbers(horizon=(self.horizon, 1))
-        check_numbers(test=(self.test, self.horizon))
+        check_numbers(horizon=(self.horizon, 1, LONGEST))
+        check_numbers(test=(self.test, self.horizon, LONGEST))
         least = 2 * self.test + self.horizon + self.periods.windows[2]
-        check_numbers(history=(self.history, least))
+        check_numbers(history=(self.history, least, LONGEST))
         if not isinstance(self.outlier, int | float) or not 1 <= self.outlier < math.inf:
             raise PlanError(f"outlier = {self.outlier!r}, expected a number from 1 on")
 
@@ -189,7 +189,10 @@ class Demand:
         return UnitScores.joined(parts)
 
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:  # noqa: ARG002
-        """Returns product, title, start, ahead, units, quantiles and the two baselines."""
+        """Returns product, title, start, ahead, units, quantiles and the two baselines.
+
+        Products that the retailer is known not to sell have no row.
+        """
         import polars as pl
 
         from grandtotal.tasks.lines import titles
@@ -198,19 +201,27 @@ class Demand:
         (cases,) = cases_of(demand, rows["now"])
         forecast = demand.forecast(cases)
         quantiles = demand.quantiles(forecast)
+        sold = ~np.isin(cases.series, self.common.absent)
         starts = [self.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
-        return pl.DataFrame(
-            {
-                "product": np.array(self.common.catalogue)[cases.series],
-                "title": titles(tables, self.common)[cases.series].astype(str),
-                "start": starts,
-                "ahead": cases.ahead.astype(np.int32),
-                "units": forecast.round(3),
-                **{f"p{round(q * 100)}": quantiles[:, i].round(3) for i, q in enumerate(QUANTILES)},
-                "recent_mean": cases.mean.round(3),
-                "last_season": cases.seasonal.round(3),
-            }
-        ).sort("product", "start")
+        return (
+            pl.DataFrame(
+                {
+                    "product": np.array(self.common.catalogue)[cases.series],
+                    "title": titles(tables, self.common)[cases.series].astype(str),
+                    "start": starts,
+                    "ahead": cases.ahead.astype(np.int32),
+                    "units": forecast.round(3),
+                    **{
+                        f"p{round(q * 100)}": quantiles[:, i].round(3)
+                        for i, q in enumerate(QUANTILES)
+                    },
+                    "recent_mean": cases.mean.round(3),
+                    "last_season": cases.seasonal.round(3),
+                }
+            )
+            .filter(sold)
+            .sort("product", "start")
+        )
 
     def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
         """Returns how many of the plan's periods have sales, and how many the test needs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,19 +17,28 @@ if TYPE_CHECKING:
     from grandtotal.tasks.task import Common
 
 
-def catalogue_lines(tables: Tables, common: Common) -> pl.DataFrame:
-    """Returns the transaction lines of catalogue products, with `i`, the product's position.
+def catalogue_lines(
+    tables: Tables, common: Common, columns: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    """Yields the transaction lines of catalogue products: these columns, and `i`, the position.
 
-    Lines of other products are left out: a shared model says nothing about them.
+    In the order of the table, in pieces that fit into memory; the columns that the table lacks are
+    left out. Lines of other products are left out: a shared model says nothing about them. Raises
+    DataError at the end if there was no line.
     """
-    lines = tables["transactions"].join(_positions(tables, common), on="product")
-    if lines.is_empty():
+    from grandtotal.tables.read import pieces
+
+    positions, empty = _positions(tables, common), True
+    for piece in pieces(tables, "transactions", ("product", *columns)):
+        lines = piece.join(positions, on="product", maintain_order="left").drop("product")
+        empty = empty and lines.is_empty()
+        yield lines
+    if empty:
         raise DataError(
             f"transactions: none of its products is in the plan's catalogue of "
             f"{len(common.catalogue):,} keys (first: '{common.catalogue[0]}'); check the mapping "
             f"of 'product' in retailer.toml and the plan's 'key' (now '{common.key}')"
         )
-    return lines
 
 
 def titles(tables: Tables, common: Common) -> NDArray[Any]:

@@ -32,13 +32,14 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.lines import catalogue_lines, titles
 from grandtotal.tasks.needs import Need, Standing
 from grandtotal.tasks.scores import Metric, UnitScores
-from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
+from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
 
 if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.tables.read import Tables
 
+_GROUPED = 2**18  # customers whose lines are grouped at once: bounds the memory of the groups
 _BLOCK = 1024  # customers scored at once: bounds the dense (customers, products) block
 
 Candidate = Popularity | ItemKNN | EASE | EDLAE
@@ -87,7 +88,7 @@ class Recommend:
 
     def __post_init__(self) -> None:
         check_models(self.models, GRIDS)
-        check_numbers(horizon_days=(self.horizon_days, 1), top=(self.top, 1))
+        check_numbers(horizon_days=(self.horizon_days, 1, LONGEST), top=(self.top, 1))
 
     @property
     def products(self) -> int:
@@ -129,7 +130,7 @@ class Recommend:
         lines, customers = _customer_lines(tables, self.common)
         cuts = {"validation": today - 2 * horizon, "test": today - horizon, "now": today}
         shape = (len(customers), self.products)
-        return {split: _purchases(lines, cut, cut + horizon, shape) for split, cut in cuts.items()}
+        return {split: _purchases(lines, cut, cut + horizon, *shape) for split, cut in cuts.items()}
 
     def build(self, arrays: Arrays, meta: Json) -> ItemModel:
         """Returns the delivered item model."""
@@ -158,17 +159,20 @@ class Recommend:
         return UnitScores.of(self.metrics, list(parts.T), [ones] * len(self.metrics), shown)
 
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:
-        """Returns customer, rank, product, title, score, because: the best `top` new products."""
+        """Returns customer, rank, product, title, score, because: the best `top` new products.
+
+        Products that the retailer is known not to sell are never among them.
+        """
         import polars as pl
 
         _, customers = _customer_lines(tables, self.common)
-        listed = _lists(cast(ItemModel, model), rows["now"], top)
+        listed = _lists(cast(ItemModel, model), rows["now"], top, list(self.common.absent))
         keys = np.array(self.common.catalogue)
         named = titles(tables, self.common)
         columns = list(zip(*listed, strict=True)) or [(), (), (), (), ()]
         return pl.DataFrame(
             {
-                "customer": np.array(customers)[list(columns[0])],
+                "customer": customers.gather(pl.Series(columns[0], dtype=pl.UInt32)),
                 "rank": columns[1],
                 "product": keys[list(columns[2])],
                 "title": named[list(columns[2])],
@@ -267,12 +271,13 @@ def _ranked(
 
 
 def _lists(
-    model: ItemModel, purchases: Purchases, k: int
+    model: ItemModel, purchases: Purchases, k: int, absent: list[int]
 ) -> Iterator[tuple[int, int, int, float, tuple[int, ...]]]:
     """Yields (customer, rank, product, score, bought products that speak for it)."""
     history = purchases.history
     for start in range(0, history.shape[0], _BLOCK):
         scores = model.scores(history[start : start + _BLOCK])
+        scores[:, absent] = -np.inf
         best = top(scores, k)
         for row, products in enumerate(best):
             customer = start + row
@@ -284,30 +289,54 @@ def _lists(
                     yield customer, rank, int(product), score, because
 
 
-def _customer_lines(tables: Tables, common: Common) -> tuple[pl.DataFrame, list[str]]:
+def _customer_lines(tables: Tables, common: Common) -> tuple[pl.DataFrame, pl.Series]:
     """Returns the lines u, i, day, quantity of known customers, and the customers in order of u."""
     import polars as pl
 
-    if "customer" not in tables["transactions"].columns:
-        raise DataError(
-            "transactions: recommend needs the column 'customer'; map it in retailer.toml: "
-            'columns = { customer = "..." }'
-        )
-    lines = catalogue_lines(tables, common).filter(pl.col("customer").is_not_null())
+    lines = pl.concat(_coded_lines(tables, common))
     if lines.is_empty():
         raise DataError(
             "transactions: every line of a catalogue product is anonymous; recommend needs lines "
             "with a customer: check the mapping of 'customer' in retailer.toml"
         )
-    known = lines.select(pl.col("customer").unique().sort()).with_row_index("u")
-    lines = lines.join(known, on="customer")
-    return (
-        lines.select("u", "i", "quantity", day=pl.col("time").dt.date()),
-        known["customer"].to_list(),
-    )
+    customers = lines["customer"].unique().cast(pl.String).sort()
+    known = pl.DataFrame({"customer": customers.cast(lines["customer"].dtype)}).with_row_index("u")
+    lines = lines.join(known, on="customer", maintain_order="left")
+    return lines.select("u", "i", "quantity", "day"), customers
 
 
-def _purchases(lines: pl.DataFrame, cut: date, until: date, shape: tuple[int, int]) -> Purchases:
+def _coded_lines(tables: Tables, common: Common) -> Iterator[pl.DataFrame]:
+    """Yields customer, i, quantity, day of known customers, a customer as a number of 4 bytes."""
+    import polars as pl
+
+    code = pl.Categorical(pl.Categories.random())
+    for lines in catalogue_lines(tables, common, ("customer", "time", "quantity")):
+        if "customer" not in lines.columns:
+            raise DataError(
+                "transactions: recommend needs the column 'customer'; map it in retailer.toml: "
+                'columns = { customer = "..." }'
+            )
+        known = lines.filter(pl.col("customer").is_not_null())
+        yield known.select(
+            pl.col("customer").cast(code), "i", "quantity", day=pl.col("time").dt.date()
+        )
+
+
+def _purchases(
+    lines: pl.DataFrame, cut: date, until: date, customers: int, products: int
+) -> Purchases:
+    import polars as pl
+
+    blocks = []
+    for first in range(0, customers, _GROUPED):
+        rows = min(_GROUPED, customers - first)
+        here = lines.filter((pl.col("u") >= first) & (pl.col("u") < first + rows))
+        here = here.with_columns(pl.col("u") - first)
+        blocks.append(_purchases_of(here, cut, until, (rows, products)))
+    return Purchases.pooled(blocks)
+
+
+def _purchases_of(lines: pl.DataFrame, cut: date, until: date, shape: tuple[int, int]) -> Purchases:
     import polars as pl
 
     # A product that was sent back altogether was not bought.

@@ -20,10 +20,9 @@ from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.lines import catalogue_lines
+from grandtotal.tasks.sales_sums import SalesSums, ratio
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from grandtotal.tables.read import Tables
     from grandtotal.tasks.task import Common
 
@@ -306,54 +305,24 @@ def _mean(cumulative: NDArray[np.float64], t: int, window: int) -> NDArray[np.fl
 
 def read_sales(tables: Tables, common: Common, periods: Periods, horizon: int, cap: float) -> Sales:
     """Returns the panel of a retailer's transactions; DataError where there is none."""
-    import polars as pl
-
-    day = pl.col("time").dt.date()
-    back = (pl.lit(periods.today) - day).dt.total_days() - 1
-    lines = catalogue_lines(tables, common).with_columns(t=periods.count - 1 - back // periods.days)
-    lines = lines.filter((back >= 0) & (pl.col("t") >= 0))
-    if lines.is_empty():
+    cells = SalesSums.zero(len(common.catalogue), periods.count)
+    columns = ("time", "quantity", "price", "promotion", "discount")
+    for lines in catalogue_lines(tables, common, columns):
+        cells.add(lines, periods.today, periods.days)
+    if not cells.lines.any():
         raise DataError(
             f"transactions: no line of a catalogue product between {periods.start(0)} and "
             f"{periods.today}; check `today` and `history` in the plan against the table's dates"
         )
-    shape = (len(common.catalogue), periods.count)
-    promotion = _promoted(lines)
-    cells = lines.group_by("i", "t").agg(
-        units=pl.col("quantity").sum(),
-        price=pl.col("price").filter(pl.col("quantity") > 0).mean(),
-        promoted=promotion.mean(),
-    )
-    sold = np.maximum(_panel(cells, "units", shape, 0.0), 0.0)
     return Sales(
         periods=periods,
         horizon=horizon,
-        units=np.rint(sold * UNIT_STEPS) / UNIT_STEPS,
-        price=_panel(cells, "price", shape, np.nan),
-        promoted=_panel(cells, "promoted", shape, 0.0),
+        units=np.rint(np.maximum(cells.units, 0.0) * UNIT_STEPS) / UNIT_STEPS,
+        price=ratio(cells.price, cells.sold, np.nan),
+        promoted=ratio(cells.promoted, cells.lines, 0.0),
         holidays=_holidays(tables, periods, horizon),
         cap=cap,
     )
-
-
-def _promoted(lines: pl.DataFrame) -> pl.Expr:
-    """Returns 1.0 for a line in a promotion, by its own column or by its discount."""
-    import polars as pl
-
-    if "promotion" in lines.columns:
-        return pl.col("promotion").is_not_null().cast(pl.Float64)
-    if "discount" in lines.columns:
-        return (pl.col("discount").fill_null(0.0) > 0).cast(pl.Float64)
-    return pl.lit(0.0)
-
-
-def _panel(
-    cells: pl.DataFrame, column: str, shape: tuple[int, int], empty: float
-) -> NDArray[np.float64]:
-    panel = np.full(shape, empty)
-    values = cells[column].cast(float).fill_null(empty).to_numpy()
-    panel[cells["i"].to_numpy(), cells["t"].to_numpy()] = values
-    return panel
 
 
 def _holidays(tables: Tables, periods: Periods, horizon: int) -> tuple[tuple[int, ...], ...]:

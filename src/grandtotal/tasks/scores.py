@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.consortium.query import Rows, State
 from grandtotal.durable import Json
+from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 
@@ -190,6 +191,8 @@ def _number(value: Any) -> float | None:
 
 def scores_path(folder: Path, task: str, row: str) -> Path:
     """Where a retailer keeps what each of its units scored."""
+    if Path(task).name != task:
+        raise AnswerError(Code.MALFORMED, f"'{task}' is no name of a task")
     return folder / "scores" / f"{task}.{row}.safetensors"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import date
@@ -27,15 +28,19 @@ class Common:
     """What the whole plan agrees on.
 
     today: the first day that is in nobody's tables; every cut is counted back from it.
-    catalogue: the product keys that all retailers share, in the order of every array.
+    catalogue: the product keys that all retailers share, in the order of every array; of a private
+        one, numbers at the coordinator and the retailer's own ids at home, and none before it is
+        found.
     key: what they are: the retailers' own "product" ids, or the "gtin" of their products table.
     seed: of bootstrap draws; nothing that leaves a retailer depends on it.
+    absent: places in a private catalogue of products that this retailer does not sell.
     """
 
     today: date
     catalogue: tuple[str, ...]
     key: str = "product"
     seed: int = 7
+    absent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,11 +147,16 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def check_numbers(**values: tuple[Any, float]) -> None:
-    """Raises PlanError for a value that is not a whole number of at least the given minimum."""
-    for name, (value, least) in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise PlanError(f"{name} = {value!r}, expected a whole number from {least:g} on")
+LONGEST = 10_000  # days or periods: counting back from today stays inside the calendar
+
+
+def check_numbers(**values: tuple[Any, float] | tuple[Any, float, float]) -> None:
+    """Raises PlanError for a value that is no whole number from a least one on, up to a most."""
+    for name, (value, least, *most) in values.items():
+        largest = most[0] if most else math.inf
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= largest:
+            until = f", up to {largest:,}" if most else ""
+            raise PlanError(f"{name} = {value!r}, expected a whole number from {least:g} on{until}")
 
 
 def check_models(models: tuple[str, ...], known: Mapping[str, Any]) -> None:

@@ -1,0 +1,67 @@
+"""What a plan may say of a private catalogue, and the command that makes its key."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grandtotal.errors import PlanError
+from grandtotal.plan import Plan
+
+PLAN = """\
+[consortium]
+name = "private"
+members = ["north", "south", "west", "east"]
+today = 2024-07-15
+catalogue = "private"
+catalogue_most = 500
+key = "gtin"
+
+[tasks.recommend]
+kind = "recommend"
+models = ["item-knn"]
+horizon_days = 42
+top = 5
+
+[tasks.demand]
+kind = "demand"
+models = ["ridge"]
+horizon = 2
+test = 4
+history = 30
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "catalogue_most = 500",
+            "catalogue_min = 2",
+            "catalogue_min = 2, expected a whole",
+        ),
+        ("catalogue_most = 500", "catalogue_min = 5", "from 3 on, up to 4"),
+        ("catalogue_most = 500", "catalogue_most = 2000000", "up to 1,048,576"),
+        ("catalogue_most = 500", "catalogue_most = true", "catalogue_most = True"),
+        ('catalogue = "private"', 'catalogue = "list.csv"', "here the products are listed"),
+        ("[tasks.demand]", "[tasks.catalogue]", "a private catalogue has this name"),
+        ('catalogue = "private"', "", '"private" to find the products'),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_with_what_to_do(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    (tmp_path / "list.csv").write_text("product\n1\n2\n")
+    (tmp_path / "plan.toml").write_text(PLAN.replace(old, new))
+    with pytest.raises(PlanError, match=said):
+        Plan.read(tmp_path / "plan.toml")
+
+
+def test_the_command_writes_a_key_once(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "grandtotal.cli", "catalogue-key", "catalogue.key"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "never to the coordinator" in done.stdout
+    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 3
+    assert "exists already" in again.stderr
