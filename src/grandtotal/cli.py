@@ -360,7 +360,8 @@ def _show(run: Run, as_json: bool) -> None:
     console.print("Below each value its 95 % bootstrap interval; ? where that includes no gain.\n")
     click.echo(terminal.private_catalogue(run.folder), nl=False)
     console.print(terminal.costs(run.folder))
-    click.echo(terminal.set_aside(run.folder), nl=False)
+    if aside := terminal.set_aside(run.folder):
+        click.echo(aside)
     click.echo(f"run folder: {run.folder.path}")
     click.echo(f"report:     {run.folder.report}")
 
