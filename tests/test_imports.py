@@ -17,6 +17,7 @@ ROOMS = (
     "errors",
     "durable",
     "versions",
+    "threads",
     "privacy",
     "consortium",
     "algorithms",
