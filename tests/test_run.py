@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -166,6 +167,22 @@ def test_test_rows_are_scored_once(new_run, monkeypatch):
     simulate(folder)
     deliver_again(folder)
     assert len(scored) == 18
+
+
+def test_a_run_does_not_go_on_with_other_tables(example, tmp_path, monkeypatch):
+    shutil.copytree(example, tmp_path / "mine")
+    plan = Plan.read(tmp_path / "mine/plan.toml")
+    configs = find_configs(plan, tmp_path / "mine")
+    folder = start(plan, configs, tmp_path / "runs", False)
+    death_at(monkeypatch, folder, ("fsync", "coordinator/rounds.jsonl", 3, 0.5))
+    table = next((tmp_path / "mine/north/data").glob("transactions*"))
+    whole = table.read_bytes()
+    table.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
+    with pytest.raises(RetailerError, match=r"'north'.*changed since[\s\S]*transactions changed"):
+        simulate(folder)
+    table.write_bytes(whole)
+    simulate(folder)
+    assert folder.is_complete()
 
 
 def test_test_rows_are_not_scored_for_a_second_model(whole):

@@ -147,6 +147,7 @@ def opener(
         plan = Plan.parse(content)
         tables = tables_of(config_path, folder / "set_aside")
         _refuse_stranger(retailer, tables.config.retailer, plan, config_path)
+        _refuse_changed_tables(tables, folder)
         parts = _parts(retailer, plan, tables, folder)
         write(folder / "plan.json", content)
         return parts
@@ -200,6 +201,21 @@ def tables_of(config: Path, set_aside: Path | None) -> Tables:
     from grandtotal.tables.read import Tables
 
     return Tables(load_config(config), set_aside)
+
+
+def _refuse_changed_tables(tables: Tables, folder: Path) -> None:
+    """Keeps what the tables are when the run begins; raises AnswerError if they are others now."""
+    from grandtotal.tables.snapshot import changed, snapshot
+
+    path, now = folder / "snapshot.json", snapshot(tables.config)
+    if not path.exists():
+        write_json(path, now)
+    elif names := changed(read_json(path), now):
+        raise AnswerError(
+            Code.ANSWER_CHANGED,
+            f"{tables.config.path}: {', '.join(names)} changed since this run began; put back what "
+            f"was there, or start a new run",
+        )
 
 
 def _refuse_stranger(retailer: str, named: str, plan: Plan, path: Path) -> None:
