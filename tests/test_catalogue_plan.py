@@ -9,28 +9,7 @@ import pytest
 from grandtotal.errors import PlanError
 from grandtotal.plan import Plan
 
-PLAN = """\
-[consortium]
-name = "private"
-members = ["north", "south", "west", "east"]
-today = 2024-07-15
-catalogue = "private"
-catalogue_most = 500
-key = "gtin"
-
-[tasks.recommend]
-kind = "recommend"
-models = ["item-knn"]
-horizon_days = 42
-top = 5
-
-[tasks.demand]
-kind = "demand"
-models = ["ridge"]
-horizon = 2
-test = 4
-history = 30
-"""
+PLAN = (Path(__file__).parent / "private_plan.toml").read_text()
 
 
 @pytest.mark.parametrize(

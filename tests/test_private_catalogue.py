@@ -30,28 +30,7 @@ from grandtotal.tables.example import make_example
 from grandtotal.tasks.assortment import Assortment, gtin14
 
 MEMBERS = ("north", "south", "west", "east")
-PLAN = """\
-[consortium]
-name = "private"
-members = ["north", "south", "west", "east"]
-today = 2024-07-15
-catalogue = "private"
-catalogue_most = 500
-key = "gtin"
-
-[tasks.recommend]
-kind = "recommend"
-models = ["item-knn"]
-horizon_days = 42
-top = 5
-
-[tasks.demand]
-kind = "demand"
-models = ["ridge"]
-horizon = 2
-test = 4
-history = 30
-"""
+PLAN = (Path(__file__).parent / "private_plan.toml").read_text()
 # Products that a retailer does not have: P01-P05 are with three, P06-P08 with two, P09 with one.
 MISSING = {
     "north": range(6, 9),
