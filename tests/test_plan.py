@@ -313,7 +313,7 @@ def test_a_promise_that_is_neither_true_nor_false_is_refused(write, value):
 
 def test_an_unknown_promise_is_refused_with_the_nearest(write):
     said = refusal(write(more="[privacy]\nepsilonn = 1\n"))
-    assert "unknown 'epsilonn'" in said
+    assert "unknown key 'epsilonn'" in said
     assert "epsilon" in said.split("did you mean")[1]
 
 

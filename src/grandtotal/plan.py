@@ -17,10 +17,10 @@ from grandtotal.consortium.consortium import refuse_too_few
 from grandtotal.consortium.query import installed
 from grandtotal.durable import Json, canonical
 from grandtotal.errors import PlanError, RefusedError
+from grandtotal.privacy.agreement import Agreement
 from grandtotal.tasks.task import Common, Task, check_numbers, settings
 
 _SECTIONS = ("consortium", "privacy", "tasks")
-_PRIVACY = ("secure_sum", "epsilon", "delta")
 CATALOGUE = "catalogue"  # the part of a run in which a private catalogue is found
 PRIVATE = "private"
 _NAME = re.compile(r"(?!.*\.\.)(?![\s.])[^/\\\x00-\x1f]+(?<![\s.])")
@@ -94,9 +94,11 @@ class Plan:
     def of(source: Json, where: str) -> "Plan":
         """Returns the plan of a JSON value; `where` names it in messages."""
         _refuse_unknown(source, _SECTIONS, where)
-        _refuse_privacy(_table({"privacy": {}, **source}, "privacy", where), where)
+        asked = _table({"privacy": {}, **source}, "privacy", where)
+        _refuse_privacy(asked, where)
+        privacy = settings(Agreement, {"secure_sum": False, **asked}, f"{where}: [privacy]")
         agreed = settings(_Agreed, _table(source, "consortium", where), f"{where}: [consortium]")
-        common = agreed.common(where)
+        common = agreed.common(where, privacy)
         tasks = _table(source, "tasks", where)
         if agreed.matching and CATALOGUE in tasks:
             raise PlanError(f"{where}: [tasks.{CATALOGUE}]: a private catalogue has this name")
@@ -183,7 +185,7 @@ class _Agreed:
         given = {"minimum": self.catalogue_min, "most": self.catalogue_most}
         return PrivateCatalogue(**{k: v for k, v in given.items() if v is not None})
 
-    def common(self, where: str) -> Common:
+    def common(self, where: str, privacy: Agreement) -> Common:
         try:
             today = date.fromisoformat(self.today)
         except ValueError:
@@ -192,7 +194,7 @@ class _Agreed:
                 f"2011-12-10: the first day that is in nobody's tables"
             ) from None
         listed = self.catalogue if isinstance(self.catalogue, tuple) else ()
-        return Common(today, listed, self.key, self.seed)
+        return Common(today, listed, self.key, self.seed, privacy=privacy)
 
 
 def _task(name: str, values: Any, common: Common, where: str) -> Task:
@@ -243,12 +245,7 @@ def _refuse_unknown(source: Mapping[str, Any], known: tuple[str, ...], where: st
 
 def _refuse_privacy(asked: Mapping[str, Any], where: str) -> None:
     # A promise that cannot be kept is refused, never ignored.
-    _refuse_unknown(asked, _PRIVACY, f"{where}: [privacy]")
-    if not isinstance(asked.get("secure_sum", False), bool):
-        raise PlanError(
-            f"{where}: [privacy]: secure_sum = {asked['secure_sum']!r}, expected true or false"
-        )
-    if asked.get("secure_sum"):
+    if asked.get("secure_sum") is True:
         raise RefusedError(
             f"{where}: [privacy] asks for secure_sum, which this version does not have: the "
             f"coordinator would see every retailer's summand. Nothing was run. Set it to false "

@@ -32,7 +32,11 @@ class Query(Protocol):
     """A summand's definition. Implementations are frozen dataclasses of JSON-able parameters."""
 
     name: ClassVar[str]
-    bound: ClassVar[Stated]
+
+    @property
+    def bound(self) -> Stated:
+        """How far one unit moves the answer; its parameters may decide."""
+        ...
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
         """Returns the fields of the answer; known before anyone answers, from public facts only."""

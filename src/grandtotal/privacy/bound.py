@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bound:
-    """One unit (by default one customer) moves the summand by at most `norm` in the given order.
+    """One unit (by default one customer) moves the summand of one retailer by at most `norm`.
 
-    norm: in integer steps of the summand, over all its fields together, after rounding.
-    order: 1 or 2, which norm.
+    norm: the largest Euclidean distance, in integer steps over all fields of the summand together,
+        between the answers with and without one unit, and with all of its rows changed; of
+        integers, after rounding.
     unit: whose presence is hidden, e.g. "customer" or "store-week"; units are never mixed.
     """
 
     norm: float
-    order: int = 2
     unit: str = "customer"
 
 
@@ -29,3 +29,16 @@ class NoCustomers:
 
 Stated = Bound | NoCustomers | None
 """What a query says of itself. None, nothing, is refused as soon as a plan asks for epsilon."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a task will ask under differential privacy, known before anything is asked.
+
+    query: its name. times: at most how often. weight: of the task's budget, of one release,
+    relative to its other releases.
+    """
+
+    query: str
+    times: int
+    weight: float = 1.0

@@ -14,6 +14,7 @@ from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
+from grandtotal.privacy.agreement import NO_PROMISE, Agreement
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.scores import Metric, UnitScores
 
@@ -34,6 +35,7 @@ class Common:
     key: what they are: the retailers' own "product" ids, or the "gtin" of their products table.
     seed: of bootstrap draws; nothing that leaves a retailer depends on it.
     absent: places in a private catalogue of products that this retailer does not sell.
+    privacy: what the plan promises; under epsilon a task asks only queries with a bound.
     """
 
     today: date
@@ -41,6 +43,7 @@ class Common:
     key: str = "product"
     seed: int = 7
     absent: tuple[int, ...] = ()
+    privacy: Agreement = NO_PROMISE
 
 
 @dataclass(frozen=True)
