@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Query, parameters, question_digest
-from grandtotal.consortium.transport import RetailerId, Transport
+from grandtotal.consortium.transport import Reply, RetailerId, Transport
 from grandtotal.durable import Json, Log, arrays_digest, digest, write
 from grandtotal.errors import AnswerError, Code, RefusedError, RetailerError, RunError
 from grandtotal.privacy.egress import BLOCK_BYTES
@@ -212,7 +212,9 @@ def refuse_too_few(members: tuple[RetailerId, ...]) -> None:
         )
 
 
-def _read(name: RetailerId, reply: bytes | None) -> Message:
+def _read(name: RetailerId, reply: Reply | None) -> Message:
+    if isinstance(reply, RetailerError):
+        raise reply
     if reply is None:
         raise RetailerError(f"no answer from '{name}'")
     try:
