@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from grandtotal import __version__
+from grandtotal import __version__, cli_members
 from grandtotal.errors import GrandtotalError
 
 if TYPE_CHECKING:
@@ -266,6 +266,10 @@ def verify(run: str, runs: Path, as_json: bool) -> None:
         sys.exit(7)
 
 
+main.add_command(cli_members.retailer)
+main.add_command(cli_members.consortium)
+
+
 @main.group(name="runs")
 def runs_group() -> None:
     """List, show, compare and resume runs."""
@@ -344,9 +348,7 @@ def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
     folder = start(read, find_configs(read, plan.parent), runs, processes)
     if not as_json:
         click.echo(
-            f"{len(read.members)} retailers, {_catalogue(read)}.\nNo secure sum and no "
-            f"differential privacy in this version: the coordinator's process sees each\n"
-            f"retailer's summand."
+            f"{len(read.members)} retailers, {_catalogue(read)}.\n{_promise(read)}"
         )
     _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
 
@@ -355,6 +357,18 @@ def _catalogue(plan: Plan) -> str:
     if plan.matching is None:
         return f"{len(plan.common.catalogue):,} products listed in the plan"
     return f"a private catalogue of what at least {plan.matching.minimum} of them sell"
+
+
+def _promise(plan: Plan) -> str:
+    if plan.common.privacy.secure_sum:
+        return (
+            "Secure sums: what a retailer sends is masked, and only totals can be read.\nNo "
+            "differential privacy: a total is exact, and may tell what is said in the report."
+        )
+    return (
+        "No secure sums and no differential privacy, as the plan says: the coordinator's process\n"
+        "sees each retailer's summand."
+    )
 
 
 def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -> None:

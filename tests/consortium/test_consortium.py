@@ -50,7 +50,7 @@ def asked_of(tmp_path, query, replies, *, members=MEMBERS):
     summand = seal(Message("summand", {}, {"summand": np.zeros(24, np.uint8)}))
     scripted = Scripted({**dict.fromkeys(members, summand), **replies})
     consortium = Consortium(members, scripted, tmp_path / "coordinator")
-    consortium.open(b"{}")
+    consortium.open(PLAN)
     with pytest.raises(RetailerError) as failed:
         consortium.of("task").total(query)
     assert read_log(tmp_path / "coordinator" / "rounds.jsonl") == []
