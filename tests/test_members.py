@@ -51,7 +51,7 @@ def test_keys_are_made_at_home_signed_by_all_and_pinned_by_each(home, roster):
     sign_all(home, roster)
     for name in RETAILERS:
         assert "pinned" in run("retailer", "pin", roster, config(home, name))
-        pinned = door_of(config(home, name)).roster("example", RETAILERS)
+        pinned = door_of(config(home, name)).roster("small", RETAILERS)
         assert pinned == read_roster(roster, date.today(), RETAILERS)
     run("run", home / "plan.toml", "--runs", home / "runs", "--json")
     # The simulation took the members' own roster, not one that it made.
@@ -92,7 +92,7 @@ def test_a_roster_with_a_key_swapped_is_not_signed_nor_pinned(home, roster):
     roster.write_text(json.dumps(found))
     run("retailer", "pin", roster, config(home, "north"), ok=False)
     said = run("retailer", "sign", roster, config(home, "south"), "--yes", ok=False)
-    assert "the roster of 'example' gives 'south' the key" in said
+    assert "the roster of 'small' gives 'south' the key" in said
 
 
 def test_an_older_roster_does_not_replace_a_newer_one(home, roster, tmp_path):

@@ -347,9 +347,7 @@ def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
     read = Plan.read(plan)
     folder = start(read, find_configs(read, plan.parent), runs, processes)
     if not as_json:
-        click.echo(
-            f"{len(read.members)} retailers, {_catalogue(read)}.\n{_promise(read)}"
-        )
+        click.echo(f"{len(read.members)} retailers, {_catalogue(read)}.\n{_promise(read)}")
     _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
 
 

@@ -170,7 +170,7 @@ class Consortium:
 
     def close(self) -> None:
         """Tells every retailer that the run is over."""
-        self._tell(Message("close", {}), "closed")
+        self._tell(Message("close", self._sums.closing()), "closed")
 
     def _tell(self, message: Message, expected: str) -> None:
         self._exchange(dict.fromkeys(self.members, message), expected)

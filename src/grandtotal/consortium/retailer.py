@@ -3,8 +3,8 @@
 import json
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -81,6 +81,7 @@ class Retailer:
             self._tasks[message.body["task"]].receive(message.body["meta"], message.arrays)
             return Message("delivered")
         if message.kind == "close":
+            self._end_slot(message.body)
             self._tasks = {}
             return Message("closed")
         raise AnswerError(Code.MALFORMED, f"a retailer does not answer '{message.kind}'")
@@ -109,8 +110,8 @@ class Retailer:
             )
         plan = body["plan"].encode()
         _refuse_other_members(body)
-        self._member = self._masking(plan, body)
         self._tasks = self._opener(plan)
+        self._member = self._masking(plan, body)
         self._plan = digest(plan)
         self._members = tuple(body["members"])
         return Message("opened", {"version": __version__})
@@ -129,6 +130,7 @@ class Retailer:
     def _summand(self, message: Message) -> Message:
         body = message.body
         if body["block"] == 0:
+            self._end_slot(body)
             self._leaving = self._release(body, message.arrays)
         leaving = self._leaving
         if leaving.question != body["question"]:
@@ -139,6 +141,11 @@ class Retailer:
             # It may be gigabytes; whoever asks again begins with the first block.
             self._leaving = NOTHING_LEAVES
         return Message("summand", {}, arrays)
+
+    def _end_slot(self, body: Json) -> None:
+        # The total is on the coordinator's disk: what could unmask it is not needed any more.
+        if self._member is not None and "over" in body:
+            self._member.close(body["over"])
 
     def _release(self, body: Json, broadcast: Arrays) -> "_Leaving":
         query = build_query(body["query"], body["parameters"])

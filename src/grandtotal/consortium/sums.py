@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from grandtotal.consortium.envelope import Message
 from grandtotal.consortium.transport import RetailerId
 from grandtotal.durable import Json, arrays_digest, read_json, write, write_json
-from grandtotal.errors import RetailerError
+from grandtotal.errors import RetailerError, RunError
 from grandtotal.privacy.egress import BLOCK_BYTES
 from grandtotal.privacy.fixedpoint import Arrays, Field
-from grandtotal.privacy.protocol import Ask, Setting
-from grandtotal.privacy.secure_sum_coordinator import Adder, Batch
+from grandtotal.privacy.messages import raw, text
+from grandtotal.privacy.protocol import Ask, Setting, Setup
+from grandtotal.privacy.secure_sum_batch import Batch
+from grandtotal.privacy.secure_sum_coordinator import Adder, recompute
 
 SLOTS = 32  # of one set-up: one in a run of a few rounds, and small enough to be made quickly
 
@@ -75,6 +77,10 @@ class Sums(Protocol):
         """Is told that the total of a question is on the disk."""
         ...
 
+    def closing(self) -> Json:
+        """Returns what the last message of a run says of the slots."""
+        ...
+
 
 class PlainSums:
     """Summands in the clear: the coordinator sees each."""
@@ -95,6 +101,10 @@ class PlainSums:
     def committed(self, question: str) -> None:
         """Has nothing to forget."""
 
+    def closing(self) -> Json:
+        """Has nothing to say."""
+        return {}
+
 
 class SecureSums:
     """Summands under masks (`privacy/secure_sum.py`), one slot for each question.
@@ -110,89 +120,103 @@ class SecureSums:
         self._exchange = exchange
         self._folder = folder
         self._keep = keep
-        self._batch: Batch | None = None
+        self._setup: Setup | None = None
         self._free = range(0)
+        self._done: int | None = None
         if (path := folder / "left.json").exists():
             self._drop(set(read_json(path)))
 
     def total(self, asked: Asked) -> Arrays:
         """Returns the total of those who answered; RetailerError where they are too few."""
         question = asked.body["question"]
+        if transcript_path(self._folder, question).exists():
+            return self.recomputed(question)
         adder = self._begun(question) or self._collected(asked)
-        signatures = {}
-        if lost := [name for name in adder.ask.active if name not in adder.headers]:
-            self._drop(set(lost))
-            replies = self._each("survivors", {"headers": adder.headers}, adder.ask.slot)
-            for name, reply in replies.items():
+        slot = {"slot": adder.ask.slot}
+        headers = adder.end()
+        self._drop(set(adder.dropped))
+        if adder.dropped:
+            for name, reply in self._each("survivors", slot, {"headers": headers}).items():
                 adder.signed(name, reply)
-            signatures = adder.signatures
-        replies = self._each(
-            "unmask", {"headers": adder.headers, "signatures": signatures}, adder.ask.slot
-        )
-        words = adder.unmask(replies)
-        self._keep_or_forget(adder, question)
+        shown = {"headers": headers, "signatures": adder.signatures or {}}
+        words: Arrays = dict(adder.unmask(self._each("unmask", slot, shown)))
+        if self._keep:
+            write(transcript_path(self._folder, question), adder.transcript())
+        self._done = adder.ask.slot
         return words
+
+    def committed(self, question: str) -> None:
+        """Forgets the sum of a total that is on the disk, and what it was made of."""
+        shutil.rmtree(self._pending(question), ignore_errors=True)
+        if not self._keep:
+            shutil.rmtree(masked_folder(self._folder, question), ignore_errors=True)
+
+    def closing(self) -> Json:
+        """Returns what tells the members which slot is over: they delete its secrets."""
+        return {} if self._done is None else {"over": self._done}
+
+    def recomputed(self, question: str) -> Arrays:
+        """Returns a total once more from what was kept of it: masked, signed and revealed."""
+        path = transcript_path(self._folder, question)
+        transcript = path.read_bytes()
+        slot = Ask.of(transcript).slot
+        kept = masked_folder(self._folder, question)
+        setup = stored_setup(self._folder, self._setting, slot // SLOTS)
+        masked = {file.name: stored_blocks(file) for file in kept.iterdir()}
+        return dict(recompute(setup, transcript, masked))
 
     # --- one slot ---
 
     def _collected(self, asked: Asked) -> Adder:
-        batch, slot = self._slot()
-        ask = Ask(
-            slot,
-            asked.body["question"],
-            arrays_digest(asked.broadcast),
-            asked.fields,
-            self.members,
-        )
-        adder = Adder(batch, ask)
-        kept = _Masked(self._folder / "masked" / asked.body["question"])
-        more = {"slot": slot, "active": list(self.members)}
-        answering = set(self.members)
-        for message in asked.messages(more):
+        setup, slot = self._slot()
+        question, broadcast = asked.body["question"], arrays_digest(asked.broadcast)
+        adder = Adder(setup, Ask(slot, question, broadcast, asked.fields, self.members))
+        kept = masked_folder(self._folder, question)
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir(parents=True)
+        more = {"slot": slot, "active": list(self.members), **self.closing()}
+        answering = self.members
+        for block, message in enumerate(asked.messages(more)):
             replies = self._exchange(
-                dict.fromkeys(sorted(answering), message), "summand", self._may_miss
+                dict.fromkeys(answering, message), "summand", self._may_miss(answering)
             )
             for name, reply in replies.items():
-                block = reply.arrays.get("summand", NOTHING)
-                kept.add(name, block)
-                adder.add(name, block.data)
+                content = reply.arrays.get("summand", NOTHING).data
+                with (kept / name).open("ab") as file:
+                    file.write(content)
+                adder.add(name, block * BLOCK_BYTES, content)
                 if "header" in reply.arrays:
                     adder.header(name, reply.arrays["header"].tobytes())
-            for name in answering - replies.keys():
-                adder.withdraw(name, kept.blocks(name))
-            answering &= replies.keys()
-        adder.keep(self._pending(asked.body["question"]))
+            answering = tuple(replies)
+        for name in adder.unfinished:
+            adder.withdraw(name, stored_blocks(kept / name))
+        adder.keep(self._pending(question))
         return adder
 
     def _begun(self, question: str) -> Adder | None:
-        pending = self._pending(question)
-        return Adder.resume(self._setting, pending) if pending.exists() else None
-
-    def _keep_or_forget(self, adder: Adder, question: str) -> None:
-        if self._keep:
-            write(self._folder / "transcripts" / question, adder.transcript())
-        else:
-            shutil.rmtree(self._folder / "masked" / question, ignore_errors=True)
-
-    def committed(self, question: str) -> None:
-        """Forgets the running sum of a total that is on the disk."""
-        shutil.rmtree(self._pending(question), ignore_errors=True)
+        """Returns the attempt that was begun before a crash: it alone can be finished."""
+        for path in self._pending(question).glob("slot-*.json"):
+            slot = int(path.stem.partition("-")[2])
+            setup = stored_setup(self._folder, self._setting, slot // SLOTS)
+            return Adder.resume(setup, path.parent, slot)
+        return None
 
     def _pending(self, question: str) -> Path:
         return self._folder / "pending" / question
 
     # --- the set-up of a batch of slots ---
 
-    def _slot(self) -> tuple[Batch, int]:
-        if self._batch is None or not self._free:
-            self._batch, self._free = self._set_up()
+    def _slot(self) -> tuple[Setup, int]:
+        if self._setup is None or not self._free:
+            self._setup, self._free = self._set_up()
         slot, self._free = self._free[0], self._free[1:]
-        return self._batch, slot
+        return self._setup, slot
 
-    def _set_up(self) -> tuple[Batch, range]:
-        number, slots = self._reserve()
-        batch = Batch(self._setting, number, slots[0], len(slots), self.members)
-        about = {"batch": number, "first_slot": slots[0], "slots": len(slots)}
+    def _set_up(self) -> tuple[Setup, range]:
+        number = self._reserve()
+        slots = range(number * SLOTS, (number + 1) * SLOTS)
+        batch = Batch(self._setting, number, slots[0], SLOTS, self.members)
+        about = {"batch": number, "first_slot": slots[0], "slots": SLOTS}
         for name, reply in self._all("advertise", about, {}).items():
             batch.advertised(name, reply)
         shown = dict.fromkeys(self.members, batch.advertisements)
@@ -201,14 +225,16 @@ class SecureSums:
         parts = {name: batch.relay(name) for name in self.members}
         for name, reply in self._all("receive", about, parts).items():
             batch.ready(name, reply)
-        return batch, slots
+        keys = {name: text(message) for name, message in batch.advertisements.items()}
+        write_json(_setup_path(self._folder, number), keys)
+        return batch.setup, slots
 
-    def _reserve(self) -> tuple[int, range]:
-        # On the disk first: the members of a killed run have used these numbers.
-        path = self._folder / "slots.json"
-        used = read_json(path) if path.exists() else {"batch": 0, "slot": 0}
-        write_json(path, {"batch": used["batch"] + 1, "slot": used["slot"] + SLOTS})
-        return used["batch"], range(used["slot"], used["slot"] + SLOTS)
+    def _reserve(self) -> int:
+        # On the disk first: before a crash the members may have used the numbers of a batch.
+        path = self._folder / "batches.json"
+        number: int = read_json(path) if path.exists() else 0
+        write_json(path, number + 1)
+        return number
 
     def _all(
         self, kind: str, body: Json, shown: Mapping[RetailerId, Mapping[str, bytes]]
@@ -219,18 +245,16 @@ class SecureSums:
         return _signed(self._exchange(messages, "signed"))
 
     def _each(
-        self, kind: str, shown: Mapping[str, Mapping[str, bytes]], slot: int
+        self, kind: str, body: Json, shown: Mapping[str, Mapping[str, bytes]]
     ) -> dict[RetailerId, bytes]:
-        message = Message(kind, {"slot": slot}, _arrays(shown))
-        replies = self._exchange(dict.fromkeys(self.members, message), "signed", len(self.members))
-        self._drop(set(self.members) - replies.keys())
-        return _signed(replies)
+        messages = dict.fromkeys(self.members, Message(kind, body, _arrays(shown)))
+        may_miss = len(self.members) - self._setting.threshold
+        return _signed(self._exchange(messages, "signed", may_miss))
 
     # --- who is there ---
 
-    @property
-    def _may_miss(self) -> int:
-        return len(self.members) - self._setting.least
+    def _may_miss(self, answering: tuple[RetailerId, ...]) -> int:
+        return len(answering) - self._setting.least
 
     def _drop(self, names: set[RetailerId]) -> None:
         if names:
@@ -240,24 +264,28 @@ class SecureSums:
             self.members = tuple(name for name in self.members if name not in names)
 
 
-class _Masked:
-    """What members sent, as they sent it, in one file each."""
+def masked_folder(folder: Path, question: str) -> Path:
+    """Where the coordinator keeps what the members sent for a question, a file each."""
+    return folder / "masked" / question
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
 
-    def add(self, name: RetailerId, block: NDArray[Any]) -> None:
-        with self._path(name).open("ab") as file:
-            file.write(block.data)
+def transcript_path(folder: Path, question: str) -> Path:
+    """Where the coordinator keeps what was signed and revealed for a question."""
+    return folder / "transcripts" / f"{question}.json"
 
-    def blocks(self, name: RetailerId) -> Iterator[memoryview]:
-        """Yields what a member sent, in blocks."""
-        return stored_blocks(self._path(name))
 
-    def _path(self, name: RetailerId) -> Path:
-        return self._folder / name
+def _setup_path(folder: Path, batch: int) -> Path:
+    return folder / "batches" / f"{batch}.json"
+
+
+def stored_setup(folder: Path, setting: Setting, batch: int) -> Setup:
+    """Returns the keys of a batch of slots, as all members signed them."""
+    path = _setup_path(folder, batch)
+    try:
+        keys = {name: raw(message) for name, message in read_json(path).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"{path}: the keys of a batch cannot be read ({error})") from error
+    return Setup.read(setting, batch, keys)
 
 
 def stored_blocks(path: Path) -> Iterator[memoryview]:

@@ -65,7 +65,7 @@ class Egress:
     def release(
         self, question: Question, answer: Arrays, mask: Mask = in_the_clear
     ) -> list[memoryview]:
-        """Returns the blocks of the summand, masked in place, after writing down that they leave."""
+        """Returns the blocks of the masked summand, after writing down that they leave."""
         parts = list(self._encoded(question, answer))
         # A co-purchase total is gigabytes: one field is released as it lies, not joined to a copy.
         summand = parts[0] if len(parts) == 1 else memoryview(bytearray().join(parts))

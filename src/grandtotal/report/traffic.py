@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 
+from grandtotal.privacy.protocol import threshold, tolerated
 from grandtotal.report.glossary import QUESTIONS, question_of
 from grandtotal.report.markup import MISSING, Html, Row, joined, listed, paragraph, table, tag
 from grandtotal.report.plots import bars
