@@ -1,20 +1,28 @@
 """What the members of a secure sum agree on before anything is masked, and its digests.
 
 n members, threshold t = floor(2 n / 3) + 1. Two releases for one slot that contradict each other
-need t members each; with c members that say anything, they need 2 t - n > c honest ones fewer than
-there are as long as c <= 2 t - n - 1.
+need t members each. An honest member takes part in one of them only, so both together need
+2 t <= n + c, where c members say anything to anybody: there is no such pair for c <= 2 t - n - 1.
+
+    n    3   4   5   6   7   8   9   10   20   50
+    t    3   3   4   5   5   6   7    7   14   34
+    c    2   1   2   3   2   3   4    3    7   17
+    and as many as n - t may drop out
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from grandtotal.durable import Json, canonical
 from grandtotal.errors import PlanError
+from grandtotal.privacy import refusals
 from grandtotal.privacy.fixedpoint import Field
 from grandtotal.privacy.identity import Roster
+from grandtotal.privacy.masks import commitment
+from grandtotal.privacy.messages import VERSION, Advertisement
 
-VERSION = "SA-1 1"
 FEWEST, MOST = 3, 50
 
 
@@ -102,14 +110,14 @@ class Ask:
     active: tuple[str, ...]
 
     @property
-    def bytes(self) -> int:
-        """Returns the length of the summand."""
+    def size(self) -> int:
+        """Returns the bytes of the summand."""
         return sum(field.bytes for field in self.fields.values())
 
-    def context(self, setup: bytes) -> bytes:
-        """Returns slot_ctx, 32 bytes: it enters every mask, so that only equal views cancel."""
-        described = {
-            "setup": setup.hex(),
+    @property
+    def described(self) -> Json:
+        """Returns all of it as JSON; `Ask.read` reads it back."""
+        return {
             "slot": self.slot,
             "question": self.question,
             "broadcast": self.broadcast,
@@ -119,4 +127,92 @@ class Ask:
             ],
             "active": sorted(self.active),
         }
-        return hashed("slot", described)
+
+    @classmethod
+    def read(cls, described: Json) -> "Ask":
+        """Returns what `described` describes."""
+        fields = {
+            name: Field(tuple(shape), scale, 2**bits, symmetric, largest)
+            for name, shape, scale, bits, symmetric, largest in described["fields"]
+        }
+        return cls(
+            described["slot"],
+            described["question"],
+            described["broadcast"],
+            fields,
+            tuple(described["active"]),
+        )
+
+    def context(self, setup: bytes) -> bytes:
+        """Returns slot_ctx, 32 bytes: it enters every mask, so that only equal views cancel."""
+        return hashed("slot", {"setup": setup.hex(), **self.described})
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The keys of all members for a batch of slots, as each of them signs for."""
+
+    setting: Setting
+    batch: int
+    first_slot: int
+    slots: int
+    advertisements: Mapping[str, Advertisement]
+
+    @classmethod
+    def read(cls, setting: Setting, batch: int, messages: Mapping[str, bytes]) -> "Setup":
+        """Returns the set-up of these advertisements, each verified against the roster."""
+        refusals.strangers(messages, setting.members)
+        refusals.too_few(messages, setting.least)
+        read = {
+            name: Advertisement.read(setting, name, messages[name]) for name in sorted(messages)
+        }
+        one = next(iter(read.values()))
+        for advertisement in read.values():
+            refusals.other_batch(advertisement, batch, one.first_slot, one.slots)
+        refusals.repeated_keys(read.values())
+        return cls(setting, batch, one.first_slot, one.slots, read)
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Returns who takes part, sorted."""
+        return tuple(self.advertisements)
+
+    @property
+    def messages(self) -> dict[str, bytes]:
+        """Returns the advertisements as they were signed."""
+        return {name: found.message for name, found in self.advertisements.items()}
+
+    @cached_property
+    def context(self) -> bytes:
+        """Returns setup_ctx, 32 bytes, over the setting and all public keys of all slots."""
+        described = {
+            "setting": self.setting.digest.hex(),
+            "batch": self.batch,
+            "first_slot": self.first_slot,
+            "slots": self.slots,
+            "keys": {
+                name: hashlib.sha256(found.message).hexdigest()
+                for name, found in self.advertisements.items()
+            },
+        }
+        return hashed("setup", described)
+
+    def key(self, name: str, slot: int) -> bytes:
+        """Returns a member's public mask key of a slot."""
+        return self.advertisements[name].keys[slot - self.first_slot]
+
+    def refuse_other_seed(self, name: str, slot: int, seed: bytes) -> None:
+        """Raises where a seed is not the one that its owner committed itself to."""
+        published = self.advertisements[name].commitments[slot - self.first_slot]
+        refusals.other_seed(
+            name, commitment(seed, seed_context(self.setting, slot), name), published
+        )
+
+    def refuse_other_private(self, name: str, slot: int, public: bytes) -> None:
+        """Raises where a private key is not that of the public key of the set-up."""
+        refusals.other_private(name, public, self.key(name, slot))
+
+
+def seed_context(setting: Setting, slot: int) -> bytes:
+    """Returns what a commitment to the seed of a slot is bound to, 32 bytes."""
+    return hashed("seed", {"setting": setting.digest.hex(), "slot": slot})
