@@ -338,7 +338,9 @@ def test_a_retailer_that_is_killed_is_named_and_the_run_goes_on(new_run, example
             coordinate(plan, transport, folder)
     finally:
         transport.close()
-    assert len(folder.rounds()) == 2  # opened, three steps of set-up, two each for two totals, and killed at the next
+    assert (
+        len(folder.rounds()) == 2
+    )  # opened, three steps of set-up, two each for two totals, and killed at the next
     assert folder.finished() is None
     simulate(folder)
     assert results(folder) == results(whole)

@@ -246,17 +246,24 @@ def report(run: str, retailer: str | None, runs: Path) -> None:
 
 @command(main, "grandtotal verify latest")
 @click.argument("run", metavar="RUN")
+@click.option(
+    "--roster",
+    type=click.Path(path_type=Path),
+    help="The roster that you have pinned; the coordinator's copy if left out.",
+)
 @runs_option
 @json_option
-def verify(run: str, runs: Path, as_json: bool) -> None:
-    """Compute again, from the totals, all that a run's coordinator asked and sent.
+def verify(run: str, roster: Path | None, runs: Path, as_json: bool) -> None:
+    """Compute again all that a run's coordinator added up, asked and sent.
+
+    Totals from what the retailers masked and signed; questions and models from the totals.
 
     Exit status 7 if it asked anything that the algorithm does not ask, or a total is not the one
     that the record names.
     """
     from grandtotal import api
 
-    found = api.verify(run, runs)
+    found = api.verify(run, runs, roster)
     if as_json:
         click.echo(_json([vars(finding) for finding in found]))
     else:

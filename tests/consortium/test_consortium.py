@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.conftest import PLAN
 
 from grandtotal.consortium import sums
 from grandtotal.consortium.consortium import Consortium
@@ -13,7 +14,6 @@ from grandtotal.consortium.transport import EmbeddedTransport
 from grandtotal.durable import canonical, read_log
 from grandtotal.errors import Code, DataError, RefusedError, RetailerError, RunError
 from grandtotal.privacy import egress
-from tests.conftest import PLAN
 from grandtotal.privacy.fixedpoint import Field
 
 MEMBERS = ("north", "south", "west")

@@ -13,14 +13,13 @@ from safetensors.numpy import load, save
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Query, parameters, question_digest
-from grandtotal.consortium.sums import Asked, PlainSums, SecureSums, Sums
+from grandtotal.consortium.sums import Asked, PlainSums, SecureSums, Sums, setting_of
 from grandtotal.consortium.transport import Reply, RetailerId, Transport
 from grandtotal.durable import Json, Log, arrays_digest, digest, read_json, write, write_json
 from grandtotal.errors import AnswerError, Code, PlanError, RefusedError, RetailerError, RunError
 from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.fixedpoint import Arrays, Field, decode, refuse_overflow
 from grandtotal.privacy.identity import Roster
-from grandtotal.privacy.protocol import Setting
 from grandtotal.versions import code_digest
 
 Listener = Callable[[Json], None]
@@ -75,7 +74,7 @@ class Consortium:
                 raise PlanError(
                     "the plan asks for secure sums, but there is no roster of the retailers' keys"
                 )
-            setting = Setting(code_digest(), run, self._plan, self._roster, privacy.dropouts)
+            setting = setting_of(plan, run, code_digest(), self._roster)
             self._sums = SecureSums(setting, self._exchange, self._folder, privacy.keep_masked)
         body = {
             "plan": plan.decode(),
@@ -90,7 +89,7 @@ class Consortium:
         # Drawn once: a run that goes on after a crash is the same one to its retailers.
         path = self._folder / "run.json"
         if not path.exists():
-            write_json(path, {"run": secrets.token_hex(16)})
+            write_json(path, {"run": secrets.token_hex(16), "code": code_digest()})
         name: str = read_json(path)["run"]
         return name
 

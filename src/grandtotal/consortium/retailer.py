@@ -13,13 +13,14 @@ import numpy as np
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Rows, build_query, question_digest
+from grandtotal.consortium.sums import setting_of
 from grandtotal.durable import Json, arrays_digest, digest
 from grandtotal.errors import AnswerError, Code, DataError, GrandtotalError, PlanError
 from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.door import Door
 from grandtotal.privacy.egress import Egress, Question
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.privacy.protocol import Ask, Setting
+from grandtotal.privacy.protocol import Ask
 from grandtotal.privacy.secure_sum import Member
 from grandtotal.versions import code_digest
 
@@ -117,14 +118,13 @@ class Retailer:
         return Message("opened", {"version": __version__})
 
     def _masking(self, plan: bytes, body: Json) -> Member | None:
-        privacy = promised(plan)
-        if not privacy.secure_sum:
+        if not promised(plan).secure_sum:
             return None
         if self._door is None:
             raise PlanError("the plan asks for secure sums; this retailer has no identity key")
         consortium = json.loads(plan)["consortium"]["name"]
         roster = self._door.roster(consortium, tuple(body["members"]))
-        setting = Setting(code_digest(), body["run"], digest(plan), roster, privacy.dropouts)
+        setting = setting_of(plan, body["run"], code_digest(), roster)
         return Member(self.name, self._door.identity(), setting, self.folder / "secure_sum")
 
     def _summand(self, message: Message) -> Message:

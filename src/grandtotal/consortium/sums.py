@@ -5,6 +5,7 @@ summand, only bytes that look drawn at random; what they add up to is readable w
 have seen each other's headers and take the masks off the sum.
 """
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 
 from grandtotal.consortium.envelope import Message
 from grandtotal.consortium.transport import RetailerId
-from grandtotal.durable import Json, arrays_digest, read_json, write, write_json
-from grandtotal.errors import RetailerError, RunError
+from grandtotal.durable import Json, arrays_digest, digest, read_json, write, write_json
+from grandtotal.errors import AnswerError, RetailerError, RunError
+from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.egress import BLOCK_BYTES
 from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.privacy.identity import Roster
 from grandtotal.privacy.messages import raw, text
 from grandtotal.privacy.protocol import Ask, Setting, Setup
 from grandtotal.privacy.secure_sum_batch import Batch
@@ -59,6 +62,11 @@ class Exchange(Protocol):
     def __call__(
         self, messages: Mapping[RetailerId, Message], expected: str, may_miss: int = 0
     ) -> dict[RetailerId, Message]: ...
+
+
+def setting_of(plan: bytes, run: str, code: str, roster: Roster) -> Setting:
+    """Returns what all secure sums of a run have in common; the same at every party."""
+    return Setting(code, run, digest(plan), roster, promised(plan).dropouts)
 
 
 class Sums(Protocol):
@@ -130,7 +138,7 @@ class SecureSums:
         """Returns the total of those who answered; RetailerError where they are too few."""
         question = asked.body["question"]
         if transcript_path(self._folder, question).exists():
-            return self.recomputed(question)
+            return recomputed(self._folder, self._setting, question)
         adder = self._begun(question) or self._collected(asked)
         slot = {"slot": adder.ask.slot}
         headers = adder.end()
@@ -154,16 +162,6 @@ class SecureSums:
     def closing(self) -> Json:
         """Returns what tells the members which slot is over: they delete its secrets."""
         return {} if self._done is None else {"over": self._done}
-
-    def recomputed(self, question: str) -> Arrays:
-        """Returns a total once more from what was kept of it: masked, signed and revealed."""
-        path = transcript_path(self._folder, question)
-        transcript = path.read_bytes()
-        slot = Ask.of(transcript).slot
-        kept = masked_folder(self._folder, question)
-        setup = stored_setup(self._folder, self._setting, slot // SLOTS)
-        masked = {file.name: stored_blocks(file) for file in kept.iterdir()}
-        return dict(recompute(setup, transcript, masked))
 
     # --- one slot ---
 
@@ -262,6 +260,23 @@ class SecureSums:
             left = set(self._setting.members) - set(self.members) | names
             write_json(self._folder / "left.json", sorted(left))
             self.members = tuple(name for name in self.members if name not in names)
+
+
+def recomputed(folder: Path, setting: Setting, question: str) -> Arrays:
+    """Returns a total once more from what was kept of it: masked, signed and revealed.
+
+    RetailerError or RunError where something is missing, was changed, or was not signed.
+    """
+    path = transcript_path(folder, question)
+    try:
+        transcript = path.read_bytes()
+        slot: int = json.loads(transcript)["ask"]["slot"]
+        masked = {
+            file.name: stored_blocks(file) for file in masked_folder(folder, question).iterdir()
+        }
+        return dict(recompute(stored_setup(folder, setting, slot // SLOTS), transcript, masked))
+    except (OSError, ValueError, KeyError, TypeError, AnswerError) as error:
+        raise RunError(f"{path}: the total cannot be added up again ({error!r})") from error
 
 
 def masked_folder(folder: Path, question: str) -> Path:
