@@ -6,9 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-
 from attack import attack
-from grandtotal.errors import GrandtotalError
+
 from grandtotal.privacy.identity import Identity, Roster
 from grandtotal.privacy.masks import add_masks, pair_mask, self_mask, spans
 from grandtotal.privacy.messages import Release, part
@@ -68,7 +67,7 @@ def recombined(shares, setting):
     return combine({order.index(n) + 1: share for n, share in shares.items()}, setting.threshold)
 
 
-def read_from(fakes, victim, folder):
+def read_from(fakes, victim):
     """Sets up and asks the victim among members of the coordinator; returns whether it was read."""
     everybody = {VICTIM: victim, **fakes}
     shown = {name: member.advertise(0, 0, 1) for name, member in everybody.items()}
@@ -97,7 +96,7 @@ def released(sums, name, *arguments):
 def it_swaps_the_keys_of_all_others_for_its_own(folder: Path) -> bool:
     sums = Sums(folder / "honest", 5)
     fakes = impostors(folder, sums.setting)
-    return read_from(fakes, sums.members[VICTIM], folder)
+    return read_from(fakes, sums.members[VICTIM])
 
 
 @attack("coordinator", "grandtotal.privacy.secure_sum.refuse_unsigned", "the victim's summand")
@@ -112,7 +111,7 @@ def it_enrols_the_victim_among_members_that_it_made_up(folder: Path) -> bool:
     setting = replace(real.setting, roster=sybils)
     victim = Member(VICTIM, real.keys[VICTIM], setting, folder / "victim", stream("victim"))
     fakes = {n: Impostor(n, key, setting, folder / f"my {n}") for n, key in keys.items()}
-    return read_from(fakes, victim, folder)
+    return read_from(fakes, victim)
 
 
 @attack(
@@ -133,7 +132,7 @@ def it_signs_a_roster_of_sybils_in_the_victims_name(folder: Path) -> bool:
     )
     victim = Member(VICTIM, real.keys[VICTIM], setting, folder / "victim", stream("victim"))
     fakes = {n: Impostor(n, key, setting, folder / f"my {n}") for n, key in keys.items()}
-    return read_from(fakes, victim, folder)
+    return read_from(fakes, victim)
 
 
 @attack("coordinator", CHECKS + "second_list", "two sets of keys for the slots of one batch")

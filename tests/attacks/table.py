@@ -1,10 +1,11 @@
-"""Makes every attack twice, as things are and without its check, and prints what came of it."""
+"""Makes every attack twice, as things are and without its check, and prints what came of it.
+
+PYTHONPATH=tests python tests/attacks/table.py
+"""
 
 import sys
 import tempfile
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 import coordinator_lies  # noqa: F401 - registers its attacks
 from attack import ATTACKS, outcome, without

@@ -2,9 +2,8 @@
 
 from collections import Counter
 
-import pytest
-
 import coordinator_lies  # noqa: F401 - registers its attacks
+import pytest
 from attack import ATTACKS, outcome, without
 
 named = pytest.mark.parametrize("made", ATTACKS, ids=lambda made: made.name)
