@@ -22,7 +22,7 @@ fix: .venv/test             ## formats, and mends what can be mended
 	$(BIN)/python docs/generate.py
 
 attacks: .venv/test         ## every attack on the door, and the check that stops it
-	PYTHONPATH=tests $(BIN)/python tests/attacks/table.py
+	PYTHONPATH=tests $(BIN)/python -m attacks.table
 
 bench: .venv/test           ## measures into benchmarks/results.md
 	$(BIN)/python -m benchmarks all --write

@@ -6,8 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from attack import attack
 
+from attacks.attack import attack
 from grandtotal.privacy.identity import Identity, Roster
 from grandtotal.privacy.masks import add_masks, pair_mask, self_mask, spans
 from grandtotal.privacy.messages import Release, part

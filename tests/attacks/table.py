@@ -1,14 +1,14 @@
 """Makes every attack twice, as things are and without its check, and prints what came of it.
 
-PYTHONPATH=tests python tests/attacks/table.py
+PYTHONPATH=tests python -m attacks.table
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-import coordinator_lies  # noqa: F401 - registers its attacks
-from attack import ATTACKS, outcome, without
+import attacks.coordinator_lies  # noqa: F401 - registers its attacks
+from attacks.attack import ATTACKS, outcome, without
 
 
 def main() -> int:

@@ -2,9 +2,10 @@
 
 from collections import Counter
 
-import coordinator_lies  # noqa: F401 - registers its attacks
 import pytest
-from attack import ATTACKS, outcome, without
+
+import attacks.coordinator_lies  # noqa: F401 - registers its attacks
+from attacks.attack import ATTACKS, outcome, without
 
 named = pytest.mark.parametrize("made", ATTACKS, ids=lambda made: made.name)
 
