@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.bound import Bound
 
+STEPS = 2**16  # about how many make the largest contribution, where a scale is free to choose
 MOST_NORM = 2.0**26  # steps: the squares of any row near the bound then add up below 2^53
 _HUGE = 1e100  # what is larger counts as this: its square and sums of squares stay finite
 # Brings a row whose norm is the bound, but for the rounding of float64, inside of it.
@@ -92,6 +94,45 @@ def changed(norm: float, signed: bool = True) -> float:
     Two rows are at most 2 norm apart, and sqrt(2) norm where no entry is negative.
     """
     return (2.0 if signed else math.sqrt(2.0)) * norm
+
+
+def scale_of(largest: float) -> int:
+    """Returns steps per unit for contributions of at most `largest`: about STEPS make that."""
+    if not 0 < largest <= MOST_NORM:
+        raise ValueError(f"largest = {largest!r}, expected units above 0, up to {MOST_NORM:,.0f}")
+    return max(1, math.floor(STEPS / largest))
+
+
+def norm_of(largest: float) -> float:
+    """Returns the norm, in steps of `scale_of`, of a contribution of `largest` units."""
+    return largest * scale_of(largest)
+
+
+def sum_of_clipped(contributions: NDArray[Any] | csr_array, largest: float) -> NDArray[np.int64]:
+    """Returns the sum (d,), in steps of `scale_of`, of contributions (units, d) cut to `largest`.
+
+    largest: the norm of a contribution, in its own units.
+    """
+    steps, norm = contributions * scale_of(largest), norm_of(largest)
+    whole = clip(steps, norm) if isinstance(steps, np.ndarray) else clip_sparse(steps, norm)
+    return checked_sum(whole, norm)
+
+
+def bound_by_group(
+    largest: float, group: str, per_customer: int = 0, signed: bool = True
+) -> Bound | None:
+    """Returns the bound of a sum whose rows are clipped group by group, None where largest is 0.
+
+    largest: the norm of one group's contribution, in units. group: what it is, e.g. "product":
+        all that one retailer knows of one product; the unit, where per_customer is 0.
+    per_customer: in how many groups the rows of one customer are at most: then the customer is the
+        unit. One who becomes another leaves so many groups and enters as many; each contribution
+        that it touches may become any other, and the moves may all be in one direction.
+    """
+    if not largest:
+        return None
+    moved = changed(norm_of(largest), signed)
+    return Bound(moved * 2 * per_customer, "customer") if per_customer else Bound(moved, group)
 
 
 def by_unit(
