@@ -20,7 +20,7 @@ from grandtotal.errors import AnswerError, Code, PlanError
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.assortment import Assortment, read_assortment, shared_key
-from grandtotal.tasks.scores import DELIVERED, UnitScores, load_scores, save_scores
+from grandtotal.tasks.scores import UnitScores, load_scores, save_delivered, save_scores
 from grandtotal.tasks.task import Task, at_home, metric_of
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ class Participant:
         }
         scores = {row: home.score(m, self.rows, "test") for row, (m, _) in models.items()}
         if self.task.common.privacy.private:
-            split = self.task.scored.split
-            delivered = self.task.score(federated, self.rows, split)
-            save_scores(self.folder, self.name, DELIVERED, delivered)
+            scored = self.task.scored
+            delivered = self.task.score(federated, self.rows, scored.split)
+            save_delivered(self.folder, self.name, scored, delivered)
         for row, found in scores.items():
             save_scores(self.folder, self.name, row, found)
         seed = self.task.common.seed
