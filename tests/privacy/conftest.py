@@ -35,8 +35,8 @@ CASES = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "case" in metafunc.fixturenames:
-        metafunc.parametrize("case", CASES.values(), ids=CASES)
+    if "bound_case" in metafunc.fixturenames:
+        metafunc.parametrize("bound_case", CASES.values(), ids=CASES)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from grandtotal.participate import Participant
 from grandtotal.privacy.agreement import Agreement
 from grandtotal.privacy.bound import Bound
 from grandtotal.tasks.demand import Demand
-from grandtotal.tasks.demand_model import wape
+from grandtotal.tasks.demand_model import DemandModel, wape
 from grandtotal.tasks.lines import lines_of_few
 from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.task import at_home, releases_of, scores_asked
@@ -106,6 +106,15 @@ def test_any_noise_leaves_a_model_that_can_forecast_and_travel(private, pooled, 
     assert np.isfinite(built.coefficients).all()
     assert (built.series >= 0).all()
     assert found.units > 0
+
+
+def test_a_model_of_nothing_but_noise_does_not_stop_a_retailer(private, frames):
+    task = private()
+    rows = task.rows(frames["north"])
+    wild = DemandModel.shared({"model": "poisson"}, np.full(22, 1e6), np.ones((1, 80)))
+    adapted = task.adapt(wild, rows)
+    assert not adapted.level.size
+    assert task.score(adapted, rows, "test").units > 0
 
 
 def test_noise_takes_no_direction_below_the_penalty():
@@ -227,6 +236,14 @@ def test_only_the_delivered_models_headline_is_shared(private, frames, rows_of, 
     delivered = task.build(fitted.model.arrays, fitted.model.meta)
     own = task.score(delivered, part.rows, "shared test").values()["wape"]
     assert rows["federated"]["wape"] == pytest.approx(own, rel=0.2)
+
+
+def test_a_score_that_noise_took_below_nothing_is_none(private):
+    parts = {f"federated {part}": np.array([-0.5]) for part in ("numerators", "denominators")}
+    totals = SimpleNamespace(total=lambda _: parts)
+    assert _test_scores("demand", private(), totals) == {
+        "federated": {"wape": None, "products": None}
+    }
 
 
 def test_days_and_a_small_history_are_asked_about_as_well(private, frames):
