@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grandtotal.algorithms.glm import GLM
+from grandtotal.algorithms.glm import GLM, GLMMoments
 from grandtotal.consortium.totals import Local
 from grandtotal.coordinate import _test_scores
 from grandtotal.durable import arrays_digest
@@ -18,6 +18,8 @@ from grandtotal.privacy.agreement import Agreement
 from grandtotal.privacy.bound import Bound
 from grandtotal.tasks.demand import Demand
 from grandtotal.tasks.demand_model import DemandModel, wape
+from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
+from grandtotal.tasks.intervals import ForecastErrors
 from grandtotal.tasks.lines import lines_of_few
 from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.task import at_home, releases_of, scores_asked
@@ -257,3 +259,37 @@ def test_a_recommendation_counts_one_customer_for_one(common):
     query = scores_asked("recommend", Recommend(replace(common, privacy=PRIVATE)))
     assert query.bound == Bound(2**0.5 * 2**16, "customer")
     assert scores_asked("recommend", Recommend(common)).bound is None
+
+
+# --- queries ---
+
+
+@pytest.mark.parametrize(
+    ("query", "largest"),
+    [
+        (GLMMoments("poisson", 22, "test"), 1e5),
+        (GLMMoments("ridge", 22, "test"), 1e5),
+        (ForecastScores("poisson", "test"), 1e4),
+        (ForecastErrors("poisson", "test", 2), 1e3),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_bound_that_clips_nothing_leaves_the_totals(private, frames, query, largest):
+    rows = private(products_per_customer=0).rows(frames["north"])
+    series = rows["test"].parts[0].capped()
+    broadcast = {"series": series, "coefficients": np.linspace(-0.2, 0.2, 22).round(3)}
+    exact = Local(rows).total(query, broadcast)
+    clipped = Local(rows).total(replace(query, largest=largest), broadcast)
+    assert clipped.keys() <= exact.keys()
+    for name, found in clipped.items():
+        # Each of 56 products is rounded by up to half a step of largest / 2^16.
+        assert found == pytest.approx(exact[name], abs=56 * largest / 2**16 / 2)
+
+
+def test_the_season_of_all_products_is_the_sum_of_their_series(private, frames):
+    rows = private(products_per_customer=0).rows(frames["north"])
+    exact = Local(rows).total(DemandSeries(56, 80))["units"]
+    season = Local(rows).total(DemandSeries(56, 80, 1e4))["units"]
+    assert season == pytest.approx(exact.sum(axis=0)[None], abs=56 * 1e4 / 2**16 / 2)
+    short = Local(rows).total(DemandSeries(56, 80, 1.0))["units"]
+    assert np.linalg.norm(short) <= 56
