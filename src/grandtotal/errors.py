@@ -63,6 +63,11 @@ class Code(StrEnum):
     NOT_FINITE = "not-finite"
     ANSWER_CHANGED = "answer-changed"
     OTHER_MEMBERS = "other-members"
+    NOT_SIGNED = "not-signed"
+    OTHER_VIEW = "other-view"
+    TOO_FEW = "too-few"
+    SLOT_USED = "slot-used"
+    RELEASED = "released"
     MALFORMED = "malformed"
     DISK = "disk"
     INTERNAL = "internal"
@@ -84,6 +89,11 @@ _MEANING = {
     Code.NOT_FINITE: "its answer holds a value that is not a finite number",
     Code.ANSWER_CHANGED: "it answered this question before and its data have changed since",
     Code.OTHER_MEMBERS: "it answered this question before for another set of retailers",
+    Code.NOT_SIGNED: "it was shown something that the member named did not sign",
+    Code.OTHER_VIEW: "it was shown other keys, questions or members than its peers",
+    Code.TOO_FEW: "fewer retailers are left than a total needs",
+    Code.SLOT_USED: "the slot was used before; a new attempt needs a new slot",
+    Code.RELEASED: "it released this total before, for another set or in another slot",
     Code.MALFORMED: "it could not read the message",
     Code.DISK: "it could not write its record of what leaves; nothing was released",
     Code.INTERNAL: "it failed; its own log.txt says where",
