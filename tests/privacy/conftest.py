@@ -35,8 +35,8 @@ CASES = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "bound_case" in metafunc.fixturenames:
-        metafunc.parametrize("bound_case", CASES.values(), ids=CASES)
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", CASES.values(), ids=CASES)
 
 
 @pytest.fixture

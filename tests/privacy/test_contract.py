@@ -82,8 +82,8 @@ def test_every_query_has_a_case(covered):
     assert set(installed("queries")) - covered == waiting - covered
 
 
-def test_one_unit_moves_no_summand_beyond_its_bound(bound_case, tmp_path):
-    check(bound_case, tmp_path, 30 if "of_a_customer" in bound_case.__qualname__ else 80)
+def test_one_unit_moves_no_summand_beyond_its_bound(case, tmp_path):
+    check(case, tmp_path, 30 if "of_a_customer" in case.__qualname__ else 80)
 
 
 def test_an_exact_query_promises_nothing_about_customers(asked):
@@ -109,15 +109,15 @@ def unclipped(monkeypatch):
 
 
 @pytest.mark.usefixtures("unclipped")
-def test_a_query_that_does_not_clip_is_found_out(bound_case, tmp_path):
-    if bound_case.__qualname__ != "presence":  # there is nothing to clip
-        caught(bound_case, tmp_path)
+def test_a_query_that_does_not_clip_is_found_out(case, tmp_path):
+    if case.__qualname__ != "presence":  # there is nothing to clip
+        caught(case, tmp_path)
 
 
-def test_a_query_that_declares_half_of_its_bound_is_found_out(bound_case, tmp_path):
+def test_a_query_that_declares_half_of_its_bound_is_found_out(case, tmp_path):
     # A customer's few products seldom all move in one direction, which is what the bound allows.
-    if not {"presence", "of_a_customer"} & set(bound_case.__qualname__.split(".")):
-        caught(bound_case, tmp_path, share=0.5)
+    if not {"presence", "of_a_customer"} & set(case.__qualname__.split(".")):
+        caught(case, tmp_path, share=0.5)
 
 
 def test_a_contribution_is_checked_even_where_clipping_fails(monkeypatch):
