@@ -52,7 +52,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from grandtotal.durable import canonical
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy import refusals
-from grandtotal.privacy.identity import Identity, refuse_foreign_signatures, refuse_unsigned
+from grandtotal.privacy.identity import Identity, verify_signatures
 from grandtotal.privacy.masks import (
     Mask,
     add_masks,
@@ -111,8 +111,7 @@ class Member:
         witness: Witness = unwitnessed,
     ) -> None:
         refusals.another_identity(name, identity.public, setting.roster.members.get(name))
-        refuse_unsigned(setting.roster)
-        refuse_foreign_signatures(setting.roster)
+        verify_signatures(setting.roster)
         self.name = name
         self._identity = identity
         self._setting = setting
@@ -309,7 +308,7 @@ class Member:
         refusals.without_me(self.name, ask.active)
         refusals.strangers(ask.active, setup.active)
         refusals.returned(ask.active, self._slots.active)
-        refusals.too_few(set(ask.active), self._setting.least)
+        refusals.too_few(ask.active, self._setting.least)
         refusals.released_question(ask.slot, self._slots.released.get(ask.question))
 
     def _masks(self, ask: Ask, setup: Setup, context: bytes, secrets: SlotSecrets) -> list[Mask]:
