@@ -25,7 +25,9 @@ ROOMS = (
     "plan",
     "runfolder",
     "coordinate",
+    "verify",
     "participate",
+    "members",
     "readiness",
     "retailer_process",
     "simulate",
@@ -33,6 +35,7 @@ ROOMS = (
     "report",
     "terminal",
     "api",
+    "cli_members",
     "cli",
 )
 MAY_READ_TABLES = ("tasks", "participate", "readiness", "api", "cli")

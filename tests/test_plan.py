@@ -286,7 +286,6 @@ def test_a_task_whose_name_is_no_file_name_is_refused(write, name):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("secure_sum = true", "asks for secure_sum"),
         ("epsilon = 4.0", "asks for epsilon = 4.0"),
         ("epsilon = 0", "asks for epsilon = 0"),
         ("epsilon = false", "asks for epsilon = False"),
@@ -301,9 +300,14 @@ def test_what_this_version_cannot_promise_is_refused(write, asked, words):
     assert "Nothing was run" in said
 
 
-@pytest.mark.parametrize("asked", ["[privacy]", "[privacy]\nsecure_sum = false"])
-def test_a_plan_that_asks_for_nothing_is_accepted(write, asked):
-    assert Plan.read(write(more=asked + "\n")).members
+@pytest.mark.parametrize("asked", ["", "[privacy]", "[privacy]\nsecure_sum = true"])
+def test_secure_sums_are_what_a_plan_promises_unless_it_says_no(write, asked):
+    assert Plan.read(write(more=asked + "\n")).common.privacy.secure_sum
+
+
+def test_a_plan_may_say_that_it_wants_no_secure_sums(write):
+    plan = Plan.read(write(more="[privacy]\nsecure_sum = false\n"))
+    assert not plan.common.privacy.secure_sum
 
 
 @pytest.mark.parametrize("value", ['"true"', '"false"', "1", "0", "[]", "{}"])

@@ -18,6 +18,7 @@ from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json, arrays_digest, read_json, write, write_json
 from grandtotal.errors import AnswerError, Code, PlanError
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
+from grandtotal.privacy.door import Door
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.assortment import Assortment, read_assortment, shared_key
 from grandtotal.tasks.scores import UnitScores, load_scores, save_scores
@@ -193,6 +194,18 @@ def _assortment(plan: Plan, tables: Tables, folder: Path) -> Assortment:
     assert plan.matching is not None
     key = shared_key(tables, folder)
     return read_assortment(tables, plan.common.key, plan.matching.most, key)
+
+
+def name_of(config: Path) -> str:
+    """Returns what a retailer.toml calls its retailer."""
+    from grandtotal.tables.config import load_config
+
+    return load_config(config).retailer
+
+
+def door_of(config: Path) -> Door:
+    """Returns the folder of keys and rosters beside a retailer.toml."""
+    return Door(config.parent / "door")
 
 
 def tables_of(config: Path, set_aside: Path | None) -> Tables:

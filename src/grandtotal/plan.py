@@ -96,7 +96,7 @@ class Plan:
         _refuse_unknown(source, _SECTIONS, where)
         asked = _table({"privacy": {}, **source}, "privacy", where)
         _refuse_privacy(asked, where)
-        privacy = settings(Agreement, {"secure_sum": False, **asked}, f"{where}: [privacy]")
+        privacy = settings(Agreement, asked, f"{where}: [privacy]")
         agreed = settings(_Agreed, _table(source, "consortium", where), f"{where}: [consortium]")
         common = agreed.common(where, privacy)
         tasks = _table(source, "tasks", where)
@@ -245,12 +245,6 @@ def _refuse_unknown(source: Mapping[str, Any], known: tuple[str, ...], where: st
 
 def _refuse_privacy(asked: Mapping[str, Any], where: str) -> None:
     # A promise that cannot be kept is refused, never ignored.
-    if asked.get("secure_sum") is True:
-        raise RefusedError(
-            f"{where}: [privacy] asks for secure_sum, which this version does not have: the "
-            f"coordinator would see every retailer's summand. Nothing was run. Set it to false "
-            f"only if all members accept that"
-        )
     for key in ("epsilon", "delta"):
         if key in asked:
             raise RefusedError(

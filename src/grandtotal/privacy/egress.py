@@ -1,10 +1,10 @@
 """The door: the only module whose output leaves a retailer. Read this file to know what leaves.
 
-This version has no secure sum and no noise, so the coordinator's process sees every retailer's
-summand. A plan that asks for either is refused when it is read; it is never ignored.
+Where the plan says secure_sum = false, the coordinator's process sees every retailer's summand.
+This version has no noise: a plan that asks for epsilon is refused when it is read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,13 @@ from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.fixedpoint import Arrays, Field, encode
 
 BLOCK_BYTES = 32 * 2**20  # of a summand in one message
+
+Mask = Callable[[memoryview], None]
+"""Adds masks to the bytes of a summand, in place."""
+
+
+def in_the_clear(summand: memoryview) -> None:
+    """Leaves a summand as it is: for a plan that all members agreed to run without secure sums."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Egress:
     2. Bound: each customer's contribution is limited. Not in this version; see above.
     3. Noise: each retailer adds its share. Not in this version; see above.
     4. Encode: integers modulo 2^64 or 2^32; an entry too large for this many retailers is refused.
-    5. Mask: pairwise masks that cancel in the sum. Not in this version; see above.
+    5. Mask: masks that cancel in the sum (secure_sum.py), unless all members agreed to none.
     6. The same question for another set of retailers is refused, since the difference of two
        totals is the difference of two sets. So is the same question with other bytes.
     7. Log: what leaves is on this retailer's disk, in egress.jsonl, before it leaves.
@@ -55,11 +62,13 @@ class Egress:
         self._log = Log(path)
         self._released = {record["question"]: record for record in self._log.records}
 
-    def release(self, question: Question, answer: Arrays) -> list[memoryview]:
-        """Returns the blocks of the encoded summand, after writing down that they leave."""
+    def release(
+        self, question: Question, answer: Arrays, mask: Mask = in_the_clear
+    ) -> list[memoryview]:
+        """Returns the blocks of the masked summand, after writing down that they leave."""
         parts = list(self._encoded(question, answer))
         # A co-purchase total is gigabytes: one field is released as it lies, not joined to a copy.
-        summand = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+        summand = parts[0] if len(parts) == 1 else memoryview(bytearray().join(parts))
         record = self._record(question, summand)
         before = self._released.get(question.digest)
         if before is None:
@@ -67,6 +76,7 @@ class Egress:
             self._released[question.digest] = record
         else:
             _refuse_another_release(before, record)
+        mask(summand)
         return blocks(summand)
 
     def _encoded(self, question: Question, answer: Arrays) -> Iterator[memoryview]:

@@ -57,7 +57,7 @@ class Adder:
 
     def __init__(self, setup: Setup, ask: Ask) -> None:
         self._setup = setup
-        self._ask = ask
+        self.ask = ask
         self._context = ask.context(setup.context)
         self._layout = spans(ask.fields)
         self._sum = np.zeros(ask.size, np.uint8)
@@ -77,9 +77,9 @@ class Adder:
         if self._ended:
             return
         with blamed(name):
-            refusals.strangers([name], self._ask.active)
+            refusals.strangers([name], self.ask.active)
             header = Header.read(self._setup.setting, name, message)
-            refusals.other_context(header, self._ask.slot, self._context)
+            refusals.other_context(header, self.ask.slot, self._context)
         self._signed_headers[name] = header
 
     def add(self, name: str, start: int, block: memoryview) -> None:
@@ -89,14 +89,14 @@ class Adder:
         is left out, or is longer than what is missing.
         """
         with blamed(name):
-            refusals.strangers([name], self._ask.active)
+            refusals.strangers([name], self.ask.active)
         taken = self._taken.get(name, 0)
         if self._ended or (name in self._taken and start < max(taken, 1)):
             return
         content = np.frombuffer(block, np.uint8)
         if start != taken or len(content) > len(self._sum) - taken or len(content) % 8:
             raise RetailerError(
-                f"slot {self._ask.slot}: '{name}' sent {len(content):,} bytes from {start:,} on, "
+                f"slot {self.ask.slot}: '{name}' sent {len(content):,} bytes from {start:,} on, "
                 f"after {taken:,} of {len(self._sum):,}"
             )
         state = self._hashes.setdefault(name, hashlib.sha256())
@@ -119,7 +119,7 @@ class Adder:
             start += len(content)
         if start != taken or state.digest() != before.digest():
             raise RunError(
-                f"slot {self._ask.slot}: the blocks withdrawn are not those that '{name}' sent; "
+                f"slot {self.ask.slot}: the blocks withdrawn are not those that '{name}' sent; "
                 f"the sum is lost, ask again in another slot"
             )
 
@@ -148,7 +148,7 @@ class Adder:
         if not self._ended:
             if self.unfinished:
                 raise RetailerError(
-                    f"slot {self._ask.slot}: "
+                    f"slot {self.ask.slot}: "
                     + "; ".join(f"'{name}' {why}" for name, why in self.unfinished.items())
                     + "; withdraw its blocks, or ask again without it in another slot"
                 )
@@ -161,12 +161,12 @@ class Adder:
     def keep(self, folder: Path) -> None:
         """Puts sum and headers on the disk; to be done before any unmask message is sent."""
         headers = self.end()
-        write(_sum_path(folder, self._ask.slot), self._sum.data)
+        write(_sum_path(folder, self.ask.slot), self._sum.data)
         write_json(
-            _state_path(folder, self._ask.slot),
+            _state_path(folder, self.ask.slot),
             {
                 "version": VERSION,
-                "ask": self._ask.described,
+                "ask": self.ask.described,
                 "setup": self._setup.context.hex(),
                 "sum": hashlib.sha256(self._sum.data).hexdigest(),
                 "headers": _texts(headers),
@@ -210,9 +210,7 @@ class Adder:
     def signed(self, name: str, message: bytes) -> None:
         """Takes a survivor's signature; only with dropouts."""
         headers = self.end()
-        mine = survivors_body(
-            self._ask.slot, self._context, tuple(headers), headers_digest(headers)
-        )
+        mine = survivors_body(self.ask.slot, self._context, tuple(headers), headers_digest(headers))
         with blamed(name):
             refusals.strangers([name], tuple(headers))
             body = opened(self._setup.setting, name, "survivors", message)
@@ -227,7 +225,7 @@ class Adder:
     @property
     def dropped(self) -> tuple[str, ...]:
         """Returns who was asked and is not in the sum."""
-        return tuple(sorted(set(self._ask.active) - set(self.end())))
+        return tuple(sorted(set(self.ask.active) - set(self.end())))
 
     def unmask(self, replies: Mapping[str, bytes]) -> dict[str, Words]:
         """Returns the total's words of each field, from at least `threshold` unmask replies.
@@ -236,7 +234,7 @@ class Adder:
         again after an error, with more replies.
         """
         if self._unmasked:
-            return by_field(self._sum, self._ask.fields)
+            return by_field(self._sum, self.ask.fields)
         headers = self.end()
         releases = [self._read_release(name, reply, headers) for name, reply in replies.items()]
         self._releases = {name: bytes(reply) for name, reply in replies.items()}
@@ -244,24 +242,24 @@ class Adder:
         masks = [mask.taken_off() for mask in self._masks(releases, headers)]
         add_masks(self._sum, self._layout, masks)
         self._unmasked = True
-        return by_field(self._sum, self._ask.fields)
+        return by_field(self._sum, self.ask.fields)
 
     def _refuse_few(self, releases: list[Release]) -> None:
         try:
             refusals.few_releases([r.name for r in releases], self._setup.setting.threshold)
         except AnswerError as error:
-            raise RetailerError(f"slot {self._ask.slot}: {error}") from error
+            raise RetailerError(f"slot {self.ask.slot}: {error}") from error
 
     def _read_release(self, name: str, reply: bytes, headers: Mapping[str, bytes]) -> Release:
         with blamed(name):
             refusals.strangers([name], tuple(headers))
             release = Release.read(self._setup.setting, name, reply)
-            refusals.other_release(release, self._ask.slot, self._context, headers_digest(headers))
+            refusals.other_release(release, self.ask.slot, self._context, headers_digest(headers))
             refusals.other_releases(release, tuple(headers), self.dropped)
         return release
 
     def _masks(self, releases: list[Release], headers: Mapping[str, bytes]) -> Iterator[Mask]:
-        slot, context = self._ask.slot, self._context
+        slot, context = self.ask.slot, self._context
         for name in headers:
             shares = self._by_number({r.name: r.seeds[name] for r in releases})
             seed = self._secret(
@@ -299,14 +297,14 @@ class Adder:
                     first = reason
             else:
                 return secret
-        raise RetailerError(f"slot {self._ask.slot}: the shares of '{name}': {first}")
+        raise RetailerError(f"slot {self.ask.slot}: the shares of '{name}': {first}")
 
     def transcript(self) -> bytes:
         """Returns what `recompute` needs, but for the masked vectors and the set-up."""
         described: Json = {
             "version": VERSION,
             "setup": self._setup.context.hex(),
-            "ask": self._ask.described,
+            "ask": self.ask.described,
             "headers": _texts(self.end()),
             "signatures": _texts(self._signatures),
             "releases": _texts(self._releases),
