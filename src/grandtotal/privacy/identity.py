@@ -175,14 +175,9 @@ def verify_roster(roster: Roster, today: date, members: tuple[str, ...] | None =
     refuse_small(roster)
     refuse_shared_keys(roster)
     refuse_other_names(roster, members)
-    verify_signatures(roster)
-    refuse_expired(roster, today)
-
-
-def verify_signatures(roster: Roster) -> None:
-    """Raises PlanError unless all members, and nobody else, signed this list."""
     refuse_unsigned(roster)
     refuse_foreign_signatures(roster)
+    refuse_expired(roster, today)
 
 
 def refuse_small(roster: Roster) -> None:

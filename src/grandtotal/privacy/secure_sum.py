@@ -52,7 +52,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from grandtotal.durable import canonical
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy import refusals
-from grandtotal.privacy.identity import Identity, verify_signatures
+from grandtotal.privacy.identity import Identity, refuse_foreign_signatures, refuse_unsigned
 from grandtotal.privacy.masks import (
     Mask,
     add_masks,
@@ -111,7 +111,8 @@ class Member:
         witness: Witness = unwitnessed,
     ) -> None:
         refusals.another_identity(name, identity.public, setting.roster.members.get(name))
-        verify_signatures(setting.roster)
+        refuse_unsigned(setting.roster)
+        refuse_foreign_signatures(setting.roster)
         self.name = name
         self._identity = identity
         self._setting = setting
