@@ -10,7 +10,7 @@ import numpy as np
 from attacks.attack import attack
 from grandtotal.privacy.identity import Identity, Roster
 from grandtotal.privacy.masks import add_masks, pair_mask, self_mask, spans
-from grandtotal.privacy.messages import Release, part
+from grandtotal.privacy.messages import Header, Release, part
 from grandtotal.privacy.secure_sum import Member, unwitnessed
 from grandtotal.privacy.shamir import combine
 from grandtotal.privacy.slots import Slots
@@ -304,3 +304,89 @@ def it_replaces_the_victims_own_header(folder: Path) -> bool:
     sums, _, _, (_, headers, _) = answered(folder)
     without = {name: headers[name] for name in OTHERS}
     return bool(sums.members[VICTIM].survivors(0, without))
+
+
+# --- more of the set-up ---
+
+
+def advertised(sums, batch=0, first=0, slots=1):
+    return {n: m.advertise(batch, first, slots) for n, m in sums.members.items()}
+
+
+@attack("coordinator", CHECKS + "own_keys_changed", "a set-up with a key the victim does not hold")
+def it_shows_the_victim_keys_of_an_earlier_life(folder: Path) -> bool:
+    """The victim's own advertisement of another folder, signed by it, in the place of this one."""
+    sums = Sums(folder, 5)
+    shown = advertised(sums)
+    elsewhere = sums.open(VICTIM, entropy=stream("another life"))
+    elsewhere._slots = Slots(folder / "earlier", sums.setting, VICTIM)
+    return bool(sums.members[VICTIM].share(0, {**shown, VICTIM: elsewhere.advertise(0, 0, 1)}))
+
+
+@attack("coordinator", CHECKS + "missing_lists", "a set-up that one member never signed")
+def it_goes_on_without_the_signature_of_one_member(folder: Path) -> bool:
+    sums = Sums(folder, 5)
+    shown = advertised(sums)
+    replies = {name: sums.members[name].share(0, shown) for name in names(4)}
+    parts = {name: part(replies[name], VICTIM) for name in names(4)[1:]}
+    return bool(sums.members[VICTIM].receive(0, parts))
+
+
+@attack("coordinator", CHECKS + "used_slots", "two sets of keys for one slot")
+def it_opens_a_batch_over_slots_that_were_used(folder: Path) -> bool:
+    sums, *_ = answered(folder)
+    return bool(sums.members[VICTIM].advertise(1, 0, 2))
+
+
+@attack("coordinator", CHECKS + "changed_batch", "an advertisement for other slots than asked")
+def it_takes_the_keys_of_a_batch_for_other_slots(folder: Path) -> bool:
+    sums = Sums(folder, 5)
+    sums.members[VICTIM].advertise(0, 0, 2)
+    return bool(sums.members[VICTIM].advertise(0, 8, 2))
+
+
+@attack("coordinator", CHECKS + "other_batch", "a member set up with keys of another batch")
+def it_mixes_keys_of_two_batches(folder: Path) -> bool:
+    sums = Sums(folder, 5)
+    first, second = advertised(sums), advertised(sums, 1, 1)
+    mixed = {**second, "r01": first["r01"]}
+    return bool(sums.members[VICTIM].share(1, mixed))
+
+
+@attack("coordinator", CHECKS + "batch_size", "secrets without end on the victim's disk")
+def it_asks_for_a_batch_that_fills_the_disk(folder: Path) -> bool:
+    sums = Sums(folder, 5)
+    return bool(sums.members[VICTIM].advertise(0, 0, 2000))
+
+
+@attack("coordinator", CHECKS + "closed", "shares of a slot that was closed")
+def it_has_a_closed_slot_released_again(folder: Path) -> bool:
+    sums, _, _, (_, headers, _) = answered(folder)
+    for member in sums.members.values():
+        member.close(0)
+    return bool(sums.members[VICTIM].unmask(0, headers))
+
+
+@attack("coordinator", CHECKS + "without_me", "an answer to a set without the one that answers")
+def it_asks_the_victim_for_a_total_of_the_others(folder: Path) -> bool:
+    sums = Sums(folder, 5)
+    sums.set_up()
+    asked = ask(0, OTHERS)
+    return bool(sums.members[VICTIM].mask(asked, memoryview(summand(1))))
+
+
+@attack("coordinator", CHECKS + "other_setting", "headers of one run in another")
+def it_replays_a_header_of_another_run(folder: Path) -> bool:
+    """Same members, keys, slot, question and entropy; the run before had another number."""
+    sums, _, _, (_, headers, _) = answered(folder / "now")
+    _, _, _, (_, before, _) = answered(folder / "before", run="the run before")
+    found = Header.read(sums.setting, "r01", before["r01"])
+    return found.slot == 0 and headers["r01"] != before["r01"]
+
+
+@attack("coordinator", CHECKS + "other_vector", "a total of a vector that nobody signed")
+def it_adds_a_vector_that_the_member_did_not_send(folder: Path) -> bool:
+    sums, setup, asked, (_, headers, masked) = answered(folder)
+    masked["r01"][0] ^= 1
+    adder = sums.adder(setup, asked, headers, masked)
+    return len(sums.unmasked(adder, asked)) > 0

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-import attacks.coordinator_lies  # noqa: F401 - registers its attacks
+import attacks.coordinator_lies
+import attacks.retailer_lies  # noqa: F401
 from attacks.attack import ATTACKS, outcome, without
 
 named = pytest.mark.parametrize("made", ATTACKS, ids=lambda made: made.name)
