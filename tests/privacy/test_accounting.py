@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from grandtotal.errors import PlanError, RefusedError
+from grandtotal.errors import AnswerError, PlanError, RefusedError
 from grandtotal.privacy.accounting import (
     Budget,
     correction,
@@ -121,7 +121,7 @@ def test_noise_is_made_for_colluders_dropouts_and_customers_of_several_retailers
 
 def test_what_was_not_scheduled_may_not_be_asked():
     budget = Budget.of(agreement(), RELEASES, 5)
-    with pytest.raises(RefusedError, match="'glm-moments' of 'recommend' is not among"):
+    with pytest.raises(AnswerError, match="'glm-moments' of 'recommend' is not among"):
         budget.asked("recommend", "glm-moments")
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from grandtotal.errors import PlanError, RefusedError
+from grandtotal.errors import AnswerError, Code, PlanError, RefusedError
 from grandtotal.privacy.agreement import Agreement
 from grandtotal.privacy.bound import CUSTOMER, Bound, Release
 
@@ -153,12 +153,13 @@ class Budget:
         return self.members - self.agreement.colluders - self.agreement.dropouts
 
     def asked(self, task: str, query: str) -> Scheduled:
-        """Returns what one query of one task may spend; RefusedError if it is not scheduled."""
+        """Returns what one query of one task may spend; AnswerError if it is not scheduled."""
         found = self.scheduled.get((task, query))
         if found is None:
             known = ", ".join(q for t, q in self.scheduled if t == task) or "nothing"
-            raise RefusedError(
-                f"'{query}' of '{task}' is not among what the task said it would ask: {known}"
+            raise AnswerError(
+                Code.BUDGET,
+                f"'{query}' of '{task}' is not among what the task said it would ask: {known}",
             )
         return found
 

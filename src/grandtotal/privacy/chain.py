@@ -56,8 +56,8 @@ class Chain:
         }
         self._log.append(record)
         self.digests.append(digest(canonical(record)))
-        # In place and not synchronised: after a crash it may be behind, and never ahead.
-        with self._head.open("r+b") as file:
+        # In place and not synchronised: it may be behind, after a crash, and never ahead.
+        with suppress(OSError), self._head.open("r+b") as file:
             file.write(_head_line(record["n"], self.digests[-1]))
         return record
 
