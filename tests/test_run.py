@@ -557,7 +557,7 @@ def test_a_question_that_was_answered_is_not_answered_from_other_tables(
     moved = tmp_path / "north"
     (moved / "data").mkdir(parents=True)
     for path in (example / "north").rglob("*.*"):
-        if path.is_file():
+        if path.is_file() and path.parent.name != "door":
             (moved / path.relative_to(example / "north")).write_bytes(path.read_bytes())
     lines = (moved / "data" / "transactions.csv").read_text().splitlines()
     (moved / "data" / "transactions.csv").write_text("\n".join(lines[::2]) + "\n")

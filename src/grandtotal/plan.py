@@ -19,8 +19,7 @@ from grandtotal.durable import Json, canonical
 from grandtotal.errors import PlanError, RefusedError
 from grandtotal.privacy.accounting import Budget
 from grandtotal.privacy.agreement import Agreement
-from grandtotal.privacy.bound import Release
-from grandtotal.tasks.task import Common, Task, check_numbers, settings
+from grandtotal.tasks.task import Common, Task, check_numbers, releases_of, settings
 
 _SECTIONS = ("consortium", "privacy", "tasks")
 CATALOGUE = "catalogue"  # the part of a run in which a private catalogue is found
@@ -63,7 +62,7 @@ class Plan:
         """
         if not self.common.privacy.private:
             return None
-        releases = {name: _releases(name, task) for name, task in self.tasks.items()}
+        releases = {name: releases_of(name, task) for name, task in self.tasks.items()}
         return Budget.of(self.common.privacy, releases, len(self.members))
 
     @property
@@ -134,17 +133,6 @@ class Plan:
             source,
             agreed.matching,
         )
-
-
-def _releases(name: str, task: Task) -> tuple[Release, ...]:
-    stated = getattr(task, "releases", None)
-    if stated is None:
-        raise RefusedError(
-            f"[tasks.{name}]: a task of kind '{task.kind}' does not state what it will ask, so "
-            f"that epsilon cannot be divided; take the task out of the plan, or epsilon and delta"
-        )
-    releases: tuple[Release, ...] = stated()
-    return releases
 
 
 def plan_in(folder: Path) -> Plan:

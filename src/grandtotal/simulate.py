@@ -20,6 +20,7 @@ from grandtotal.durable import Json, arrays_digest, read_json, write_json
 from grandtotal.errors import PlanError, RetailerError
 from grandtotal.participate import (
     Participant,
+    agreeing,
     describe,
     load_rows,
     model_path,
@@ -94,7 +95,12 @@ def _transport(
         return PipeTransport(commands), {}
     prepared: dict[str, Mapping[str, Participation]] = {}
     retailers = {
-        name: Retailer(name, folder.retailer(name), _kept(prepared, name, path, folder))
+        name: Retailer(
+            name,
+            folder.retailer(name),
+            _kept(prepared, name, path, folder),
+            agreeing(path, folder.retailer(name)),
+        )
         for name, path in configs.items()
     }
     return EmbeddedTransport(retailers), prepared

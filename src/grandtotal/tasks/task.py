@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -13,8 +13,9 @@ from grandtotal.algorithms.model import Model
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
-from grandtotal.errors import PlanError
+from grandtotal.errors import PlanError, RefusedError
 from grandtotal.privacy.agreement import NO_PROMISE, Agreement
+from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.scores import Metric, UnitScores
 
@@ -125,6 +126,18 @@ class Task(Protocol):
 def metric_of(task: Task) -> Metric:
     """Returns the metric that choices and headlines use."""
     return next(metric for metric in task.metrics if metric.name == task.headline)
+
+
+def releases_of(name: str, task: Task) -> tuple[Release, ...]:
+    """Returns what a task will ask under epsilon; RefusedError for one that does not say so."""
+    stated: Callable[[], tuple[Release, ...]] | None = getattr(task, "releases", None)
+    if stated is None:
+        raise RefusedError(
+            f"[tasks.{name}]: '{task.kind}' does not say what it asks under epsilon, so nobody can "
+            f"say how much noise it needs. Nothing was run. Take the task, or epsilon, out of the "
+            f"plan"
+        )
+    return stated()
 
 
 T = TypeVar("T")
