@@ -49,7 +49,7 @@ settings.register_profile(
 settings.load_profile("same-every-time")
 
 MEMBERS = ("north", "south", "west", "east", "abroad")
-PLAN = b'{"what":"all agree on"}'
+PLAN = b'{"privacy":{"secure_sum":false},"what":"all agree on"}'
 TASK = "task"
 
 

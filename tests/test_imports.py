@@ -27,6 +27,7 @@ ROOMS = (
     "coordinate",
     "verify",
     "participate",
+    "members",
     "readiness",
     "retailer_process",
     "simulate",
@@ -34,6 +35,7 @@ ROOMS = (
     "report",
     "terminal",
     "api",
+    "cli_members",
     "cli",
 )
 MAY_READ_TABLES = ("tasks", "participate", "readiness", "api", "cli")

@@ -283,12 +283,6 @@ def test_a_task_whose_name_is_no_file_name_is_refused(write, name):
 # --- privacy: a promise that cannot be kept is refused, never ignored ---
 
 
-def test_a_secure_sum_is_refused(write):
-    said = refusal(write(more="[privacy]\nsecure_sum = true\n"), RefusedError)
-    assert "asks for secure_sum" in said
-    assert "Nothing was run" in said
-
-
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

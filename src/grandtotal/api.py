@@ -207,11 +207,12 @@ class Run:
             raise RunError(f"no retailer '{retailer}' in the run: {', '.join(members)}")
 
 
-def verify(run: Path_, runs: Path_ = "runs") -> list[Finding]:
+def verify(run: Path_, runs: Path_ = "runs", roster: Path_ | None = None) -> list[Finding]:
     """Returns what a check of a finished run's coordinator found; see `grandtotal.verify`."""
     from grandtotal.verify import verify
 
-    return verify(RunFolder.find(Path(runs), str(run)))
+    pinned = None if roster is None else Path(roster)
+    return verify(RunFolder.find(Path(runs), str(run)), pinned)
 
 
 def compare(first: Path_, second: Path_, runs: Path_ = "runs") -> Json:

@@ -12,10 +12,11 @@ from grandtotal.privacy import egress, noise
 from grandtotal.privacy.accounting import Budget
 from grandtotal.privacy.agreement import Agreement
 from grandtotal.privacy.bound import Bound, NoCustomers, Release
-from grandtotal.privacy.egress import Egress, Question, Terms, blocks
+from grandtotal.privacy.egress import Egress, Question, blocks
 from grandtotal.privacy.fixedpoint import Field
 from grandtotal.privacy.ledger import Cap
 from grandtotal.privacy.noise import KEY_BYTES, NoiseStream
+from grandtotal.privacy.terms import Terms
 
 MEMBERS = ("north", "south", "west")
 FIELDS = {"gram": Field((2, 2), modulus=2**32, symmetric=True), "loss": Field((), scale=64)}
@@ -230,7 +231,7 @@ def test_the_key_of_the_noise_is_on_the_disk_before_the_reservation(path, opened
     reserve = door.ledger.reserve
 
     def noting(charge):
-        kept.extend(file.read_bytes() for file in (path.parent / "door" / "noise").iterdir())
+        kept.extend(file.read_bytes() for file in path.parent.rglob("*.key"))
         reserve(charge)
 
     monkeypatch.setattr(door.ledger, "reserve", noting)
@@ -242,11 +243,36 @@ def test_a_committed_question_is_never_answered_with_other_noise(path, opened):
     door = opened(path, terms_of(path))
     door.release(private(), STEPS)
     door.committed("q1")
-    assert list((path.parent / "door" / "noise").iterdir()) == []
+    assert list(path.parent.rglob("*.key")) == []
     for again in (door, opened(path, terms_of(path))):
         with pytest.raises(AnswerError, match="a second release") as refused:
             again.release(private(), STEPS)
         assert refused.value.code == Code.ANSWER_CHANGED
+
+
+def test_a_finished_run_keeps_no_noise(path, opened, tmp_path):
+    other = tmp_path / "other" / "egress.jsonl"
+    terms = terms_of(path)
+    opened(other, terms).release(private("q9"), STEPS)
+    door = opened(path, terms)
+    for name in ("q1", "q2"):
+        door.release(private(name), STEPS)
+    door.finish()
+    assert len(list(path.parent.rglob("*.key"))) == 1  # of the other run
+
+
+def test_masks_are_put_on_after_the_noise_and_after_the_records(path, opened):
+    door = opened(path, terms_of(path), fixed)
+    seen = []
+
+    def mask(summand):
+        seen.append((bytes(summand), len(read_log(path)), len(door.ledger.account.released)))
+        summand[:] = bytes(len(summand))
+
+    assert not any(joined(door.release(private(), STEPS, mask)))
+    ((masked, logged, reserved),) = seen
+    assert (logged, reserved) == (1, 1)
+    assert masked == joined(door.release(private(), STEPS))
 
 
 @pytest.mark.parametrize("bound", [None, Bound(50.0)])

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 
+from grandtotal.privacy.protocol import threshold, tolerated
 from grandtotal.report.glossary import QUESTIONS, question_of
 from grandtotal.report.markup import MISSING, Html, Row, joined, listed, paragraph, table, tag
 from grandtotal.report.plots import bars
@@ -194,11 +195,26 @@ def _came_in(queries: Collection[str]) -> str:
     )
 
 
+def _seen_by_the_coordinator(source: Source) -> str:
+    if not source.plan.common.privacy.secure_sum:
+        return (
+            "There were no secure sums: the coordinator’s process saw every retailer’s summand "
+            "before it added them, as the plan said."
+        )
+    count = len(source.plan.members)
+    lie, t = tolerated(count), threshold(count)
+    return (
+        "Summands were masked: the coordinator could read totals alone, as long as at most "
+        f"{spelled(lie)} of the {spelled(count)} retailers took sides with it against the "
+        f"protocol, or {spelled(t - 1)} only told it what they saw. Masks hide a summand, not "
+        "what the total itself tells."
+    )
+
+
 def _not_done(source: Source) -> list[str]:
     members = source.plan.members
     return [
-        "There is no secure sum yet: the coordinator’s process sees every retailer’s summand "
-        "before it adds them. Let it run where all members accept that.",
+        _seen_by_the_coordinator(source),
         "There is no differential privacy yet: totals are exact, no noise is added and no "
         "customer’s share is bounded. What an exact total tells is said above, question by "
         "question.",
