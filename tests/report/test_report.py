@@ -249,6 +249,18 @@ def test_coordinators_report_holds_no_row_of_a_retailer(run: Any) -> None:
     assert "All retailers together · 5,928 customers" in scores
 
 
+def test_coordinators_report_of_noisy_totals_has_the_delivered_model_alone(run: Any) -> None:
+    for task, units in (("recommend", "customers"), ("demand", "products")):
+        path = run.folder.coordinator / "scores" / f"{task}.json"
+        known = read_json(path)
+        headline = next(iter(known["rows"]["federated"]))
+        federated = {headline: known["rows"]["federated"][headline], units: None}
+        write_json(path, {**known, "rows": {"federated": federated}})
+    page = coordinators(run)
+    assert "customers, not counted" in page.text
+    assert "each retailer’s own" not in page.text  # as which row of what is not shared
+
+
 def test_coordinators_report_opens_no_retailers_folder(run: Any) -> None:
     for path in sorted((run.folder.path / "retailers").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
