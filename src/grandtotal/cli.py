@@ -404,7 +404,14 @@ def _catalogue(plan: Plan) -> str:
 
 
 def _promise(plan: Plan) -> str:
-    if plan.common.privacy.secure_sum:
+    promised = plan.common.privacy
+    if promised.private:
+        return (
+            "Secure sums: what a retailer sends is masked, and only totals can be read.\n"
+            f"epsilon = {promised.epsilon:g} at delta = {promised.delta:g}: totals are noised; "
+            f"`grandtotal privacy` says what that costs."
+        )
+    if promised.secure_sum:
         return (
             "Secure sums: what a retailer sends is masked, and only totals can be read.\nNo "
             "differential privacy: a total is exact, and may tell what is said in the report."

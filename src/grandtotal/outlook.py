@@ -158,7 +158,7 @@ def outlook(path: Path, customers: int | None = None) -> Outlook:
     for config in found.values():
         _refuse_over_cap(plan, budget, config)
     if customers is not None:
-        counted = {"customers": customers}
+        counted = {"all retailers": customers}
     else:
         counted = {name: customers_of(tables_of(c, None)) for name, c in found.items()}
     _refuse_large_delta(plan, counted)
