@@ -80,7 +80,7 @@ def summand(seed, fields=FIELDS):
 
 def clear_total(summands, fields=FIELDS):
     """Returns the words of each field summed in the clear, by Python's integers."""
-    total, start = {}, 0
+    summands, total, start = list(summands), {}, 0
     for name, field in fields.items():
         stop = start + field.length * field.word.itemsize
         each = [np.frombuffer(bytes(s[start:stop]), field.word).tolist() for s in summands]

@@ -106,7 +106,8 @@ def test_an_older_roster_does_not_replace_a_newer_one(home, roster, tmp_path):
     assert "epoch 2 is pinned" in run("retailer", "pin", old, config(home, "north"), ok=False)
 
 
-def test_keys_of_others_than_the_plans_members_are_refused(home, roster, tmp_path):
+@pytest.mark.usefixtures("roster")
+def test_keys_of_others_than_the_plans_members_are_refused(home, tmp_path):
     stranger = shutil.copy(home / "north" / "door" / "north.pub", tmp_path / "east.pub")
     said = run("consortium", "roster", home / "plan.toml", stranger, ok=False)
     assert "the plan's members are ['north', 'south', 'west']" in said

@@ -303,9 +303,14 @@ def test_an_epsilon_that_promises_nothing_is_refused(write, asked, words):
     assert words in refusal(write(more=f"[privacy]\n{asked}\n"))
 
 
-@pytest.mark.parametrize("asked", ["[privacy]", "[privacy]\nsecure_sum = false"])
-def test_a_plan_that_asks_for_nothing_is_accepted(write, asked):
-    assert Plan.read(write(more=asked + "\n")).members
+@pytest.mark.parametrize("asked", ["", "[privacy]", "[privacy]\nsecure_sum = true"])
+def test_secure_sums_are_what_a_plan_promises_unless_it_says_no(write, asked):
+    assert Plan.read(write(more=asked + "\n")).common.privacy.secure_sum
+
+
+def test_a_plan_may_say_that_it_wants_no_secure_sums(write):
+    plan = Plan.read(write(more="[privacy]\nsecure_sum = false\n"))
+    assert not plan.common.privacy.secure_sum
 
 
 @pytest.mark.parametrize("value", ['"true"', '"false"', "1", "0", "[]", "{}"])

@@ -16,7 +16,7 @@ https://doi.org/10.1007/978-3-540-88313-5_13
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,8 +139,12 @@ class Aggregator:
         return _DOMAIN + canonical([self._context.hex(), sorted(set(retailers)), members])
 
 
-def total(sums: Mapping[str, bytes | bytearray], fields: Mapping[str, Field]) -> dict[str, Words]:
-    """Returns the words of each field of the total, from the sums of all aggregators."""
+def total(
+    sums: Mapping[str, bytes | bytearray], committee: Collection[str], fields: Mapping[str, Field]
+) -> dict[str, Words]:
+    """Returns the words of each field of the total, from the sums of all of the committee."""
+    if set(sums) != set(committee):
+        raise RefusedError(f"sums of {sorted(sums)}, expected those of {sorted(committee)}")
     content = np.zeros(sum(field.bytes for field in fields.values()), np.uint8)
     for published in sums.values():
         _refuse_length(len(published), fields)

@@ -69,10 +69,10 @@ def another_identity(name: str, mine: bytes, listed: bytes | None) -> None:
 
 
 def strangers(names: Iterable[str], members: Collection[str]) -> None:
-    """Refuses names that the roster does not have."""
+    """Refuses names that are not among those of the roster, the batch or the slot."""
     found = sorted(set(names) - set(members))
     if found:
-        raise AnswerError(Code.OTHER_MEMBERS, f"{found} are not in the roster")
+        raise AnswerError(Code.OTHER_MEMBERS, f"{found} are not among {sorted(members)}")
 
 
 def too_few(names: Collection[str], least: int) -> None:
