@@ -56,7 +56,7 @@ def folder(ran, tmp_path):
 
 def limit(folder, text, retailer="north"):
     path = folder / retailer / "retailer.toml"
-    path.write_text(path.read_text() + f"\n[privacy]\n{text}\n")
+    path.write_text(path.read_text().partition("[privacy]")[0] + f"[privacy]\n{text}\n")
     return path
 
 
