@@ -272,7 +272,7 @@ def test_one_peer_that_knows_more_is_enough(restored):
 def test_a_new_epoch_readmits_with_what_the_peers_know_to_be_spent(restored):
     ledger, known = restored
     refusal(Code.LEDGER, ledger.refuse_older, known)
-    assert "a later one" in refusal(Code.LEDGER, ledger.readmit, 1, known)
+    assert "epoch 2 or later" in refusal(Code.LEDGER, ledger.readmit, 1, known)
     ledger.readmit(2, known)
     assert ledger.epoch == 2
     assert ledger.account.spent == {
@@ -286,6 +286,25 @@ def test_a_new_epoch_readmits_with_what_the_peers_know_to_be_spent(restored):
     assert json.loads(ledger.note())["epoch"] == 2
     refusal(Code.LEDGER, ledger.readmit, 2, known)
     ledger.close()
+
+
+def test_a_peer_that_was_not_asked_at_the_readmission_is_heard_later(restored):
+    ledger, known = restored
+    refusal(Code.LEDGER, ledger.refuse_older, known)
+    ledger.readmit(2, {})
+    # Its note is of the epoch before, and what it knows to be spent was not carried over.
+    refusal(Code.LEDGER, ledger.refuse_older, known)
+    refusal(Code.LEDGER, ledger.reserve, charge("q7"))
+    ledger.readmit(3, known)
+    ledger.refuse_older(known)
+    assert ledger.account.spent["customer"]["recommend"] == pytest.approx(5 * RHO)
+
+
+def test_an_epoch_that_a_peer_has_seen_does_not_come_again(ledger):
+    note = canonical({**json.loads(ledger.note()), "epoch": 4})
+    refusal(Code.LEDGER, ledger.refuse_older, {"south": note})
+    assert "epoch 5 or later" in refusal(Code.LEDGER, ledger.readmit, 4, {"south": note})
+    ledger.readmit(5, {"south": note})
 
 
 def test_a_cap_holds_over_a_readmission(restored):

@@ -202,29 +202,41 @@ class Ledger:
     def readmit(self, epoch: int, mine: Mapping[str, bytes]) -> None:
         """Begins again under a later roster, with what the peers know to be spent carried over.
 
-        epoch: of a roster that all members signed, above `epoch`; the caller has checked it.
+        epoch: above `epoch` and that of every note; the caller has checked that a roster signed by
+        all members since stands behind it.
         """
-        if epoch <= self.epoch:
+        read = [_note(peer, content) for peer, content in mine.items()]
+        least = 1 + max([self.epoch, *(note["epoch"] for note in read)])
+        if epoch < least:
             raise AnswerError(
                 Code.LEDGER,
-                f"{self._chain.path}: under a roster of epoch {self.epoch} already; a later one, "
-                f"signed by all members, is needed, not {epoch}",
+                f"{self._chain.path}: epoch {epoch} has been; epoch {least} or later is needed, "
+                f"behind which a new roster stands that all members signed",
             )
         carried: Spent = {}
-        for peer, content in mine.items():
-            for unit, purposes in _note(peer, content)["spent"].items():
-                for purpose, rho in purposes.items():
-                    missing = rho - self.account.spent.get(unit, {}).get(purpose, 0.0)
-                    most = carried.setdefault(unit, {})
-                    most[purpose] = max(most.get(purpose, 0.0), missing)
+        for note in read:
+            for (unit, purpose), rho in self._missing(note).items():
+                most = carried.setdefault(unit, {})
+                most[purpose] = max(most.get(purpose, 0.0), rho)
         self._append("readmitted", {"epoch": epoch, "carried": carried})
+
+    def _missing(self, note: Json) -> dict[tuple[str, str], float]:
+        """Returns the rho, by unit and purpose, that a peer knows to be spent and this does not."""
+        missing = {}
+        for unit, purposes in note["spent"].items():
+            for purpose, rho in purposes.items():
+                here = self.account.spent.get(unit, {}).get(purpose, 0.0)
+                # Sums of the same numbers in another order differ in the last digits.
+                missing[unit, purpose] = rho - here if rho > here * (1 + 1e-9) else 0.0
+        return missing
 
     def _append(self, kind: str, facts: Json) -> None:
         self.account.add(self._chain.append(kind, facts))
 
     def _is_before_now(self, note: Json) -> bool:
         if note["epoch"] < self.epoch:
-            return True  # was carried over when this epoch began
+            # Carried over when this epoch began; unless that peer was not asked then.
+            return not any(self._missing(note).values())
         later = note["epoch"] > self.epoch or note["records"] >= len(self._chain.digests)
         return not later and self._chain.digests[note["records"]] == note["head"]
 
