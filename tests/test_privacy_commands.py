@@ -224,6 +224,25 @@ def test_another_set_of_retailers_needs_consent(folder):
     api.run(folder / "plan.toml", folder / "third")
 
 
+def test_a_restored_backup_releases_nothing_until_all_sign_a_new_roster(folder):
+    door = folder / "north" / "door"
+    shutil.copytree(door, folder / "backup")
+    api.run(folder / "plan.toml", folder / "second")
+    spent = api.ledger(folder / "north" / "retailer.toml").json()["units"]["customer"]["spent"]
+    shutil.rmtree(door)
+    shutil.copytree(folder / "backup", door)
+    for _ in range(2):
+        with pytest.raises(RetailerError, match="'north': its ledger is damaged, in use, or older"):
+            api.run(folder / "plan.toml", folder / "third")
+    assert "peers know a later ledger" in said("ledger", folder / "north" / "retailer.toml")
+    # A member with a new key: the simulation has all of them sign a roster of the next epoch.
+    (folder / "south" / "door" / "identity.key").unlink()
+    limit(folder, "epsilon = 20.0")
+    api.run(folder / "plan.toml", folder / "fourth")
+    now = api.ledger(folder / "north" / "retailer.toml").json()["units"]["customer"]["spent"]
+    assert now > spent
+
+
 def test_an_empty_ledger_is_a_statement_too(tmp_path):
     make_example(tmp_path)
     text = said("ledger", tmp_path / "north" / "retailer.toml")
