@@ -29,6 +29,8 @@ ROOMS = (
     "participate",
     "members",
     "readiness",
+    "outlook",
+    "statement",
     "retailer_process",
     "simulate",
     "comparison",
@@ -38,7 +40,7 @@ ROOMS = (
     "cli_members",
     "cli",
 )
-MAY_READ_TABLES = ("tasks", "participate", "readiness", "api", "cli")
+MAY_READ_TABLES = ("tasks", "participate", "readiness", "outlook", "statement", "api", "cli")
 
 
 def room_of(path):

@@ -163,6 +163,45 @@ def catalogue_key(file: Path) -> None:
     click.echo(f"Wrote {file}. Give it to the other retailers, and never to the coordinator.")
 
 
+@command(main, "grandtotal privacy my-consortium/plan.toml --customers 50000")
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option(
+    "--customers",
+    type=click.IntRange(min=1),
+    help="How many there are in all; counted in the tables beside the plan if left out.",
+)
+@json_option
+def privacy(plan: Path, customers: int | None, as_json: bool) -> None:
+    """Say before training what a plan's epsilon costs: its noise against what it hides.
+
+    Exit status 5 if it passes a cap in a retailer.toml that is found beside the plan.
+    """
+    from grandtotal import api
+
+    seen = api.privacy(plan, customers)
+    click.echo(_json(seen.json()) if as_json else seen.text(), nl=as_json)
+
+
+@command(main, "grandtotal ledger my-consortium/north/retailer.toml")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--consent",
+    metavar="A,B,C",
+    help="Allow what was answered for other retailers to be answered for these.",
+)
+@json_option
+def ledger(config: Path, consent: str | None, as_json: bool) -> None:
+    """Show what left one retailer in all runs: questions, plans, bytes, epsilon spent and left.
+
+    Exit status 5 if the ledger was tampered with.
+    """
+    from grandtotal import api
+
+    members = tuple(name.strip() for name in consent.split(",")) if consent else ()
+    stated = api.ledger(config, members)
+    click.echo(_json(stated.json()) if as_json else stated.text(), nl=as_json)
+
+
 @command(main, "grandtotal run my-consortium/plan.toml")
 @click.argument("plan", type=click.Path(path_type=Path))
 @runs_option
@@ -365,7 +404,14 @@ def _catalogue(plan: Plan) -> str:
 
 
 def _promise(plan: Plan) -> str:
-    if plan.common.privacy.secure_sum:
+    promised = plan.common.privacy
+    if promised.private:
+        return (
+            "Secure sums: what a retailer sends is masked, and only totals can be read.\n"
+            f"epsilon = {promised.epsilon:g} at delta = {promised.delta:g}: totals are noised; "
+            f"`grandtotal privacy` says what that costs."
+        )
+    if promised.secure_sum:
         return (
             "Secure sums: what a retailer sends is masked, and only totals can be read.\nNo "
             "differential privacy: a total is exact, and may tell what is said in the report."

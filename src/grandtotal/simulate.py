@@ -21,6 +21,7 @@ from grandtotal.durable import Json, arrays_digest, read_json, write_json
 from grandtotal.errors import PlanError, RetailerError
 from grandtotal.participate import (
     Participant,
+    agreeing,
     describe,
     door_of,
     load_rows,
@@ -139,7 +140,11 @@ def _transport(
     prepared: dict[str, Mapping[str, Participation]] = {}
     retailers = {
         name: Retailer(
-            name, folder.retailer(name), _kept(prepared, name, path, folder), door_of(path)
+            name,
+            folder.retailer(name),
+            _kept(prepared, name, path, folder),
+            door_of(path),
+            agreeing(path, folder.retailer(name)),
         )
         for name, path in configs.items()
     }

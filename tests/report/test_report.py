@@ -158,7 +158,7 @@ def test_report_states_what_this_version_does_not_do(run: Any) -> None:
     text = simulated(run).text
     assert "Summands were masked: the coordinator could read totals alone" in text
     assert "not what the total itself tells" in text
-    assert "There is no differential privacy yet" in text
+    assert "There is no differential privacy in this plan" in text
     assert "here that needs only two" in text
 
 

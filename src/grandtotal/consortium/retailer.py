@@ -12,7 +12,7 @@ import numpy as np
 
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
-from grandtotal.consortium.query import Rows, build_query, question_digest
+from grandtotal.consortium.query import Rows, asked_digest, build_query, question_digest
 from grandtotal.consortium.sums import setting_of
 from grandtotal.durable import Json, arrays_digest, digest
 from grandtotal.errors import AnswerError, Code, DataError, GrandtotalError, PlanError
@@ -20,8 +20,10 @@ from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.door import Door
 from grandtotal.privacy.egress import Egress, Question
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.ledger import Ledger
 from grandtotal.privacy.protocol import Ask
 from grandtotal.privacy.secure_sum import Member
+from grandtotal.privacy.terms import Terms
 from grandtotal.versions import code_digest
 
 
@@ -39,25 +41,38 @@ class Participation(Protocol):
 Opener = Callable[[bytes], Mapping[str, Participation]]
 """Reads a plan and this retailer's tables; raises what is wrong with either."""
 
+Agreeing = Callable[[bytes], Terms]
+"""Returns what a retailer agrees to with a plan, after the opener has read it."""
+
 
 class Retailer:
-    """One company: its folder, its rows, its egress log. `handle` answers one message.
+    """One company: its folder, its rows, its door. `handle` answers one message.
 
+    agreeing: by default, exact totals and a door in the folder.
     Only a code of the closed list says why it does not answer; the reason, with the rows that it
     names, goes to log.txt in its folder.
     """
 
-    def __init__(self, name: str, folder: Path, opener: Opener, door: Door | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        opener: Opener,
+        door: Door | None = None,
+        agreeing: Agreeing | None = None,
+    ) -> None:
         self.name = name
         self.folder = folder
         self._opener = opener
         self._door = door
+        self._agreeing = agreeing or (lambda _: Terms(folder / "door"))
         self._member: Member | None = None
-        self._egress = Egress(folder / "egress.jsonl")
+        self._egress: Egress | None = None
         self._plan = ""
         self._members: tuple[str, ...] = ()
         self._tasks: Mapping[str, Participation] = {}
         self._leaving = NOTHING_LEAVES
+        self._asked = ""
 
     def handle(self, message: bytes) -> bytes:
         """Returns the reply to one message; never raises, since a reply is all that may leave."""
@@ -83,7 +98,9 @@ class Retailer:
             return Message("delivered")
         if message.kind == "close":
             self._end_slot(message.body)
-            self._tasks = {}
+            if self._egress is not None:
+                self._egress.finish()
+            self.close()
             return Message("closed")
         raise AnswerError(Code.MALFORMED, f"a retailer does not answer '{message.kind}'")
 
@@ -93,7 +110,8 @@ class Retailer:
             raise AnswerError(Code.OTHER_PLAN, "the plan was opened without secure sums")
         body, shown = message.body, _shown(message.arrays)
         if message.kind == "advertise":
-            return self._member.advertise(body["batch"], body["first_slot"], body["slots"])
+            note = self._peers.note(known=True)
+            return self._member.advertise(body["batch"], body["first_slot"], body["slots"], note)
         if message.kind == "share":
             return self._member.share(body["batch"], shown[""])
         if message.kind == "receive":
@@ -111,13 +129,24 @@ class Retailer:
             )
         plan = body["plan"].encode()
         _refuse_other_members(body)
-        self._tasks = self._opener(plan)
-        self._member = self._masking(plan, body)
-        self._plan = digest(plan)
-        self._members = tuple(body["members"])
+        self.close()
+        tasks, members = self._opener(plan), tuple(body["members"])
+        self._egress = Egress(
+            self.folder / "egress.jsonl", self._agreeing(plan), digest(plan), members
+        )
+        self._member = self._masking(plan, body, self._egress.ledger)
+        # Last of all: without tasks nothing is answered.
+        self._plan, self._members, self._tasks = digest(plan), members, tasks
         return Message("opened", {"version": __version__})
 
-    def _masking(self, plan: bytes, body: Json) -> Member | None:
+    def close(self) -> None:
+        """Ends the run here: answers nothing more, and lets the next run open the door."""
+        self._tasks = {}
+        if self._egress is not None:
+            self._egress.close()
+            self._egress = None
+
+    def _masking(self, plan: bytes, body: Json, ledger: Ledger) -> Member | None:
         if not promised(plan).secure_sum:
             return None
         if self._door is None:
@@ -125,7 +154,10 @@ class Retailer:
         consortium = json.loads(plan)["consortium"]["name"]
         roster = self._door.roster(consortium, tuple(body["members"]))
         setting = setting_of(plan, body["run"], code_digest(), roster)
-        return Member(self.name, self._door.identity(), setting, self.folder / "secure_sum")
+        self._peers = _Peers(self.name, consortium, roster.epoch, ledger)
+        folder = self.folder / "secure_sum"
+        identity, witness = self._door.identity(), self._peers.witness
+        return Member(self.name, identity, setting, folder, witness=witness)
 
     def _summand(self, message: Message) -> Message:
         body = message.body
@@ -143,9 +175,13 @@ class Retailer:
         return Message("summand", {}, arrays)
 
     def _end_slot(self, body: Json) -> None:
-        # The total is on the coordinator's disk: what could unmask it is not needed any more.
+        # The total is on the coordinator's disk: what could unmask it is not needed any more, and
+        # its noise is not sent again.
         if self._member is not None and "over" in body:
             self._member.close(body["over"])
+        if self._egress is not None and self._asked not in ("", body.get("question")):
+            self._egress.committed(self._asked)
+        self._asked = body.get("question", "")
 
     def _release(self, body: Json, broadcast: Arrays) -> "_Leaving":
         query = build_query(body["query"], body["parameters"])
@@ -154,12 +190,22 @@ class Retailer:
             raise AnswerError(Code.MALFORMED, "the question is not the one that its digest names")
         fields = query.fields(broadcast)
         active = self._members if self._member is None else tuple(body["active"])
-        question = Question(digest_here, query.name, body["round"], active, fields)
+        question = Question(
+            digest_here,
+            query.name,
+            body["round"],
+            active,
+            fields,
+            body["task"],
+            asked_digest(query, broadcast),
+            query.bound,
+        )
         answer = query.answer(self._tasks[body["task"]].rows, self, broadcast)
+        assert self._egress is not None  # opened with the plan that is asked about
         if self._member is None:
             return _Leaving(digest_here, self._egress.release(question, answer))
         ask = Ask(body["slot"], digest_here, arrays_digest(broadcast), fields, active)
-        masked = _Masking(self._member, ask)
+        masked = _Masking(self._member, ask, self._peers)
         return _Leaving(digest_here, self._egress.release(question, answer, masked), masked.header)
 
     def _write_down(self, code: Code, error: Exception) -> None:
@@ -188,13 +234,32 @@ NOTHING_LEAVES = _Leaving("", [])
 class _Masking:
     """What egress calls to mask a summand; keeps the header that goes with it."""
 
-    def __init__(self, member: Member, ask: Ask) -> None:
+    def __init__(self, member: Member, ask: Ask, peers: "_Peers") -> None:
         self._member = member
         self._ask = ask
+        self._peers = peers
         self.header = b""
 
     def __call__(self, summand: memoryview) -> None:
-        self.header = self._member.mask(self._ask, summand)
+        self.header = self._member.mask(self._ask, summand, self._peers.note())
+
+
+@dataclass(frozen=True)
+class _Peers:
+    """How the ledgers of the members of one consortium watch each other, in signed notes."""
+
+    me: str
+    consortium: str
+    epoch: int
+    ledger: Ledger
+
+    def note(self, known: bool = False) -> bytes:
+        """Returns the note that goes with a signed message of this retailer."""
+        return self.ledger.note(self.consortium, self.epoch, known)
+
+    def witness(self, notes: Mapping[str, bytes]) -> None:
+        """Takes the notes that came with the peers' messages; AnswerError refuses to go on."""
+        self.ledger.witness(self.me, self.consortium, self.epoch, notes)
 
 
 def _shown(arrays: Arrays) -> dict[str, dict[str, bytes]]:

@@ -22,6 +22,8 @@ class Handler(Protocol):
 
     def handle(self, message: bytes) -> bytes: ...
 
+    def close(self) -> None: ...
+
 
 class Transport(Protocol):
     """Carries one message to each of these retailers and brings their replies."""
@@ -62,6 +64,8 @@ class EmbeddedTransport:
 
     def close(self) -> None:
         self._threads.shutdown()
+        for retailer in self._retailers.values():
+            retailer.close()
 
 
 class PipeTransport:
