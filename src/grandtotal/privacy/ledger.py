@@ -239,27 +239,24 @@ class Ledger:
         members = frozenset(charge.members)
         if members in self.account.consented:
             return
-        asked = self.account.subjects.get(charge.subject, {})
-        answered = self.account.answers.get((charge.query, charge.summand), {})
-        # Two questions of one run may well have one answer; who drops out of it stays out.
-        elsewhere = {others: at for (others, run), at in answered.items() if run != charge.run}
-        for others, at in {**asked, **elsewhere}.items():
-            if others != members:
-                raise AnswerError(
-                    Code.OTHER_MEMBERS,
-                    f"'{charge.query}' was answered for {sorted(others)} on {at}, now it is asked "
-                    f"for {sorted(members)}: who has both totals has the difference. `grandtotal "
-                    f"ledger --consent {','.join(sorted(members))}` allows it",
-                )
+        for key in (charge.subject, (charge.query, charge.summand)):
+            before = self.account.alike.get(key, {})
+            for others, at in before.items():
+                if others != members:
+                    raise AnswerError(
+                        Code.OTHER_MEMBERS,
+                        f"'{charge.query}' was answered for {sorted(others)} on {at}, now it is "
+                        f"asked for {sorted(members)}: who has both totals has the difference. "
+                        f"`grandtotal ledger --consent {','.join(sorted(members))}` allows it",
+                    )
 
 
 class Account:
     """What the records of a ledger add up to.
 
-    spent: rho by unit and purpose. subjects: for each, the sets of members that it was released for
-    and when. answers: the same for each (query, clear summand), with the run. peers: by consortium
-    the last note of each. older: whether the peers knew a later ledger, and nobody readmitted this
-    one since.
+    spent: rho by unit and purpose. alike: for each subject, and each (query, clear summand), the
+    sets of members it was released for and when. peers: by consortium the last note of each.
+    older: whether the peers knew a later ledger, and nobody readmitted this one since.
     """
 
     def __init__(self, records: Iterable[Json] = ()) -> None:
@@ -267,8 +264,7 @@ class Account:
         self.plans: dict[tuple[str, str], Json] = {}
         self.released: dict[tuple[str, str], Json] = {}
         self.asked: Counter[tuple[str, str, str]] = Counter()
-        self.subjects: dict[str, dict[frozenset[str], str]] = {}
-        self.answers: dict[tuple[str, str], dict[tuple[frozenset[str], str], str]] = {}
+        self.alike: dict[str | tuple[str, str], dict[frozenset[str], str]] = {}
         self.consented: set[frozenset[str]] = set()
         self.peers: dict[str, dict[str, Json]] = {}
         self.older = False
@@ -297,10 +293,8 @@ class Account:
     def _add_release(self, record: Json) -> None:
         self.released[record["run"], record["question"]] = record
         self.asked[record["run"], record["task"], record["query"]] += 1
-        members, at = frozenset(record["members"]), record["at"]
-        self.subjects.setdefault(record["subject"], {})[members] = at
-        answer = (record["query"], record["summand"])
-        self.answers.setdefault(answer, {})[members, record["run"]] = at
+        for key in (record["subject"], (record["query"], record["summand"])):
+            self.alike.setdefault(key, {})[frozenset(record["members"])] = record["at"]
         if record["rho"] is not None:
             self._spend(record["unit"], record["purpose"], record["rho"])
 
