@@ -122,8 +122,13 @@ def test_who_drops_out_is_left_out_from_then_on(masked, given_query, lose, count
     first = made.totals.total(given_query(), {"model": np.array([1.0])})
     assert first["sum"].tolist() == total_of(*counted)
     stayed = tuple(name for name in MEMBERS if name not in lose.values())
+    with pytest.raises(RetailerError, match=Code.OTHER_MEMBERS.meaning):
+        # The same numbers for one retailer fewer: the difference would be that one's.
+        made.totals.total(given_query(), {"model": np.array([3.0])})
+    for name, held in made.held.items():
+        held.rows = {"answer": {"sum": 2 * ANSWERS[MEMBERS.index(name)]["sum"]}}
     second = made.totals.total(given_query(), {"model": np.array([2.0])})
-    assert second["sum"].tolist() == total_of(*stayed)
+    assert (second["sum"] // 2).tolist() == total_of(*stayed)
     assert made.consortium.members == stayed
     members = [record["members"] for record in read_log(made.folder / "coordinator/rounds.jsonl")]
     assert members[1] == list(stayed)
@@ -264,3 +269,13 @@ def test_a_roster_of_another_epoch_is_refused_before_anything_is_asked(masked):
     write_json(path, {**read_json(path), "epoch": 2})
     with pytest.raises(RetailerError, match="'north'"):
         again(made)
+
+
+def test_one_retailer_fewer_is_noticed_where_only_the_survivors_say_so(masked, given_query):
+    """All five are asked both times; the second time one is said to have dropped out."""
+    made = masked(5, losing(survivors_1="west", ask_2="west"), dropouts=1)
+    made.totals.total(given_query(), {"model": np.array([1.0])})
+    with pytest.raises(RetailerError, match=Code.OTHER_MEMBERS.meaning):
+        made.totals.total(given_query(), {"model": np.array([2.0])})
+    last = made.transport.replies[-1].values()
+    assert all(unseal(reply).kind == "error" for reply in last if isinstance(reply, bytes))

@@ -230,9 +230,9 @@ def test_the_key_of_the_noise_is_on_the_disk_before_the_reservation(path, opened
     kept = []
     reserve = door.ledger.reserve
 
-    def noting(charge):
+    def noting(charge, **options):
         kept.extend(file.read_bytes() for file in path.parent.rglob("*.key"))
-        reserve(charge)
+        reserve(charge, **options)
 
     monkeypatch.setattr(door.ledger, "reserve", noting)
     door.release(private(), STEPS)

@@ -117,6 +117,8 @@ class Retailer:
         if message.kind == "receive":
             return self._member.receive(body["batch"], shown[""])
         if message.kind == "survivors":
+            assert self._egress is not None  # opened with the member
+            self._egress.narrow(self._member.question(body["slot"]), shown["headers"])
             return self._member.survivors(body["slot"], shown["headers"])
         return self._member.unmask(body["slot"], shown["headers"], shown["signatures"] or None)
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,12 +105,16 @@ class Egress:
         summand = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.uint8)])
         charge = self._charge(question, summand, bound, sigma)
         key = self._key(question) if bound else b""
-        self.ledger.reserve(charge)
+        self.ledger.reserve(charge, narrowing=mask is not in_the_clear)
         if bound:
             _add_noise(question, summand, NoiseStream(sigma, key))
         self._write_down(question, charge)
         mask(summand.data)
         return blocks(summand.data)
+
+    def narrow(self, question: str, members: Collection[str]) -> None:
+        """Writes down that the total of an answered question will be one of fewer members."""
+        self.ledger.narrow(self._run, question, members)
 
     def committed(self, question: str) -> None:
         """Forgets the noise of a question whose total everybody has: it is never sent again."""

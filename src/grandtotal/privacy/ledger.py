@@ -10,7 +10,7 @@ Units are never mixed: what was spent on customers and on products are two accou
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -128,22 +128,51 @@ class Ledger:
         facts = {"name": name, "members": list(members), "planned": dict(planned)}
         self._append("plan", {"run": run, "plan": plan, **facts})
 
-    def reserve(self, charge: Charge) -> None:
+    def reserve(self, charge: Charge, narrowing: bool = False) -> None:
         """Writes down a release before it leaves; AnswerError if it must not leave.
 
         The same question again, of the same run, for the same members and with the same clear
         summand, is what was reserved already: nothing is added.
+        narrowing: whether it may be for fewer members than before: under masks, where the secure
+            sum lets one attempt at a question be unmasked and no other.
         """
         self._refuse_if_older()
         before = self.reserved(charge.run, charge.question)
         if before is not None:
-            _refuse_another_release(before, charge)
+            _refuse_other_numbers(before, charge)
+            self.narrow(charge.run, charge.question, charge.members, narrowing)
             return
-        self._refuse_other_members(charge)
+        self._refuse_other_members(
+            (charge.run, charge.question),
+            (charge.subject, charge.query, charge.summand),
+            frozenset(charge.members),
+        )
         if charge.rho is not None:
             spent = self.account.spent.get(charge.unit, {})
             self.cap.refuse(f"'{charge.query}'", {charge.purpose: charge.rho}, spent)
         self._append("release", {**asdict(charge), "members": list(charge.members)})
+
+    def narrow(
+        self, run: str, question: str, members: Collection[str], allowed: bool = True
+    ) -> None:
+        """Writes down that the total of a reserved question is one of fewer members.
+
+        Before anything that depends on it leaves. AnswerError where the same was answered for
+        others before, or where the members are not among those that it was reserved for.
+        """
+        record = self.account.released[run, question]
+        known, now = self.account.members[run, question], frozenset(members)
+        if now == known:
+            return
+        if not (allowed and now < known):
+            raise AnswerError(
+                Code.OTHER_MEMBERS,
+                f"'{record['query']}' was answered for {sorted(known)}, now it is asked for "
+                f"{sorted(now)}",
+            )
+        alike = (record["subject"], record["query"], record["summand"])
+        self._refuse_other_members((run, question), alike, now)
+        self._append("narrowed", {"run": run, "question": question, "members": sorted(now)})
 
     def reserved(self, run: str, question: str) -> Json | None:
         """Returns the record of a release of this run, or None."""
@@ -235,28 +264,30 @@ class Ledger:
                     missing[unit, purpose] = rho - here
         return missing
 
-    def _refuse_other_members(self, charge: Charge) -> None:
-        members = frozenset(charge.members)
+    def _refuse_other_members(
+        self, question: tuple[str, str], alike: tuple[str, str, str], members: frozenset[str]
+    ) -> None:
         if members in self.account.consented:
             return
-        for key in (charge.subject, (charge.query, charge.summand)):
-            before = self.account.alike.get(key, {})
-            for others, at in before.items():
-                if others != members:
+        subject, query, summand = alike
+        for key in (subject, (query, summand)):
+            for before, others, at in self.account.alike.get(key, ()):
+                if before != question and others != members:
                     raise AnswerError(
                         Code.OTHER_MEMBERS,
-                        f"'{charge.query}' was answered for {sorted(others)} on {at}, now it is "
-                        f"asked for {sorted(members)}: who has both totals has the difference. "
-                        f"`grandtotal ledger --consent {','.join(sorted(members))}` allows it",
+                        f"'{query}' was answered for {sorted(others)} on {at}, now it is asked for "
+                        f"{sorted(members)}: who has both totals has the difference. `grandtotal "
+                        f"ledger --consent {','.join(sorted(members))}` allows it",
                     )
 
 
 class Account:
     """What the records of a ledger add up to.
 
-    spent: rho by unit and purpose. alike: for each subject, and each (query, clear summand), the
-    sets of members it was released for and when. peers: by consortium the last note of each.
-    older: whether the peers knew a later ledger, and nobody readmitted this one since.
+    spent: rho by unit and purpose. members: of each (run, question), for whom it was last reserved.
+    alike: for each subject, and each (query, clear summand), the questions that were answered, for
+    which sets of members and when. peers: by consortium the last note of each. older: whether the
+    peers knew a later ledger, and nobody readmitted this one since.
     """
 
     def __init__(self, records: Iterable[Json] = ()) -> None:
@@ -264,7 +295,10 @@ class Account:
         self.plans: dict[tuple[str, str], Json] = {}
         self.released: dict[tuple[str, str], Json] = {}
         self.asked: Counter[tuple[str, str, str]] = Counter()
-        self.alike: dict[str | tuple[str, str], dict[frozenset[str], str]] = {}
+        self.members: dict[tuple[str, str], frozenset[str]] = {}
+        self.alike: dict[
+            str | tuple[str, str], list[tuple[tuple[str, str], frozenset[str], str]]
+        ] = {}
         self.consented: set[frozenset[str]] = set()
         self.peers: dict[str, dict[str, Json]] = {}
         self.older = False
@@ -278,6 +312,8 @@ class Account:
             self.plans[record["run"], record["plan"]] = record
         elif kind == "release":
             self._add_release(record)
+        elif kind == "narrowed":
+            self._add_members(record["run"], record["question"], record)
         elif kind == "consent":
             self.consented.add(frozenset(record["members"]))
         elif kind == "heads":
@@ -293,10 +329,16 @@ class Account:
     def _add_release(self, record: Json) -> None:
         self.released[record["run"], record["question"]] = record
         self.asked[record["run"], record["task"], record["query"]] += 1
-        for key in (record["subject"], (record["query"], record["summand"])):
-            self.alike.setdefault(key, {})[frozenset(record["members"])] = record["at"]
+        self._add_members(record["run"], record["question"], record)
         if record["rho"] is not None:
             self._spend(record["unit"], record["purpose"], record["rho"])
+
+    def _add_members(self, run: str, question: str, record: Json) -> None:
+        # A set that was narrowed stays: whether its total was unmasked is not known here.
+        release, members = self.released[run, question], frozenset(record["members"])
+        self.members[run, question] = members
+        for key in (release["subject"], (release["query"], release["summand"])):
+            self.alike.setdefault(key, []).append(((run, question), members, record["at"]))
 
     def _spend(self, unit: str, purpose: str, rho: float) -> None:
         purposes = self.spent.setdefault(unit, {})
@@ -334,13 +376,7 @@ def _refuse_backwards(peer: str, note: Json, last: Json) -> None:
         )
 
 
-def _refuse_another_release(before: Json, now: Charge) -> None:
-    if before["members"] != list(now.members):
-        raise AnswerError(
-            Code.OTHER_MEMBERS,
-            f"'{now.query}' was answered for {before['members']}, now it is asked for "
-            f"{list(now.members)}",
-        )
+def _refuse_other_numbers(before: Json, now: Charge) -> None:
     if before["summand"] != now.summand:
         raise AnswerError(
             Code.ANSWER_CHANGED,

@@ -320,6 +320,10 @@ class Member:
         ]
         return [self_mask(secrets.seed, context, self.name), *pairs]
 
+    def question(self, slot: int) -> str:
+        """Returns the digest of the question that was answered in a slot; AnswerError if none."""
+        return self._open_attempt(slot).question
+
     def survivors(self, slot: int, headers: Mapping[str, bytes]) -> bytes:
         """Returns this retailer's signature on the set whose headers it was shown.
 
