@@ -90,10 +90,15 @@ def pin(roster: Path, config: Path, today: date) -> Path:
             f"of other retailers, or of another key of this one"
         )
     path = door.roster_path(found.consortium)
-    if path.exists() and read_unverified(path).epoch > found.epoch:
-        raise PlanError(
-            f"{roster}: of epoch {found.epoch}, but epoch {read_unverified(path).epoch} is pinned; "
-            f"an older roster may hold a key that was given up: ask for the newest"
-        )
+    if path.exists():
+        _refuse_older(roster, found.epoch, read_unverified(path).epoch)
     write_roster(path, found)
     return path
+
+
+def _refuse_older(roster: Path, epoch: int, pinned: int) -> None:
+    if pinned > epoch:
+        raise PlanError(
+            f"{roster}: of epoch {epoch}, but epoch {pinned} is pinned; an older roster may hold "
+            f"a key that was given up: ask for the newest"
+        )

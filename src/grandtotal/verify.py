@@ -92,10 +92,7 @@ def _masked(folder: RunFolder, path: Path) -> str:
     kept = [r for r in rounds if transcript_path(folder.coordinator, r["question"]).exists()]
     for record in kept:
         words = recomputed(folder.coordinator, setting, record["question"])
-        if arrays_digest(words) != record["total"]:
-            raise RunError(
-                f"round {record['round']}: the total is not the sum of what the retailers signed"
-            )
+        _refuse_other_sum(record, arrays_digest(words))
     if not kept and rounds:
         return "the plan says keep_masked = false: no total can be added up again"
     if len(kept) < len(rounds):
@@ -105,18 +102,29 @@ def _masked(folder: RunFolder, path: Path) -> str:
     return f"{len(kept)} totals added up again from what the retailers masked and signed"
 
 
+def _refuse_other_sum(record: Json, found: str) -> None:
+    if found != record["total"]:
+        raise RunError(
+            f"round {record['round']}: the total is not the sum of what the retailers signed"
+        )
+
+
 def _replay(folder: RunFolder, finished: Json) -> str:
     content = (folder.coordinator / "plan.json").read_bytes()
     replay = Replay(folder.coordinator, digest(content))
     with tempfile.TemporaryDirectory() as scratch:
         models = train(Plan.parse(content), replay, Path(scratch))
     replay.refuse_more()
-    if models != finished["models"]:
-        raise RunError("the totals give other models than the run was finished with")
+    _refuse_other_models(models, finished["models"])
     return (
         f"{len(replay.records)} questions and deliveries computed again from the totals: the "
         f"coordinator sent these, in this order, and the models are the ones that they give"
     )
+
+
+def _refuse_other_models(models: Json, finished: Json) -> None:
+    if models != finished:
+        raise RunError("the totals give other models than the run was finished with")
 
 
 def _asked(folder: RunFolder, egress: Path) -> str:
@@ -172,11 +180,15 @@ class Replay:
         if len(self._known) == len(self.records):
             raise RunError(f"the algorithm asks {what}, but the record ends before")
         record = self.records[len(self._known)]
-        if record["question"] != question:
-            raise RunError(
-                f"round {record['round']}: the coordinator sent "
-                f"'{record.get('query', 'a model')}' for {record['task']} with other parameters or "
-                f"another broadcast than the totals give; computed again, it is {what}"
-            )
+        _refuse_other_question(record, question, what)
         self._known[question] = record
         return record
+
+
+def _refuse_other_question(record: Json, question: str, what: str) -> None:
+    if record["question"] != question:
+        raise RunError(
+            f"round {record['round']}: the coordinator sent "
+            f"'{record.get('query', 'a model')}' for {record['task']} with other parameters or "
+            f"another broadcast than the totals give; computed again, it is {what}"
+        )

@@ -68,10 +68,7 @@ def unseal(content: bytes | memoryview) -> Message:
     view = memoryview(content)
     if bytes(view[: len(MAGIC)]) != MAGIC or len(view) < _PREFIX:
         raise AnswerError(Code.MALFORMED, "the message does not begin like one of ours")
-    if view[len(MAGIC)] != VERSION:
-        raise AnswerError(
-            Code.OTHER_VERSION, f"message of version {view[len(MAGIC)]}, this is version {VERSION}"
-        )
+    _refuse_other_version(view[len(MAGIC)])
     start = _PREFIX + int.from_bytes(view[_PREFIX - 4 : _PREFIX], "little")
     header = _header(bytes(view[_PREFIX:start]))
     return Message(header["kind"], header["body"], _arrays(header["arrays"], view[start:]))
@@ -80,20 +77,31 @@ def unseal(content: bytes | memoryview) -> Message:
 def _header(text: bytes) -> Json:
     try:
         header = json.loads(text)
-        known = header["kind"] in KINDS and isinstance(header["body"], dict)
-        arrays = all(
-            isinstance(a["name"], str)
-            and a["dtype"] in DTYPES
-            and isinstance(a["shape"], list)
-            and all(type(n) is int and n >= 0 for n in a["shape"])
-            for a in header["arrays"]
-        )
+        _refuse_unknown(header)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AnswerError(Code.MALFORMED, f"the message's header cannot be read: {error}") from None
-    if not (known and arrays):
-        raise AnswerError(Code.MALFORMED, "the message's header names an unknown kind or type")
     found: Json = header
     return found
+
+
+def _refuse_other_version(version: int) -> None:
+    if version != VERSION:
+        raise AnswerError(
+            Code.OTHER_VERSION, f"message of version {version}, this is version {VERSION}"
+        )
+
+
+def _refuse_unknown(header: Json) -> None:
+    known = header["kind"] in KINDS and isinstance(header["body"], dict)
+    arrays = all(
+        isinstance(a["name"], str)
+        and a["dtype"] in DTYPES
+        and isinstance(a["shape"], list)
+        and all(type(n) is int and n >= 0 for n in a["shape"])
+        for a in header["arrays"]
+    )
+    if not (known and arrays):
+        raise AnswerError(Code.MALFORMED, "the message's header names an unknown kind or type")
 
 
 def _arrays(described: list[Json], content: memoryview) -> Arrays:
@@ -101,8 +109,7 @@ def _arrays(described: list[Json], content: memoryview) -> Arrays:
     for item in described:
         dtype = np.dtype(item["dtype"])
         size = math.prod(item["shape"]) * dtype.itemsize
-        if size > len(content) or item["name"] in arrays:
-            raise AnswerError(Code.MALFORMED, f"array {len(arrays)} is cut off or named twice")
+        _refuse_cut_or_repeated(item["name"], arrays, size, len(content))
         try:
             array = np.frombuffer(content[:size], dtype).reshape(item["shape"])
         except ValueError as error:  # more dimensions, or a longer one, than an array can have
@@ -110,6 +117,15 @@ def _arrays(described: list[Json], content: memoryview) -> Arrays:
         array.flags.writeable = False
         arrays[item["name"]] = array
         content = content[size:]
-    if len(content):
-        raise AnswerError(Code.MALFORMED, f"{len(content)} bytes follow the last array")
+    _refuse_more(len(content))
     return arrays
+
+
+def _refuse_cut_or_repeated(name: str, before: Arrays, size: int, left: int) -> None:
+    if size > left or name in before:
+        raise AnswerError(Code.MALFORMED, f"array {len(before)} is cut off or named twice")
+
+
+def _refuse_more(left: int) -> None:
+    if left:
+        raise AnswerError(Code.MALFORMED, f"{left} bytes follow the last array")

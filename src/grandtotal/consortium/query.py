@@ -60,13 +60,18 @@ def shared_rows(rows: Rows, split: str, per_customer: int) -> Any:
     retailer's own plan limits them.
     """
     found = rows[shared(split)]
-    if found.per_customer != per_customer:
+    refuse_other_rows(found.per_customer, per_customer)
+    return found
+
+
+def refuse_other_rows(found: int, asked: int) -> None:
+    """Raises AnswerError where a customer is part of more of the rows than a query says."""
+    if found != asked:
         raise AnswerError(
             Code.PLAN_REFUSED,
-            f"asked for rows in which a customer is part of {per_customer} products (0: of any "
-            f"number), in these it is {found.per_customer}: the plan says how many",
+            f"asked for rows in which a customer is part of {asked} products (0: of any "
+            f"number), in these it is {found}: the plan says how many",
         )
-    return found
 
 
 def parameters(query: Query) -> Json:

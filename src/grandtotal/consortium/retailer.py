@@ -86,8 +86,7 @@ class Retailer:
     def _answer(self, message: Message) -> Message:
         if message.kind == "open":
             return self._open(message.body)
-        if message.body.get("plan") != self._plan:
-            raise AnswerError(Code.OTHER_PLAN, "asked about a plan that was not opened here")
+        _refuse_other_plan(message.body.get("plan"), self._plan)
         if message.kind == "ask":
             return self._summand(message)
         if message.kind in ("advertise", "share", "receive", "survivors", "unmask"):
@@ -123,12 +122,7 @@ class Retailer:
         return self._member.unmask(body["slot"], shown["headers"], shown["signatures"] or None)
 
     def _open(self, body: Json) -> Message:
-        if (body["version"], body["code"]) != (__version__, code_digest()):
-            raise AnswerError(
-                Code.OTHER_VERSION,
-                f"the coordinator runs {body['version']} with code {body['code'][:12]}, this is "
-                f"{__version__} with code {code_digest()[:12]}",
-            )
+        _refuse_other_code(body)
         plan = body["plan"].encode()
         _refuse_other_members(body)
         self.close()
@@ -188,8 +182,7 @@ class Retailer:
     def _release(self, body: Json, broadcast: Arrays) -> "_Leaving":
         query = build_query(body["query"], body["parameters"])
         digest_here = question_digest(self._plan, body["task"], query, broadcast)
-        if digest_here != body["question"]:
-            raise AnswerError(Code.MALFORMED, "the question is not the one that its digest names")
+        _refuse_other_question(digest_here, body["question"])
         fields = query.fields(broadcast)
         active = self._members if self._member is None else tuple(body["active"])
         question = Question(
@@ -271,6 +264,25 @@ def _shown(arrays: Arrays) -> dict[str, dict[str, bytes]]:
         what, _, name = key.partition(" ")
         shown[what][name] = array.tobytes()
     return shown
+
+
+def _refuse_other_code(body: Json) -> None:
+    if (body["version"], body["code"]) != (__version__, code_digest()):
+        raise AnswerError(
+            Code.OTHER_VERSION,
+            f"the coordinator runs {body['version']} with code {body['code'][:12]}, this is "
+            f"{__version__} with code {code_digest()[:12]}",
+        )
+
+
+def _refuse_other_plan(asked: str | None, opened: str) -> None:
+    if asked != opened:
+        raise AnswerError(Code.OTHER_PLAN, "asked about a plan that was not opened here")
+
+
+def _refuse_other_question(here: str, named: str) -> None:
+    if here != named:
+        raise AnswerError(Code.MALFORMED, "the question is not the one that its digest names")
 
 
 def _refuse_other_members(body: Json) -> None:

@@ -75,22 +75,38 @@ def verify(path: Path) -> list[Json]:
     A last line without its end is what a crash leaves behind: it was never acted on.
     """
     records = read_log(path)
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    if len(records) < sum(line.endswith(b"\n") for line in lines):
-        _damaged(f"{path}: line {len(records) + 1} was changed, or is of another version")
+    _refuse_changed_line(path, len(records))
     digests = _digests(records)
     for n, record in enumerate(records, 1):
-        if record.get("format") != FORMAT:
-            _damaged(f"{path}: line {n} has format {record.get('format')}, this version {FORMAT}")
-        if (record.get("n"), record.get("previous")) != (n, digests[n - 1]):
-            _damaged(f"{path}: line {n} does not follow from the line before it")
-    head = path.with_name(HEAD)
+        _refuse_other_format(path, n, record)
+        _refuse_broken_link(path, n, record, digests[n - 1])
+    _refuse_other_head(path, digests)
+    return records
+
+
+def _refuse_changed_line(path: Path, readable: int) -> None:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    if readable < sum(line.endswith(b"\n") for line in lines):
+        _damaged(f"{path}: line {readable + 1} was changed, or is of another version")
+
+
+def _refuse_other_format(path: Path, n: int, record: Json) -> None:
+    if record.get("format") != FORMAT:
+        _damaged(f"{path}: line {n} has format {record.get('format')}, this version {FORMAT}")
+
+
+def _refuse_broken_link(path: Path, n: int, record: Json, previous: str) -> None:
+    if (record.get("n"), record.get("previous")) != (n, previous):
+        _damaged(f"{path}: line {n} does not follow from the line before it")
+
+
+def _refuse_other_head(path: Path, digests: list[str]) -> None:
+    head, records = path.with_name(HEAD), len(digests) - 1
     if records and not head.exists():
         _damaged(f"{head}: is missing")
     count, known = _read_head(head) if head.exists() else (0, NOTHING_YET)
-    if count > len(records) or digests[count] != known:
-        _damaged(f"{path}: has {len(records)} records; {head} names {count}, or others")
-    return records
+    if count > records or digests[count] != known:
+        _damaged(f"{path}: has {records} records; {head} names {count}, or others")
 
 
 def _digests(records: list[Json]) -> list[str]:

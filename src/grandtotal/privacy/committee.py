@@ -112,8 +112,7 @@ class Aggregator:
                 f"least {self._least} retailers are needed"
             )
         content = self._content(retailers)
-        if self._agreed is not None and content != self._agreed:
-            raise RefusedError(f"'{self.name}' has signed another set of retailers")
+        _refuse_second_set(self.name, self._agreed, content)
         self._agreed = content
         return self._identity.sign(content)
 
@@ -123,8 +122,7 @@ class Aggregator:
         if content != self._agreed:
             raise RefusedError(f"'{self.name}' has not signed this set of retailers")
         for name, public in self._committee.items():
-            if not signed_by(public, content, signatures.get(name, b"")):
-                raise RefusedError(f"the set of retailers is not signed by the aggregator '{name}'")
+            _refuse_unsigned_set(name, public, content, signatures.get(name, b""))
         shares = [self._shares[retailer] for retailer in sorted(set(retailers))]
         layout = spans(self._fields)
         total = np.zeros(sum(field.bytes for field in self._fields.values()), np.uint8)
@@ -137,6 +135,16 @@ class Aggregator:
     def _content(self, retailers: tuple[str, ...]) -> bytes:
         members = [[name, public.hex()] for name, public in sorted(self._committee.items())]
         return _DOMAIN + canonical([self._context.hex(), sorted(set(retailers)), members])
+
+
+def _refuse_second_set(name: str, agreed: bytes | None, content: bytes) -> None:
+    if agreed is not None and content != agreed:
+        raise RefusedError(f"'{name}' has signed another set of retailers")
+
+
+def _refuse_unsigned_set(name: str, public: bytes, content: bytes, signature: bytes) -> None:
+    if not signed_by(public, content, signature):
+        raise RefusedError(f"the set of retailers is not signed by the aggregator '{name}'")
 
 
 def total(

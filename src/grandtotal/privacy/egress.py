@@ -133,28 +133,12 @@ class Egress:
         budget, bound = self._terms.budget, question.bound
         if budget is None or isinstance(bound, NoCustomers):
             return None
-        if bound is None:
-            raise AnswerError(
-                Code.NO_BOUND,
-                f"'{question.query}' does not say how far one customer can move it, nor why none "
-                f"can; under epsilon it is not answered",
-            )
-        for name, values in answer.items():
-            if np.asarray(values).dtype.kind not in "iu":
-                raise AnswerError(
-                    Code.NO_BOUND,
-                    f"'{question.query}': field '{name}' is not in whole steps, so that its bound "
-                    f"does not hold after rounding; under epsilon it is not answered",
-                )
+        _refuse_no_bound(question)
+        _refuse_floats(question, answer)
         scheduled = budget.asked(question.task, question.query)
-        before = self.ledger.asked(self._run, question.task, question.query)
-        again = self.ledger.reserved(self._run, question.digest) is not None
-        if before >= scheduled.times and not again:
-            raise AnswerError(
-                Code.BUDGET,
-                f"'{question.query}' of '{question.task}' was answered {before} times, as often as "
-                f"the plan's schedule says",
-            )
+        if self.ledger.reserved(self._run, question.digest) is None:
+            before = self.ledger.asked(self._run, question.task, question.query)
+            _refuse_more_often(question, before, scheduled.times)
         return bound
 
     def _sigma(self, question: Question, bound: Bound) -> float:
@@ -186,12 +170,8 @@ class Egress:
     def _key(self, question: Question) -> bytes:
         """Returns the key of the question's noise: a new one is on the disk before it is used."""
         key = self._keys.kept(question.digest)
-        if key is None and self.ledger.reserved(self._run, question.digest) is not None:
-            raise AnswerError(
-                Code.ANSWER_CHANGED,
-                f"'{question.query}' was answered and its total committed: other noise on the same "
-                f"numbers would be a second release",
-            )
+        if key is None:
+            _refuse_other_noise(question, self.ledger.reserved(self._run, question.digest))
         return key or self._keys.new(question.digest)
 
     def _write_down(self, question: Question, charge: Charge) -> None:
@@ -210,6 +190,43 @@ def _refuse_other_fields(question: Question, answer: Arrays) -> None:
         raise AnswerError(
             Code.FIELDS_DIFFER,
             f"'{question.query}' answered {sorted(answer)}, agreed was {sorted(question.fields)}",
+        )
+
+
+def _refuse_no_bound(question: Question) -> None:
+    if question.bound is None:
+        raise AnswerError(
+            Code.NO_BOUND,
+            f"'{question.query}' does not say how far one customer can move it, nor why none "
+            f"can; under epsilon it is not answered",
+        )
+
+
+def _refuse_floats(question: Question, answer: Arrays) -> None:
+    for name, values in answer.items():
+        if np.asarray(values).dtype.kind not in "iu":
+            raise AnswerError(
+                Code.NO_BOUND,
+                f"'{question.query}': field '{name}' is not in whole steps, so that its bound "
+                f"does not hold after rounding; under epsilon it is not answered",
+            )
+
+
+def _refuse_more_often(question: Question, before: int, times: int) -> None:
+    if before >= times:
+        raise AnswerError(
+            Code.BUDGET,
+            f"'{question.query}' of '{question.task}' was answered {before} times, as often as "
+            f"the plan's schedule says",
+        )
+
+
+def _refuse_other_noise(question: Question, before: Json | None) -> None:
+    if before is not None:
+        raise AnswerError(
+            Code.ANSWER_CHANGED,
+            f"'{question.query}' was answered and its total committed: other noise on the same "
+            f"numbers would be a second release",
         )
 
 

@@ -96,15 +96,10 @@ def encode(
     hold units and are rounded here, which adds up to half a step per retailer to the total.
     room: steps of each retailer's capacity that are left to its noise.
     """
-    if values.shape != field.shape:
-        raise AnswerError(
-            Code.FIELDS_DIFFER,
-            f"field '{name}': the answer has shape {values.shape}, agreed was {field.shape}",
-        )
+    _refuse_other_shape(name, values, field)
     flat = pack(values) if field.symmetric else values.reshape(-1)
     if flat.dtype.kind == "f":
-        if not np.isfinite(flat).all():
-            raise AnswerError(Code.NOT_FINITE, f"field '{name}': the answer is not finite")
+        _refuse_not_finite(name, flat)
         with np.errstate(over="ignore"):  # what overflows here is refused as too large below
             flat = np.rint(flat.astype(np.float64) * field.scale)
     elif flat.dtype.kind not in "iu":
@@ -113,6 +108,19 @@ def encode(
     # Packing has made a copy already; anything else may still be the retailer's own array.
     word = "<i4" if field.modulus == 2**32 else "<i8"
     return flat.astype(word, copy=not field.symmetric).view(field.word)
+
+
+def _refuse_other_shape(name: str, values: NDArray[np.generic], field: Field) -> None:
+    if values.shape != field.shape:
+        raise AnswerError(
+            Code.FIELDS_DIFFER,
+            f"field '{name}': the answer has shape {values.shape}, agreed was {field.shape}",
+        )
+
+
+def _refuse_not_finite(name: str, flat: NDArray[Any]) -> None:
+    if not np.isfinite(flat).all():
+        raise AnswerError(Code.NOT_FINITE, f"field '{name}': the answer is not finite")
 
 
 def _refuse_too_large(

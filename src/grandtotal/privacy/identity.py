@@ -87,8 +87,7 @@ def read_identity(path: Path) -> Identity:
             f"{path}: the identity key cannot be read ({error.strerror}); `grandtotal retailer "
             f"keygen` makes one"
         ) from None
-    if os.name == "posix" and mode & 0o077:
-        raise PlanError(f"{path}: others than its owner may read this key; chmod 600 {path}")
+    refuse_readable(path, mode)
     try:
         private = serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError):
@@ -99,6 +98,12 @@ def read_identity(path: Path) -> Identity:
             f"the file, or make a new key and have a roster of the next epoch signed"
         )
     return Identity(private.private_bytes_raw())
+
+
+def refuse_readable(path: Path, mode: int) -> None:
+    """Raises PlanError where others than the owner of a key may read its file."""
+    if os.name == "posix" and mode & 0o077:
+        raise PlanError(f"{path}: others than its owner may read this key; chmod 600 {path}")
 
 
 def fingerprint(public: bytes) -> str:

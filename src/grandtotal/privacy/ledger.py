@@ -164,12 +164,7 @@ class Ledger:
         known, now = self.account.members[run, question], frozenset(members)
         if now == known:
             return
-        if not (allowed and now < known):
-            raise AnswerError(
-                Code.OTHER_MEMBERS,
-                f"'{record['query']}' was answered for {sorted(known)}, now it is asked for "
-                f"{sorted(now)}",
-            )
+        _refuse_not_fewer(record["query"], known, now, allowed)
         alike = (record["subject"], record["query"], record["summand"])
         self._refuse_other_members((run, question), alike, now)
         self._append("narrowed", {"run": run, "question": question, "members": sorted(now)})
@@ -373,6 +368,16 @@ def _refuse_backwards(peer: str, note: Json, last: Json) -> None:
             f"'{peer}' shows a ledger of {note['records']} records and has shown one of "
             f"{last['records']}: an old copy was put back there; nothing is released with it until "
             f"all members sign a roster of the next epoch",
+        )
+
+
+def _refuse_not_fewer(
+    query: str, known: frozenset[str], now: frozenset[str], allowed: bool
+) -> None:
+    if not (allowed and now < known):
+        raise AnswerError(
+            Code.OTHER_MEMBERS,
+            f"'{query}' was answered for {sorted(known)}, now it is asked for {sorted(now)}",
         )
 
 
