@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 from contextlib import closing
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -114,15 +116,16 @@ def it_asks_a_query_without_a_bound_under_epsilon(folder: Path) -> bool:
 
 @attack("coordinator", EGRESS + "_refuse_floats", "a customer that moves a total beyond its bound")
 def it_has_floats_answered_under_epsilon(folder: Path) -> bool:
-    """Rounded after they were added up, two sums within the bound are two steps apart."""
-    sums = [{"sums": np.array([value, 0.0, 0.0, 0.0])} for value in (0.49, 1.51)]
+    """A customer that moves 4,000 sums by 0.02 each, and after rounding by a whole step each."""
+    wide = {"sums": Field((4000,))}
+    out = []
     with door(folder, budget=BUDGET) as opened:
-        out = [
-            np.frombuffer(let_out(opened, question(name=f"q{i}", bound=Bound(1e-6)), answer), "<i8")
-            for i, answer in enumerate(sums)
-        ]
-    # The noise is below half a step; the customer moved 1.02, and the total moved 2.
-    return int(out[1][0] - out[0][0]) == 2
+        for i, value in enumerate((0.49, 0.51)):
+            asked = replace(question(name=f"q{i}", bound=Bound(1.3)), fields=wide)
+            answer = {"sums": np.full(4000, value)}
+            out.append(np.frombuffer(let_out(opened, asked, answer), "<i8").mean())
+    # The noise is made for a norm of 1.3; the norm of 4,000 steps is 63.
+    return abs(out[1] - out[0] - 1) < 0.5
 
 
 @attack("coordinator", EGRESS + "_refuse_more_often", "releases that no noise was planned for")
@@ -258,7 +261,7 @@ def it_makes_a_line_of_the_ledger_unreadable(folder: Path) -> bool:
 def it_passes_off_a_ledger_of_another_version(folder: Path) -> bool:
     path, _ = full(folder)
     records = [{**record, "format": 0} for record in read_log(path)]
-    for before, record in zip(records, records[1:], strict=False):
+    for before, record in pairwise(records):
         record["previous"] = digest(canonical(before))
     written(path, records)
     head(path, records)
