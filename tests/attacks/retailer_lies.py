@@ -217,3 +217,25 @@ def it_contributes_a_value_so_large_that_the_total_wraps(folder: Path) -> bool: 
     mine = encode("units", np.array([2**31 - 1]), field, 3)
     others = encode("units", np.array([2**20]), field, 3)
     return int((mine + others + others).view("<i4")[0]) < 0
+
+
+@attack(
+    "retailer",
+    "grandtotal.privacy.fixedpoint._refuse_not_finite",
+    "a total that nobody can use, and nobody sees why",
+)
+def it_contributes_what_is_no_number(folder: Path) -> bool:  # noqa: ARG001
+    with np.errstate(invalid="ignore"):
+        mine = encode("units", np.array([np.nan]), Field((1,), scale=8), 3)
+    others = encode("units", np.array([1.0]), Field((1,), scale=8), 3)
+    return abs(int((mine + others).view("<i8")[0])) > 2**60
+
+
+@attack(
+    "retailer",
+    "grandtotal.privacy.fixedpoint._refuse_other_shape",
+    "more numbers than were agreed",
+)
+def it_answers_with_more_numbers_than_agreed(folder: Path) -> bool:  # noqa: ARG001
+    field = Field((3,))
+    return encode("units", np.arange(5), field, 3).nbytes > field.bytes

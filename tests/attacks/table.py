@@ -7,9 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import attacks.coordinator_lies
-import attacks.retailer_lies  # noqa: F401
-from attacks.attack import ATTACKS, outcome, without
+from attacks.attack import outcome, without
+from attacks.everybody import ATTACKS
 
 
 def main() -> int:

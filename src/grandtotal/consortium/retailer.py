@@ -182,7 +182,8 @@ class Retailer:
     def _release(self, body: Json, broadcast: Arrays) -> "_Leaving":
         query = build_query(body["query"], body["parameters"])
         digest_here = question_digest(self._plan, body["task"], query, broadcast)
-        _refuse_other_question(digest_here, body["question"])
+        if digest_here != body["question"]:
+            raise AnswerError(Code.MALFORMED, "the question is not the one that its digest names")
         fields = query.fields(broadcast)
         active = self._members if self._member is None else tuple(body["active"])
         question = Question(
@@ -278,11 +279,6 @@ def _refuse_other_code(body: Json) -> None:
 def _refuse_other_plan(asked: str | None, opened: str) -> None:
     if asked != opened:
         raise AnswerError(Code.OTHER_PLAN, "asked about a plan that was not opened here")
-
-
-def _refuse_other_question(here: str, named: str) -> None:
-    if here != named:
-        raise AnswerError(Code.MALFORMED, "the question is not the one that its digest names")
 
 
 def _refuse_other_members(body: Json) -> None:
