@@ -145,7 +145,7 @@ def opener(
 
     def open_plan(content: bytes) -> Mapping[str, Participation]:
         plan = Plan.parse(content)
-        tables = tables_of(config_path, folder / "set_aside")
+        tables = tables_of(config_path, folder / "set_aside", folder / "kept")
         _refuse_stranger(retailer, tables.config.retailer, plan, config_path)
         _refuse_changed_tables(tables, folder)
         parts = _parts(retailer, plan, tables, folder)
@@ -195,12 +195,15 @@ def _assortment(plan: Plan, tables: Tables, folder: Path) -> Assortment:
     return read_assortment(tables, plan.common.key, plan.matching.most, key)
 
 
-def tables_of(config: Path, set_aside: Path | None) -> Tables:
-    """Returns the tables that a retailer.toml names; nothing is read before it is asked for."""
+def tables_of(config: Path, set_aside: Path | None, kept: Path | None) -> Tables:
+    """Returns the tables that a retailer.toml names; nothing is read before it is asked for.
+
+    kept: a folder for what was found about large tables, for the next reading.
+    """
     from grandtotal.tables.config import load_config
     from grandtotal.tables.read import Tables
 
-    return Tables(load_config(config), set_aside)
+    return Tables(load_config(config), set_aside, kept=kept)
 
 
 def _refuse_changed_tables(tables: Tables, folder: Path) -> None:

@@ -4,6 +4,7 @@
     currency = "GBP"
     time_zone = "Europe/London"
     catalogue_key = "catalogue.key"       # only for a private catalogue, relative to this file
+    keep = "kept"                         # a folder for what is found once; see kept.py
 
     [tables.transactions]
     path = "data/transactions.parquet"    # a file, a folder or a glob, relative to this file
@@ -45,7 +46,7 @@ from grandtotal.tables.schema import REGISTRY
 Duplicates = Literal["set-aside", "keep"]
 PriceIs = Literal["unit", "line", "before-discount"]
 
-_RETAILER_KEYS = ("retailer", "currency", "time_zone", "catalogue_key", "tables")
+_RETAILER_KEYS = ("retailer", "currency", "time_zone", "catalogue_key", "keep", "tables")
 _DATABASE_KEYS = ("url", "query", "table", "password_env", "password_file")
 _TABLE_KEYS = (
     *("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates"),
@@ -92,7 +93,8 @@ class TableSource:
 class RetailerConfig:
     """What retailer.toml says; `path` is that file.
 
-    `catalogue_key` is the file of the key that the retailers share, relative to it, or None.
+    `catalogue_key` is the file of the key that the retailers share, relative to it, or None. `keep`
+    is the folder for what was found about large tables and their days, relative to it, or None.
     """
 
     path: Path
@@ -101,6 +103,7 @@ class RetailerConfig:
     time_zone: str
     tables: Mapping[str, TableSource]
     catalogue_key: str | None = None
+    keep: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -228,6 +231,7 @@ class _Section:
             time_zone=self._time_zone(),
             tables={name: tables.section(name).source(name) for name in tables.values},
             catalogue_key=self.text("catalogue_key") if "catalogue_key" in self.values else None,
+            keep=self.text("keep") if "keep" in self.values else None,
         )
 
     def _retailer(self) -> str:

@@ -26,6 +26,7 @@ from grandtotal.tables.account import (
 )
 from grandtotal.tables.config import RetailerConfig, nearest
 from grandtotal.tables.files import SourceFile
+from grandtotal.tables.kept import Kept
 from grandtotal.tables.large import LargeTable, judge_large
 from grandtotal.tables.rows import CONSENT, Judged, judge
 from grandtotal.tables.rules import Mark
@@ -44,7 +45,8 @@ class Tables:
 
     Rows that cannot be used are written to <set_aside_folder>/<table>.csv, unless that is None.
     whole_rows: a table with more rows, without a key and `fill_down`, stays on the disk and is
-    read in pieces of about as many.
+    read in pieces of half as many. kept: a folder where what was found about such a table is kept
+    for the next reading; `keep` in retailer.toml goes before it.
     """
 
     def __init__(
@@ -52,11 +54,14 @@ class Tables:
         config: RetailerConfig,
         set_aside_folder: Path | None = None,
         whole_rows: int = _WHOLE_ROWS,
+        kept: Path | None = None,
     ) -> None:
         self.config = config
         self.accounts: dict[str, Account] = {}  # of the tables read so far
         self._set_aside_folder = set_aside_folder
         self._whole_rows = whole_rows
+        folder = config.folder / config.keep if config.keep else kept
+        self._kept = Kept(folder) if folder else None
         self._frames: dict[str, pl.DataFrame] = {}
         self._large: dict[str, LargeTable] = {}
 
@@ -108,8 +113,8 @@ class Tables:
 
     def _judge_large(self, table: Table, files: Sequence[SourceFile]) -> LargeTable:
         agreed = self["customers"]["customer"] if self.config.consent else None
-        rows, folder = max(self._whole_rows, 1), self._set_aside_folder
-        large = judge_large(self.config, table, files, rows, agreed, folder)
+        rows, folder = max(self._whole_rows // 2, 1), self._set_aside_folder
+        large = judge_large(self.config, table, files, rows, agreed, folder, self._kept)
         _refuse_nothing_left(self.config, table, large.account)
         return large
 
@@ -151,9 +156,16 @@ class Tables:
         return usable.filter(pl.col("customer").is_null() | pl.col("customer").is_in(agreed))
 
 
-def pieces(
-    tables: Tables | Mapping[str, pl.DataFrame], name: str, columns: Sequence[str]
-) -> Iterator[pl.DataFrame]:
+Readable = Tables | Mapping[str, pl.DataFrame]
+"""A retailer's tables, or plain frames by name."""
+
+
+def columns_of(tables: Readable, name: str) -> list[str]:
+    """Returns our names of the columns of a table, as `Tables.columns` does."""
+    return tables.columns(name) if isinstance(tables, Tables) else tables[name].columns
+
+
+def pieces(tables: Readable, name: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Yields a table as `Tables.pieces` does; plain frames by name are tables as well."""
     if isinstance(tables, Tables):
         yield from tables.pieces(name, columns)

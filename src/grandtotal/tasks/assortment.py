@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.catalogue import opaque
+from grandtotal.algorithms.glm import UNIT_STEPS
 from grandtotal.durable import Json
 from grandtotal.errors import DataError, PlanError
 from grandtotal.privacy.fingerprint import fingerprints, read_key
@@ -117,9 +118,15 @@ def _listed(tables: Tables, column: str) -> dict[str, str | None]:
 
 
 def _sold(tables: Tables) -> dict[str, float]:
+    """Returns the units of each product, in whole steps: the same for any order of the lines."""
     import polars as pl
 
-    sums = tables["transactions"].group_by("product").agg(pl.col("quantity").sum())
+    steps = (pl.col("quantity") * UNIT_STEPS).round().cast(pl.Int64).sum()
+    sums = pl.concat(
+        piece.group_by("product").agg(steps)
+        for piece in tables.pieces("transactions", ["product", "quantity"])
+    )
+    sums = sums.group_by("product").agg(pl.col("quantity").sum() / UNIT_STEPS)
     return dict(zip(sums["product"].to_list(), sums["quantity"].to_list(), strict=True))
 
 
