@@ -89,13 +89,14 @@ class Counts:
 
     @staticmethod
     def of(parts: Iterable[pl.Series]) -> "Counts":
-        """Returns the counts of a column that comes in pieces."""
-        counted = [
-            part.drop_nulls().alias("value").value_counts(name="n").cast({"n": pl.Int64})
-            for part in parts
-        ]
-        both = pl.concat(counted)
-        if len(counted) > 1:
+        """Returns the counts of the values of all these."""
+        return Counts.added([_counted(part) for part in parts])
+
+    @staticmethod
+    def added(parts: Sequence["Counts"]) -> "Counts":
+        """Returns the counts of all these together, in the order of the values."""
+        both = pl.concat([part.frame for part in parts])
+        if len(parts) > 1:
             both = both.group_by("value").agg(pl.col("n").sum())
         return Counts(both.sort("value"))
 
@@ -131,6 +132,11 @@ class Counts:
         return float(positive["value"][int(reached.arg_max() or 0)])
 
 
+def _counted(values: pl.Series) -> Counts:
+    counts = values.drop_nulls().alias("value").value_counts(name="n")
+    return Counts(counts.cast({"n": pl.Int64}))
+
+
 def profile(tables: Readable, name: str) -> tuple[Profile, dict[str, Counts]]:
     """Returns the profile of a table that has rows, and the counts of its times and numbers.
 
@@ -153,7 +159,7 @@ def profile(tables: Readable, name: str) -> tuple[Profile, dict[str, Counts]]:
     lines = _lines_each(tables) if "customer" in names else None
     found_all = Profile(
         tuple(columns),
-        tuple(_distributions(counts, lines, per_day)),
+        tuple(_distributions(counts, lines, per_day, _has_clock(tables))),
         missing,
         gaps,
         tuple(_outliers(tables, per_day)),
@@ -171,46 +177,56 @@ def _column(
         for part in parts:
             missing += part.null_count()
             hashes.append(part.drop_nulls().hash().unique())
-        # A number of 64 bits for each text: of 20 million, two share one in 1 of 90,000 tables.
-        distinct = (hashes[0] if len(hashes) == 1 else pl.concat(hashes)).n_unique()
-        return ColumnProfile(name, kind, missing, distinct), None
-    rows, counts = _counted(parts)
-    least, most = _plain(counts.values.first()), _plain(counts.values.last())
-    missing = rows - counts.rows()
-    return ColumnProfile(name, kind, missing, len(counts.values), least, most), counts
+        return ColumnProfile(name, kind, missing, _different(hashes)), None
+    missing, counted, seen = 0, [], []
+    for part in parts:
+        missing += part.null_count()
+        # By the hour: the seconds of a till are nearly as many as its lines.
+        counted.append(Counts.of([part.dt.truncate("1h") if kind == "time" else part]))
+        seen.append(part.drop_nulls().to_physical().unique())
+    counts = Counts.added(counted)
+    ends = [end for values in seen if len(values) for end in (values.min(), values.max())]
+    dtype = REGISTRY[table][name].dtype
+    range_ = pl.Series([min(ends), max(ends)]).cast(dtype) if ends else pl.Series([None, None])  # type: ignore[type-var]
+    low, high = _plain(range_[0]), _plain(range_[1])
+    return ColumnProfile(name, kind, missing, _different(seen), low, high), counts
 
 
-def _counted(parts: Iterable[pl.Series]) -> tuple[int, Counts]:
-    rows = 0
+def _different(parts: Sequence[pl.Series]) -> int:
+    """Returns how many different values, or numbers that stand for texts, there are in all.
 
-    def seen() -> Iterator[pl.Series]:
-        nonlocal rows
-        for part in parts:
-            rows += len(part)
-            yield part
-
-    counts = Counts.of(seen())
-    return rows, counts
+    Of 20 million texts, two share their number of 64 bits in one table of 90,000.
+    """
+    return (parts[0] if len(parts) == 1 else pl.concat(parts)).n_unique()
 
 
 def _equal_rows(parts: Iterable[pl.DataFrame]) -> int:
-    """Returns how many rows equal one further up; of 64 bits a row, as above."""
+    """Returns how many rows equal one further up, by a number of 64 bits for each."""
     hashes = pl.concat([part.select(pl.struct(pl.all()).hash()).to_series() for part in parts])
     return len(hashes) - hashes.n_unique()
 
 
 def _lines_each(tables: Readable) -> Counts | None:
     """Returns how many customers have how many lines."""
-    customers = Counts.of(p["customer"] for p in pieces(tables, "transactions", ["customer"]))
-    return Counts.of([customers.frame["n"]]) if len(customers.values) else None
+    parts = pieces(tables, "transactions", ["customer"])
+    hashes = pl.concat([part["customer"].drop_nulls().hash() for part in parts])
+    lines = hashes.sort().rle().struct.field("len")
+    return Counts.of([lines]) if len(lines) else None
 
 
 def _plain(value: Any) -> float | str | None:
     return value if value is None or isinstance(value, int | float) else str(value)
 
 
+def _has_clock(tables: Readable) -> bool:
+    return any(
+        (part["time"].dt.time() != time()).any()
+        for part in pieces(tables, "transactions", ["time"])
+    )
+
+
 def _distributions(
-    counts: Mapping[str, Counts], lines: Counts | None, per_day: pl.DataFrame
+    counts: Mapping[str, Counts], lines: Counts | None, per_day: pl.DataFrame, clock: bool
 ) -> Iterator[Distribution]:
     yield _sizes("By units", "lines", counts["quantity"], whole=True)
     yield _sizes("By price of a unit", "lines", counts["price"], whole=False)
@@ -220,7 +236,7 @@ def _distributions(
     times = counts["time"]
     weekdays = times.map(lambda values: values.dt.weekday() - 1)
     yield Distribution("By day of the week", "lines", _WEEKDAYS, _counts(weekdays, 7))
-    if (times.values.dt.time() != time()).any():
+    if clock:
         hours = tuple(str(hour) for hour in range(24))
         by_hour = times.map(lambda values: values.dt.hour())
         yield Distribution("By hour", "lines", hours, _counts(by_hour, 24))
