@@ -16,6 +16,7 @@
     duplicates = "set-aside"              # or "keep": exact duplicate lines of one file
     price_is = "unit"                     # or "line", or "before-discount"; see exports.py
     fill_down = ["customer"]              # columns that only one line of a basket has filled
+    final_after_days = 30                 # of a database: days after which a row never changes
 
     [tables.customers]
     path = "data/customers.csv"
@@ -52,7 +53,10 @@ _TABLE_KEYS = (
     *("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates"),
     *_DATABASE_KEYS,
 )
-_KEYS_OF = {"customers": ("consent",), "transactions": ("price_is", "fill_down")}
+_KEYS_OF = {
+    "customers": ("consent",),
+    "transactions": ("price_is", "fill_down", "final_after_days"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class TableSource:
     """Where one table is and how it is written: a `path`, or a `database` and a path of "".
 
     `columns`: our name -> name in the file; `time_formats`: our name -> strptime format.
+    `final_after_days`: after so many days a row of the database never changes; 0 if it may.
     """
 
     path: str
@@ -83,6 +88,7 @@ class TableSource:
     price_is: PriceIs = "unit"
     fill_down: tuple[str, ...] = ()
     database: Database | None = None
+    final_after_days: int = 0
 
     def name_in_file(self, column: str) -> str:
         """What the file calls our `column`."""
@@ -273,7 +279,20 @@ class _Section:
             consent=self.texts("consent"),
             price_is=self._price_is(),
             fill_down=self._fill_down(table),
+            final_after_days=self._final_after_days(),
         )
+
+    def _final_after_days(self) -> int:
+        days = self.values.get("final_after_days", 0)
+        if "final_after_days" not in self.values:
+            return 0
+        if isinstance(days, bool) or not isinstance(days, int) or days < 1:
+            self.fail(f"key 'final_after_days' is {days!r}; expected a whole number from 1 on")
+        for key, wrong in (("url", False), ("time_format", True), ("fill_down", True)):
+            if (key in self.values) == wrong:
+                say = "take one of the two out" if wrong else "it is for the rows of a database"
+                self.fail(f"key 'final_after_days' {'and' if wrong else 'without'} '{key}'; {say}")
+        return days
 
     def _path(self) -> str:
         for key in _DATABASE_KEYS:

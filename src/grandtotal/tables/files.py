@@ -140,7 +140,7 @@ class SourceFile:
         """Returns the file's rows as they are written, with the columns of its folders."""
         keys = [pl.lit(value, pl.String).alias(name) for name, value in self.keys.items()]
         if self.copy:
-            scan = pl.scan_parquet(self.copy.path, glob=False, hive_partitioning=False)
+            scan = pl.scan_parquet(self.copy.made(), glob=False, hive_partitioning=False)
         else:
             scan = _scan(self.path, self.source, self.content)
         return scan.slice(self.start, self.count).with_columns(keys)
@@ -152,18 +152,19 @@ class SourceFile:
         """
         if not self.is_text:
             return self
-        copy = Copy()
+        return replace(self, copy=Copy(self._sink), content=None)
+
+    def _sink(self, path: Path) -> None:
         scan = _scan(self.path, self.source, self.content)
         try:
-            scan.sink_parquet(copy.path, compression="lz4", row_group_size=_GROUP)
+            scan.sink_parquet(path, compression="lz4", row_group_size=_GROUP)
         except UNREADABLE as error:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise DataError(
                     f"{self.table}: {self.label}: no room for a copy of it in "
-                    f"{copy.path.parent.parent}; free some, or set TMPDIR to a folder with room"
+                    f"{path.parent.parent}; free some, or set TMPDIR to a folder with room"
                 ) from None
             _refuse_damaged(self.table, self.path, self.source, error, self.content)
-        return replace(self, copy=copy, content=None)
 
     def pieces(self, size: int) -> Iterator["SourceFile"]:
         """Yields the file as pieces of at most `size` rows, in order; a small one as it is."""

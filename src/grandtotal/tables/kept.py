@@ -53,12 +53,10 @@ class Kept:
         return self._folder / f"{key}.{name}.parquet"
 
 
-def file_key(
-    file: SourceFile, config: RetailerConfig, agreed: pl.Series | None, *more: Any
-) -> str | None:
+def file_key(file: SourceFile, reading: str, *more: Any) -> str | None:
     """Returns what makes a file and its reading the same; None if that cannot be known.
 
-    more: whatever else the thing that is kept depends on.
+    reading: `reading_digest` of its table. more: what else the thing that is kept depends on.
     """
     if file.kept is not None:  # the copy of a query's result
         return None
@@ -66,9 +64,14 @@ def file_key(
     if state.st_mtime > time.time() - _TICK_S:
         return None
     seen = [str(file.path.absolute()), state.st_size, state.st_mtime_ns]
-    read = [file.table, repr(config.tables[file.table]), config.currency, config.time_zone]
+    return digest(canonical([seen, reading, *more]))
+
+
+def reading_digest(config: RetailerConfig, table: str, agreed: pl.Series | None) -> str:
+    """Returns a digest of how a table is read: the mapping, the code, and who agreed."""
     who = None if agreed is None else digest(agreed.sort().str.join("\n").item().encode())
-    return digest(canonical([seen, read, who, _reader(), *more]))
+    read = [table, repr(config.tables[table]), config.currency, config.time_zone]
+    return digest(canonical([read, who, _reader()]))
 
 
 @cache

@@ -4,6 +4,7 @@ What is kept of a row between the two is one bit: whether it is used. Reasons, e
 numbers are those of the whole file, and so is what is refused.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -73,9 +74,20 @@ class LargeTable:
 
     def read(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yields the used rows, in order, with those of these columns that the files have."""
+        for _, rows in self.by_file(columns):
+            yield from rows
+
+    def by_file(
+        self, columns: Sequence[str]
+    ) -> Iterator[tuple[SourceFile, Iterator[pl.DataFrame]]]:
+        """Yields each file and its used rows, which are read when they are asked for."""
+        for _, same in itertools.groupby(self.pieces, key=lambda piece: piece.file.path):
+            parts = list(same)
+            yield parts[0].file, (self._read(part, columns) for part in parts)
+
+    def _read(self, piece: Piece, columns: Sequence[str]) -> pl.DataFrame:
         names = [name for name in columns if name in self.columns]
-        for piece in self.pieces:
-            yield read_columns(piece.file, self.table, self.config, names, piece.used, piece.plain)
+        return read_columns(piece.file, self.table, self.config, names, piece.used, piece.plain)
 
 
 def judge_large(
@@ -85,18 +97,18 @@ def judge_large(
     rows: int,
     agreed: pl.Series | None,
     folder: Path | None,
-    kept: Kept | None = None,
+    known: tuple[Kept, str] | None = None,
 ) -> LargeTable:
     """Judges the files in pieces of at most `rows` rows, and writes those that are set aside.
 
-    agreed: the customers who agreed; None where nobody has to. kept: where what was found about a
-    file is kept for the next reading. Raises DataError as `judge` does.
+    agreed: the customers who agreed; None where nobody has to. known: where what was found about
+    a file is kept for the next reading, and `reading_digest`. Raises DataError as `judge` does.
     """
     verdicts: list[_Verdict] = []
     accounts: list[Account] = []
     heights = []
     for file, name in zip(files, distinct_names(files), strict=True):
-        found = _known(file, table, config, rows, agreed, kept)
+        found = _known(file, table, config, rows, agreed, known)
         first = (verdicts or found)[0]
         for other in found:
             refuse_other_columns(
@@ -121,10 +133,11 @@ def _known(
     config: RetailerConfig,
     rows: int,
     agreed: pl.Series | None,
-    kept: Kept | None,
+    known: tuple[Kept, str] | None,
 ) -> list[_Verdict]:
     """Returns what is kept about a file, or judges it and keeps what was found."""
-    key = file_key(file, config, agreed, "verdict", rows) if kept else None
+    kept, reading = known or (None, "")
+    key = file_key(file, reading, "verdict", rows)
     if kept is None or key is None:
         return _judged(file.copied(), table, config, rows, agreed)
     found = kept.load(key)

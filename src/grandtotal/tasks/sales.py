@@ -19,8 +19,8 @@ from grandtotal.algorithms.glm import UNIT_STEPS, Design, features
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.lines import catalogue_lines
-from grandtotal.tasks.sales_sums import SalesSums, ratio
+from grandtotal.tasks.lines import on_catalogue
+from grandtotal.tasks.sales_sums import PRICE_STEPS, SalesSums, daily_sales, ratio
 
 if TYPE_CHECKING:
     from grandtotal.tables.read import Tables
@@ -306,9 +306,8 @@ def _mean(cumulative: NDArray[np.float64], t: int, window: int) -> NDArray[np.fl
 def read_sales(tables: Tables, common: Common, periods: Periods, horizon: int, cap: float) -> Sales:
     """Returns the panel of a retailer's transactions; DataError where there is none."""
     cells = SalesSums.zero(len(common.catalogue), periods.count)
-    columns = ("time", "quantity", "price", "promotion", "discount")
-    for lines in catalogue_lines(tables, common, columns):
-        cells.add(lines, periods.today, periods.days)
+    for days in on_catalogue(tables, common, daily_sales(tables)):
+        cells.add(days, periods.today, periods.days)
     if not cells.lines.any():
         raise DataError(
             f"transactions: no line of a catalogue product between {periods.start(0)} and "
@@ -317,8 +316,8 @@ def read_sales(tables: Tables, common: Common, periods: Periods, horizon: int, c
     return Sales(
         periods=periods,
         horizon=horizon,
-        units=np.rint(np.maximum(cells.units, 0.0) * UNIT_STEPS) / UNIT_STEPS,
-        price=ratio(cells.price, cells.sold, np.nan),
+        units=np.maximum(cells.units, 0) / UNIT_STEPS,
+        price=ratio(cells.price / PRICE_STEPS, cells.sold, np.nan),
         promoted=ratio(cells.promoted, cells.lines, 0.0),
         holidays=_holidays(tables, periods, horizon),
         cap=cap,
