@@ -178,7 +178,8 @@ def _parts(retailer: str, plan: Plan, tables: Tables, folder: Path) -> dict[str,
 def _at_home(plan: Plan, assortment: Assortment, folder: Path) -> Plan:
     """Returns the plan with the private catalogue in this retailer's own product ids."""
     buckets = load_arrays(catalogue_path(folder))[0]["buckets"]
-    return plan.with_catalogue(assortment.named(buckets), "product", assortment.absent(buckets))
+    absent, own = assortment.absent(buckets), assortment.outside(buckets)
+    return plan.with_catalogue(assortment.named(buckets), "product", absent, own)
 
 
 def own_plan(folder: Path, tables: Tables) -> Plan:
