@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from grandtotal.errors import DataError
-from grandtotal.tables import Tables, large
+from grandtotal.tables import Tables, files, large
+from grandtotal.tables import kept as module
 from grandtotal.tables.check import check_tables
 from grandtotal.tables.read import pieces
 from grandtotal.tables.rows import judge
@@ -185,3 +186,42 @@ def test_what_was_kept_is_not_used_for_anything_else(kept, change, monkeypatch):
 def test_a_table_in_pieces_is_checked_as_the_whole(kept, rows):
     cut = Tables(kept.config(), None, whole_rows=rows)
     assert check_tables(cut).json() == check_tables(kept.tables()).json()
+
+
+def test_a_full_disk_keeps_nothing_and_stops_nobody(kept, monkeypatch):
+    for path in [p for p in kept.folder.rglob("lines*") for p in [p, *p.rglob("*")] if p.is_file()]:
+        old(path)
+
+    def full(path):
+        """Every file that is begun is on a device without room."""
+        part = path.with_name(path.name + ".partial")
+        part.symlink_to("/dev/full")
+        return part
+
+    folder = kept.folder / "kept"
+    frame = kept.tables()["transactions"]
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "partial_path", full)
+        first = Tables(kept.config(), None, whole_rows=4, kept=folder)
+        assert pl.concat(first.pieces("transactions", COLUMNS)).equals(frame)
+    assert not list(folder.glob("*.json"))
+    again = Tables(kept.config(), None, whole_rows=4, kept=folder)
+    assert pl.concat(again.pieces("transactions", COLUMNS)).equals(frame)
+
+
+def test_no_room_for_the_copy_of_a_csv_is_said_with_the_folder(shop, good, monkeypatch):
+    class Full:
+        def __init__(self, make):
+            self.make = make
+
+        def made(self):
+            (shop.folder / "tmp").mkdir()
+            path = shop.folder / "tmp/rows.parquet"
+            path.symlink_to("/dev/full")
+            self.make(path)
+
+    monkeypatch.setattr(files, "Copy", Full)
+    shop.write("lines.csv", good)
+    shop.declare("transactions", "lines.csv")
+    with pytest.raises(DataError, match=r"lines\.csv: no room for a copy of it in .*TMPDIR"):
+        Tables(shop.config(), None, whole_rows=1).columns("transactions")

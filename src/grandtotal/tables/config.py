@@ -237,8 +237,17 @@ class _Section:
             time_zone=self._time_zone(),
             tables={name: tables.section(name).source(name) for name in tables.values},
             catalogue_key=self.text("catalogue_key") if "catalogue_key" in self.values else None,
-            keep=self.text("keep") if "keep" in self.values else None,
+            keep=self._keep(),
         )
+
+    def _keep(self) -> str | None:
+        if "keep" not in self.values:
+            return None
+        name = self.text("keep")
+        folder = self.path.parent / name
+        if folder.exists() and not folder.is_dir():
+            self.fail(f"key 'keep' is \"{name}\", which is a file; name a folder, also a new one")
+        return name
 
     def _retailer(self) -> str:
         name = self.text("retailer")

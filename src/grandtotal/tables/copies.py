@@ -1,11 +1,23 @@
 """A copy of rows as Parquet in the machine's temporary folder, gone when the reading ends."""
 
+import errno
 import shutil
 import tempfile
 import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+
+
+def is_full(error: BaseException) -> bool:
+    """Returns whether the disk had no room; polars says so in words alone."""
+    return f"(os error {errno.ENOSPC})" in str(error) or getattr(error, "errno", 0) == errno.ENOSPC
+
+
+def no_room(path: Path) -> str:
+    """Returns what to do where a copy found no room."""
+    folder = path.parent.parent
+    return f"no room for a copy of it in {folder}; free some, or set TMPDIR to a folder with room"
 
 
 class Copy:

@@ -19,7 +19,7 @@ import polars as pl
 
 from grandtotal.errors import DataError
 from grandtotal.tables.config import Database, RetailerConfig
-from grandtotal.tables.copies import Copy
+from grandtotal.tables.copies import Copy, is_full, no_room
 from grandtotal.tables.files import UNREADABLE, SourceFile
 
 if TYPE_CHECKING:
@@ -202,6 +202,8 @@ class _Asked:
         try:
             pl.scan_arrow_c_stream(cursor.fetch_arrow()).slice(skip).sink_parquet(path)
         except UNREADABLE as error:
+            if is_full(error):
+                self._fail(*no_room(path).split("; "))
             self._fail_to_read(error)
 
     def _fail_without_rows(self) -> NoReturn:

@@ -7,7 +7,6 @@ names the file, what was found and what to do.
 import codecs
 import contextlib
 import csv
-import errno
 import glob
 import gzip
 import io
@@ -22,7 +21,7 @@ import polars as pl
 
 from grandtotal.errors import DataError
 from grandtotal.tables.config import RetailerConfig, TableSource, nearest
-from grandtotal.tables.copies import Copy
+from grandtotal.tables.copies import Copy, is_full, no_room
 from grandtotal.tables.encoding import UTF8, as_utf8, remedy
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -159,11 +158,8 @@ class SourceFile:
         try:
             scan.sink_parquet(path, compression="lz4", row_group_size=_GROUP)
         except UNREADABLE as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise DataError(
-                    f"{self.table}: {self.label}: no room for a copy of it in "
-                    f"{path.parent.parent}; free some, or set TMPDIR to a folder with room"
-                ) from None
+            if is_full(error):
+                raise DataError(f"{self.table}: {self.label}: {no_room(path)}") from None
             _refuse_damaged(self.table, self.path, self.source, error, self.content)
 
     def pieces(self, size: int) -> Iterator["SourceFile"]:

@@ -8,6 +8,7 @@ code, for the same customers who agreed, is the same. One that was changed in th
 not kept: a second change within the clock's tick would not be seen.
 """
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Mapping
@@ -41,13 +42,21 @@ class Kept:
         return found["value"], frames
 
     def save(self, key: str, value: Any, frames: Mapping[str, pl.DataFrame]) -> None:
-        """Keeps a value that JSON can hold, and frames; the value last, so that it is whole."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for name, frame in frames.items():
-            path = self._frame(key, name)
-            frame.write_parquet(partial_path(path))
-            partial_path(path).rename(path)
-        write_json(self._folder / f"{key}.json", {"value": value, "frames": sorted(frames)})
+        """Keeps a value that JSON can hold, and frames; the value last, so that it is whole.
+
+        Where the folder cannot be written, nothing is kept: the next reading finds it out again.
+        """
+        paths = {name: self._frame(key, name) for name in frames}
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for name, path in paths.items():
+                frames[name].write_parquet(partial_path(path))
+                partial_path(path).rename(path)
+            write_json(self._folder / f"{key}.json", {"value": value, "frames": sorted(frames)})
+        except (OSError, pl.exceptions.PolarsError):
+            for path in (*paths.values(), self._folder / f"{key}.json"):
+                with contextlib.suppress(OSError):
+                    partial_path(path).unlink(missing_ok=True)
 
     def _frame(self, key: str, name: str) -> Path:
         return self._folder / f"{key}.{name}.parquet"
