@@ -22,7 +22,7 @@ from grandtotal.tasks.own_products import (
     validated_weight,
     whole_assortment,
 )
-from grandtotal.tasks.recommend import GRIDS, RankingScores, Recommend
+from grandtotal.tasks.recommend import GRIDS, RankingScores
 from grandtotal.tasks.task import Common
 
 
@@ -79,7 +79,7 @@ def test_the_weight_is_what_the_validation_wants(bought, expected):
 
 def test_the_whole_assortment_is_what_is_sold_here():
     common = Common(date(2024, 1, 1), ("a", "#1", "b"), "gtin", absent=(1,), own=("x", "y"))
-    whole = whole_assortment(Recommend(common)).common
+    whole = whole_assortment(common)
     assert whole.catalogue == ("a", "b", "x", "y")
     assert (whole.key, whole.absent, whole.own) == ("product", (), ())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,7 @@ from grandtotal.tasks.ranking import BLOCK, Candidate, ranking_scores, scored_cu
 if TYPE_CHECKING:
     import polars as pl
 
-    from grandtotal.tasks.task import Task
-
-    T = TypeVar("T", bound=Task)
+    from grandtotal.tasks.task import Common
 
 # By how much an own product is moved up: 1 puts it after as many shared products as the local model
 # does, 2 after half as many.
@@ -36,15 +34,13 @@ WEIGHTS = (1.0, 1 / 2, 2.0, 1 / 4, 4.0)
 Lists = ItemModel | NextBasket
 
 
-def whole_assortment(task: T) -> T:
-    """Returns the task over all that the retailer sells: the shared products, then its own."""
-    common = task.common
+def whole_assortment(common: Common) -> Common:
+    """Returns what is agreed, over all that the retailer sells: shared products, then its own."""
     shared = np.delete(np.array(common.catalogue, object), list(common.absent)).tolist()
     catalogue = (*shared, *common.own)
-    home = replace(
+    return replace(
         common, catalogue=catalogue, key="product", absent=(), own=(), privacy=NO_PROMISE
     )
-    return replace(task, common=home)  # type: ignore[type-var]
 
 
 def with_model(shared: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:

@@ -6,6 +6,7 @@ of the consortium's total series before t. Nothing else: a test moves what comes
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -19,10 +20,12 @@ from grandtotal.algorithms.glm import UNIT_STEPS, Design, features
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.lines import on_catalogue
-from grandtotal.tasks.sales_sums import PRICE_STEPS, SalesSums, daily_sales, ratio
+from grandtotal.tasks.lines import lines_of_few, on_catalogue
+from grandtotal.tasks.sales_sums import PRICE_STEPS, SalesSums, by_day, daily_sales, ratio
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from grandtotal.tables.read import Tables
     from grandtotal.tasks.task import Common
 
@@ -120,6 +123,7 @@ class Panel:
     """The sales of one retailer, or in a simulation of several, seen from one cut.
 
     training: origins whose targets all lie before the cut. scoring: origins from the cut on.
+    per_customer: how many products the lines of one customer count for; 0 is any number.
     """
 
     parts: tuple[Sales, ...]
@@ -127,6 +131,7 @@ class Panel:
     scored: tuple[int, ...]
     cut: int
     until: int
+    per_customer: int = 0
     kept: dict[Any, list[Cases]] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -134,7 +139,7 @@ class Panel:
         """Returns the panels of several retailers as one: for simulations."""
         parts = tuple(part for panel in panels for part in panel.parts)
         first = panels[0]
-        return Panel(parts, first.origins, first.scored, first.cut, first.until)
+        return Panel(parts, first.origins, first.scored, first.cut, first.until, first.per_customer)
 
     def training(self, broadcast: Arrays) -> list[Design]:
         """Returns the design of every part, for the consortium's series in the broadcast."""
@@ -156,7 +161,8 @@ class Panel:
 def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], until: int) -> Cases:
     """Returns all cases of these origins whose target lies before `until` (none: future ones too).
 
-    series: (products, periods) the consortium's capped units; only columns before an origin count.
+    series: (products, periods) the consortium's capped units, or (1, periods) where all products
+        have the same season; only columns before an origin count.
     """
     view = _View(sales, series)
     parts = [
@@ -172,7 +178,7 @@ def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], un
         )
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
     x, capped, offset, *rest = joined
-    return Cases(Design(x, capped, offset), *rest)
+    return Cases(Design(x, capped, offset, product=rest[0]), *rest)
 
 
 class _View:
@@ -183,7 +189,7 @@ class _View:
         self.periods = sales.periods
         self.capped = sales.capped()
         self.own = _cumulative(self.capped)
-        self.all = _cumulative(np.asarray(series, np.float64))
+        self.all = _cumulative(np.broadcast_to(series, sales.units.shape).astype(np.float64))
         self.everything = self.all.sum(axis=0, keepdims=True)
         self.sold = _cumulative(sales.units)
         self.selling = _cumulative((sales.units > 0).astype(np.float64))
@@ -303,10 +309,27 @@ def _mean(cumulative: NDArray[np.float64], t: int, window: int) -> NDArray[np.fl
     return means
 
 
-def read_sales(tables: Tables, common: Common, periods: Periods, horizon: int, cap: float) -> Sales:
-    """Returns the panel of a retailer's transactions; DataError where there is none."""
+def read_sales(
+    tables: Tables,
+    common: Common,
+    periods: Periods,
+    horizon: int,
+    cap: float,
+    per_customer: int = 0,
+) -> Sales:
+    """Returns the panel of a retailer's transactions; DataError where there is none.
+
+    per_customer: how many products a customer's lines count for; 0 is all.
+    """
     cells = SalesSums.zero(len(common.catalogue), periods.count)
-    for days in on_catalogue(tables, common, daily_sales(tables)):
+    parts: Iterator[pl.DataFrame]
+    if per_customer:
+        columns = ("time", "quantity", "price", "promotion", "discount")
+        few = lines_of_few(tables, common, columns, per_customer)
+        parts = (by_day([lines.rename({"i": "product"})]).rename({"product": "i"}) for lines in few)
+    else:
+        parts = on_catalogue(tables, common, daily_sales(tables))
+    for days in parts:
         cells.add(days, periods.today, periods.days)
     if not cells.lines.any():
         raise DataError(
