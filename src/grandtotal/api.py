@@ -209,7 +209,7 @@ class Run:
             raise RunError(f"no task '{task}' in the run: {', '.join(plan.tasks)}")
         path = Path(config or self.folder.launch()["retailers"][retailer])
         model, _ = load_model(self.folder.retailer(retailer), task, plan.tasks[task])
-        tables = tables_of(path, None)
+        tables = tables_of(path, None, self.folder.retailer(retailer) / "kept")
         plan = own_plan(self.folder.retailer(retailer), tables)
         rows = plan.tasks[task].rows(tables)
         return plan.tasks[task].predict(plan.tasks[task].adapt(model, rows), rows, tables, top)

@@ -1,6 +1,7 @@
 """Who bought what before a cut, and the counts that every item-to-item model is made of."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -28,16 +29,35 @@ class Purchases:
     baskets: (customers, products) with an entry for every basket that held the product, several of
         one product side by side: how many baskets ago, the customer's last one is 1. Only where
         products are recommended again.
+    sold: (retailers, products), False where a retailer is known not to sell a product, and seller:
+        (customers,) the row of each customer's; None where all sell all.
     """
 
     history: csr_array
     future: csr_array
     baskets: csr_array | None = None
+    sold: NDArray[np.bool_] | None = None
+    seller: NDArray[np.intp] | None = None
 
     def of(self, customers: NDArray[np.intp]) -> "Purchases":
         """Returns the rows of some customers."""
         own = None if self.baskets is None else self.baskets[customers]
-        return Purchases(self.history[customers], self.future[customers], own)
+        seller = None if self.seller is None else self.seller[customers]
+        return Purchases(self.history[customers], self.future[customers], own, self.sold, seller)
+
+    def without(self, absent: Sequence[int]) -> "Purchases":
+        """Returns the same of a retailer that does not sell these products."""
+        if not absent:
+            return self
+        sold = np.ones((1, self.history.shape[1]), bool)
+        sold[0, list(absent)] = False
+        return replace(self, sold=sold, seller=np.zeros(self.history.shape[0], np.intp))
+
+    def only_sold(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns (customers, products) scores, -inf where the retailer does not sell."""
+        if self.sold is None:
+            return scores
+        return np.where(self.sold[self.seller], scores, np.float32(-np.inf))
 
     @staticmethod
     def pooled(parts: list["Purchases"]) -> "Purchases":
@@ -47,7 +67,23 @@ class Purchases:
             csr_array(vstack([part.history for part in parts])),
             csr_array(vstack([part.future for part in parts])),
             csr_array(vstack(baskets)) if baskets else None,
+            *_sellers(parts),
         )
+
+
+def _sellers(
+    parts: list[Purchases],
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.intp] | None]:
+    if all(part.sold is None for part in parts):
+        return None, None
+    sold, sellers, rows = [], [], 0
+    for part in parts:
+        customers, products = part.history.shape
+        sold.append(np.ones((1, products), bool) if part.sold is None else part.sold)
+        own = np.zeros(customers, np.intp) if part.seller is None else part.seller
+        sellers.append(own + rows)
+        rows += len(sold[-1])
+    return np.concatenate(sold), np.concatenate(sellers)
 
 
 @dataclass(frozen=True)

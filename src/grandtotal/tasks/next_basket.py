@@ -57,7 +57,8 @@ class BasketScores:
         for block, wanted in scored_customers(rows[self.split]):
             shared = goes_with(items, block)
             for i, habit in enumerate(habits):
-                found = ranking_scores(top(blend(habit, shared, block), self.top), wanted)
+                ranked = top(block.only_sold(blend(habit, shared, block)), self.top)
+                found = ranking_scores(ranked, wanted)
                 sums[i] += np.rint(found * _STEPS).astype(np.int64).sum(axis=0)
             customers += len(wanted)
         named = {name: sums[:, i] for i, name in enumerate(_SUMS)}
@@ -116,4 +117,5 @@ def lists(model: NextBasket, purchases: Purchases, k: int) -> Iterator[BasketLis
     """Yields the lists of the customers who are scored, block by block."""
     for block, wanted in scored_customers(purchases):
         bought = block.history.toarray() > 0
-        yield BasketList(top(model.scores(block), k), wanted, bought)
+        ranked = top(block.only_sold(model.scores(block)), k)
+        yield BasketList(ranked, wanted, bought)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -29,7 +29,7 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
-from grandtotal.tasks import next_basket
+from grandtotal.tasks import next_basket, own_products
 from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
 from grandtotal.tasks.lines import titles
 from grandtotal.tasks.needs import Need, Standing
@@ -56,6 +56,8 @@ METRICS = (
     Metric("recall", True, "recall@k: share of a customer's new products among the k"),
     Metric("hit_rate", True, "hit rate@k: share of customers with at least one hit"),
 )
+
+_Listed = tuple[int, int, int, float, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ class Recommend:
         cuts = {"validation": today - 2 * horizon, "test": today - horizon, "now": today}
         shape = (len(customers), self.products)
         held = {
-            split: purchases_at(lines, cut, cut + horizon, *shape) for split, cut in cuts.items()
+            split: purchases_at(lines, cut, cut + horizon, *shape).without(self.common.absent)
+            for split, cut in cuts.items()
         }
         if not self.repeat:
             return held
@@ -198,14 +201,30 @@ class Recommend:
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:
         """Returns customer, rank, product, title, score, because: the best `top` products.
 
-        Products that the retailer is known not to sell are never among them.
+        Products that the retailer is known not to sell are never among them. Where products lie
+        outside a private catalogue, also `model`, the "shared" one or its "own".
         """
+        lists = cast(ItemModel | NextBasket, model)
+        shared = self._frame(_lists(lists, rows["now"], top, list(self.common.absent)), tables)
+        if not self.common.own:
+            return shared
+        whole = replace(self, common=own_products.whole_assortment(self.common))
+        first = whole.products - len(self.common.own)
+        mine = whole.rows(tables)
+        candidate = own_products.same_kind(lists.meta, GRIDS)
+        if candidate is None:  # what was delivered is no longer what the totals alone made
+            candidate = own_products.same_kind(whole.fit(Local(mine)).model.meta, GRIDS)
+            assert candidate is not None
+        tried = own_products.local_model(lists, candidate, mine, "validation")
+        weight = own_products.validated_weight(tried, mine["validation"], first, self.top)
+        local = own_products.local_model(lists, candidate, mine, "test")
+        own = whole._frame(own_products.own_lists(local, mine["now"], first, top), tables)
+        return own_products.blended_frames(shared, own, weight, top)
+
+    def _frame(self, listed: Iterator[_Listed], tables: Tables) -> pl.DataFrame:
         import polars as pl
 
         _, customers = customer_lines(tables, self.common)
-        listed = _lists(
-            cast(ItemModel | NextBasket, model), rows["now"], top, list(self.common.absent)
-        )
         keys = np.array(self.common.catalogue)
         named = titles(tables, self.common)
         columns = list(zip(*listed, strict=True)) or [(), (), (), (), ()]
@@ -293,14 +312,14 @@ def _ranked(
     Block by block of scored customers. Only where fewer than k are left to buy are some not new.
     """
     for block, wanted in scored_customers(purchases):
-        scores = model.scores(block.history)
+        scores = block.only_sold(model.scores(block.history))
         ranked = top(scores, k)
         yield ranked, wanted, np.isfinite(np.take_along_axis(scores, ranked, axis=1))
 
 
 def _lists(
     model: ItemModel | NextBasket, purchases: Purchases, k: int, absent: list[int]
-) -> Iterator[tuple[int, int, int, float, tuple[int, ...]]]:
+) -> Iterator[_Listed]:
     """Yields (customer, rank, product, score, bought products that speak for it)."""
     history = purchases.history
     for start in range(0, history.shape[0], BLOCK):
