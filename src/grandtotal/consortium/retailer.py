@@ -5,14 +5,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Rows, build_query, question_digest
-from grandtotal.durable import Json, digest
+from grandtotal.durable import Json, digest, write
 from grandtotal.errors import AnswerError, Code, DataError, GrandtotalError, PlanError
 from grandtotal.privacy.egress import Egress, Question
 from grandtotal.privacy.fixedpoint import Arrays
@@ -44,6 +44,7 @@ class Retailer:
     def __init__(self, name: str, folder: Path, opener: Opener) -> None:
         self.name = name
         self.folder = folder
+        self.memory: dict[str, Any] = {}
         self._opener = opener
         self._egress = Egress(folder / "egress.jsonl")
         self._plan = ""
@@ -60,6 +61,17 @@ class Retailer:
             self._write_down(code, error)
             return seal(Message("error", {"code": str(code)}))
 
+    def keep(self, name: str, content: Callable[[], bytes]) -> None:
+        """Keeps what the name stands for in this retailer's folder, unless it is there."""
+        path = self.folder / name
+        if not path.exists():
+            write(path, content())
+
+    def kept(self, name: str) -> bytes | None:
+        """Returns what was kept under the name, None where nothing was."""
+        path = self.folder / name
+        return path.read_bytes() if path.exists() else None
+
     def _answer(self, message: Message) -> Message:
         if message.kind == "open":
             return self._open(message.body)
@@ -72,6 +84,7 @@ class Retailer:
             return Message("delivered")
         if message.kind == "close":
             self._tasks = {}
+            self.memory.clear()
             return Message("closed")
         raise AnswerError(Code.MALFORMED, f"a retailer does not answer '{message.kind}'")
 
