@@ -1,5 +1,8 @@
 """The trees of the pooled rows, bit for bit, whoever holds them and whatever computes them."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +20,7 @@ from grandtotal.algorithms.tree_questions import Data
 from grandtotal.algorithms.trees import Boosting, Forest
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest, canonical
-from grandtotal.errors import PlanError
+from grandtotal.errors import AnswerError, Code, PlanError, RunError
 from grandtotal.threads import limited_to
 
 BINNING = Binning(bins=30, grouped=8, encoder=TargetEncoder(least=5))
@@ -143,6 +146,48 @@ def test_a_model_that_was_saved_predicts_the_same(algorithm, shop, data_for, tmp
     assert loaded.objective == model.objective
 
 
+def test_without_numba_numpy_is_used(monkeypatch):
+    monkeypatch.setattr(tree_engine, "find_spec", lambda _: None)
+    assert tree_engine.loops.__wrapped__() is tree_numpy
+
+
+def test_kernels_work_where_nothing_may_be_written():
+    nowhere = {
+        "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator",
+        "NUMBA_CACHE_DIR": "/dev/null/nowhere",
+    }
+    code = """if True:
+        import numpy as np
+        from grandtotal.algorithms.tree_kernels import partition
+        rows = np.arange(9, dtype=np.uint32)
+        left = np.arange(256) < 4
+        print(partition(np.arange(9, dtype=np.uint8), rows, np.empty_like(rows), left))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **nowhere}, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("4\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("feature", lambda a: a + 100),
+        ("feature", lambda a: a - 100),
+        ("parent", lambda a: a + 1000),
+        ("parent", lambda a: a - 1),
+        ("values", lambda a: a[:-1]),
+        ("left", lambda a: a[:, :-1]),
+        ("splits", lambda a: a + 1),
+    ],
+)
+def test_a_damaged_model_is_refused_before_it_predicts(shop, data_for, name, change):
+    model, _ = boosting().fit(local(shop), data_for("squared"))
+    arrays = {**model.arrays, f"trees {name}": change(model.arrays[f"trees {name}"])}
+    with pytest.raises(RunError, match="do not fit together"):
+        TreesModel.of(arrays, model.meta)
+
+
 # --- what a retailer remembers ---
 
 
@@ -182,6 +227,55 @@ def test_a_second_ensemble_on_the_same_rows_starts_anew(shop, data_for):
     models = [boosting(rate=rate).fit(totals, data)[0] for rate in (0.1, 0.3, 0.1)]
     assert arrays_digest(models[0].arrays) == arrays_digest(models[2].arrays)
     assert arrays_digest(models[0].arrays) != arrays_digest(models[1].arrays)
+
+
+class Changing:
+    """Totals whose questions are changed on their way."""
+
+    def __init__(self, totals, change):
+        self.totals, self.change = totals, change
+
+    def total(self, query, broadcast=None):
+        if query.name == "tree-histograms":
+            broadcast = self.change(dict(broadcast))
+        return self.totals.total(query, broadcast)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda b: {**b, "columns": b["columns"] - 9}, "below 0"),
+        (lambda b: {**b, "asked": np.repeat(b["asked"], 2, axis=0)}, "words were asked for"),
+        (lambda b: {**b, "before": b["before"] ^ 1}, "not those that their digest names"),
+        (
+            lambda b: {
+                **b,
+                "splits": np.array([[0, 5, 0]], np.int32),
+                "left": np.zeros((1, 32), np.uint8),
+            },
+            "of a node that is not there",
+        ),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(shop, data_for, change, word):
+    with pytest.raises(AnswerError, match=word) as refused:
+        boosting().fit(Changing(local(shop), change), data_for("squared"))
+    assert refused.value.code == Code.MALFORMED
+
+
+def test_a_retailer_whose_folder_lost_the_trees_says_so(shop, data_for):
+    class Lost:
+        def __init__(self):
+            self.local = local(shop)
+
+        def total(self, query, broadcast=None):
+            state = self.local._state
+            state.memory.clear()
+            state._kept.clear()
+            return self.local.total(query, broadcast)
+
+    with pytest.raises(AnswerError, match="not in this retailer's folder"):
+        boosting().fit(Lost(), data_for("squared"))
 
 
 # --- what leaves ---

@@ -211,6 +211,9 @@ class TreeHistograms(_AboutNodes):
         return {"sums": sums, **more}
 
     def _refuse_other_size(self, space: Workspace, broadcast: Arrays) -> None:
+        # The inner loops do not look whether a place is in their arrays.
+        if broadcast["columns"].min(initial=0) < 0:
+            raise AnswerError(Code.MALFORMED, "a column below 0 was asked for")
         sizes = space.bins.counts[broadcast["columns"]].sum(axis=1)
         words = int(sizes[broadcast["asked"][:, 0]].sum()) * self.layout.channels
         if words != self.words:

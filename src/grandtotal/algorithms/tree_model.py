@@ -53,11 +53,12 @@ class TreesModel:
         def part(start: str) -> dict[str, Any]:
             return {name[len(start) :]: a for name, a in arrays.items() if name.startswith(start)}
 
+        bins = Bins.of(part("bins "))
         return TreesModel(
             Objective(meta["objective"], meta["shape"]),
-            Bins.of(part("bins ")),
+            bins,
             float(arrays["base"]),
-            Trees.of(part("trees ")),
+            Trees.of(part("trees ")).checked(len(bins.features)),
         )
 
     def scores(self, columns: Columns) -> NDArray[np.float64]:

@@ -108,6 +108,8 @@ class Segments:
                 self.split_at[int(parent[last])] = last
                 self.made.append(_word(parent, feature, left, last))
                 last += 1
+            if first == last:
+                raise AnswerError(Code.MALFORMED, f"split {last} is of a node that is not there")
             splits = [(i, int(parent[i]), int(feature[i])) for i in range(first, last)]
             self._cut(splits, {i: spread(left[i]) for i in range(first, last)})
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms import tree_engine
+from grandtotal.errors import RunError
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.threads import together, workers
 
@@ -70,6 +71,22 @@ class Trees:
             self.values[nodes][: 2 * count + 1],
             self.rows[nodes][: 2 * count + 1],
         )
+
+    def checked(self, features: int) -> "Trees":
+        """Returns these trees; RunError if they are none, over so many features.
+
+        The inner loops do not look whether a place is in their arrays.
+        """
+        numbers = np.concatenate([np.arange(count) for count in self.splits] or [self.splits])
+        count, nodes = len(numbers), len(self.values)
+        right = len(self.parent) == len(self.feature) == count
+        right = right and self.left.shape == (count, 32) and self.values.dtype == np.float64
+        right = right and nodes == len(self.rows) == 2 * count + len(self.splits)
+        right = right and bool(((self.parent >= 0) & (self.parent <= 2 * numbers)).all())
+        right = right and bool(((self.feature >= 0) & (self.feature < features)).all())
+        if not right:
+            raise RunError("a model of trees whose arrays do not fit together: it is damaged")
+        return self
 
     def first(self, count: int) -> "Trees":
         """Returns the first so many trees."""
