@@ -18,7 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import exactness, next_basket, recommend_ml1m, trees, trees_exact
+from benchmarks import (
+    exactness,
+    next_basket,
+    recommend_ml1m,
+    secure_sum,
+    trees,
+    trees_exact,
+)
 from benchmarks.rows import MissingDataError, Row
 from grandtotal.versions import versions
 
@@ -26,6 +33,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "exactness": exactness,
     "recommend-ml1m": recommend_ml1m,
     "next-basket": next_basket,
+    "secure-sum": secure_sum,
     "trees-speed": trees,
     "trees-exact": trees_exact,
 }

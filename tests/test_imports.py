@@ -25,17 +25,22 @@ ROOMS = (
     "plan",
     "runfolder",
     "coordinate",
+    "verify",
     "participate",
+    "members",
     "readiness",
+    "outlook",
+    "statement",
     "retailer_process",
     "simulate",
     "comparison",
     "report",
     "terminal",
     "api",
+    "cli_members",
     "cli",
 )
-MAY_READ_TABLES = ("tasks", "participate", "readiness", "api", "cli")
+MAY_READ_TABLES = ("tasks", "participate", "readiness", "outlook", "statement", "api", "cli")
 
 
 def room_of(path):

@@ -16,9 +16,10 @@ from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.consortium import refuse_too_few
 from grandtotal.consortium.query import installed
 from grandtotal.durable import Json, canonical
-from grandtotal.errors import PlanError, RefusedError
+from grandtotal.errors import PlanError
+from grandtotal.privacy.accounting import Budget
 from grandtotal.privacy.agreement import Agreement
-from grandtotal.tasks.task import Common, Task, check_numbers, settings
+from grandtotal.tasks.task import Common, Task, check_numbers, releases_of, settings
 
 _SECTIONS = ("consortium", "privacy", "tasks")
 CATALOGUE = "catalogue"  # the part of a run in which a private catalogue is found
@@ -48,6 +49,21 @@ class Plan:
         common = replace(self.common, catalogue=catalogue, key=key, absent=absent)
         tasks = {name: replace(task, common=common) for name, task in self.tasks.items()}  # type: ignore[type-var]
         return replace(self, common=common, tasks=tasks)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each task, by its name."""
+        return {name: task.kind for name, task in self.tasks.items()}
+
+    def budget(self) -> Budget | None:
+        """Returns the noise of every release that the tasks state; None without epsilon.
+
+        RefusedError where a task does not state what it will ask.
+        """
+        if not self.common.privacy.private:
+            return None
+        releases = {name: releases_of(name, task) for name, task in self.tasks.items()}
+        return Budget.of(self.common.privacy, releases, len(self.members))
 
     @property
     def content(self) -> bytes:
@@ -95,8 +111,7 @@ class Plan:
         """Returns the plan of a JSON value; `where` names it in messages."""
         _refuse_unknown(source, _SECTIONS, where)
         asked = _table({"privacy": {}, **source}, "privacy", where)
-        _refuse_privacy(asked, where)
-        privacy = settings(Agreement, {"secure_sum": False, **asked}, f"{where}: [privacy]")
+        privacy = settings(Agreement, asked, f"{where}: [privacy]")
         agreed = settings(_Agreed, _table(source, "consortium", where), f"{where}: [consortium]")
         common = agreed.common(where, privacy)
         tasks = _table(source, "tasks", where)
@@ -241,23 +256,6 @@ def _refuse_unknown(source: Mapping[str, Any], known: tuple[str, ...], where: st
             near = difflib.get_close_matches(key, known, 1)
             hint = f"; did you mean [{near[0]}]?" if near else ""
             raise PlanError(f"{where}: unknown '{key}', expected {', '.join(known)}{hint}")
-
-
-def _refuse_privacy(asked: Mapping[str, Any], where: str) -> None:
-    # A promise that cannot be kept is refused, never ignored.
-    if asked.get("secure_sum") is True:
-        raise RefusedError(
-            f"{where}: [privacy] asks for secure_sum, which this version does not have: the "
-            f"coordinator would see every retailer's summand. Nothing was run. Set it to false "
-            f"only if all members accept that"
-        )
-    for key in ("epsilon", "delta"):
-        if key in asked:
-            raise RefusedError(
-                f"{where}: [privacy] asks for {key} = {asked[key]}, but this version has no "
-                f"differential privacy. Nothing was run. Remove the line only if all members "
-                f"accept exact totals"
-            )
 
 
 def _catalogue(path: Path) -> list[str]:

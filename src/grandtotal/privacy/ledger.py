@@ -1,0 +1,349 @@
+"""A retailer's own account of everything that left it, over all runs: ledger.jsonl in its door.
+
+Every release is reserved here, on the disk, before it leaves, and never refunded. The caps are this
+retailer's own. The ledger is a chain, so that a change shows; the peers keep each other's heads, so
+that an older copy, a restored backup or snapshot, shows as well and releases nothing.
+
+Units are never mixed: what was spent on customers and on products are two accounts.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from grandtotal.durable import Json, canonical
+from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.accounting import epsilon_of, rho_within
+from grandtotal.privacy.chain import Chain
+
+FILE = "ledger.jsonl"
+
+Spent = dict[str, dict[str, float]]
+"""rho by unit and purpose."""
+
+
+@dataclass(frozen=True)
+class Cap:
+    """What this retailer allows, over all plans there will ever be.
+
+    epsilon, delta: of all purposes together, for each unit. purposes: a smaller epsilon for one
+    kind of task. exact_totals: whether plans without epsilon are answered; no cap counts those.
+    """
+
+    epsilon: float = 10.0
+    delta: float = 1e-6
+    purposes: Mapping[str, float] = field(default_factory=dict)
+    exact_totals: bool = True
+
+    def rho(self, purpose: str | None = None) -> float:
+        """Returns the rho of all purposes, or of one; infinite where that one has no cap."""
+        epsilon = self.epsilon if purpose is None else self.purposes.get(purpose)
+        return math.inf if epsilon is None else rho_within(epsilon, self.delta)
+
+    def refuse_plan(self, name: str, planned: Mapping[str, float], spent: Spent) -> None:
+        """Raises AnswerError if a plan would pass a cap; it may spend `planned` rho by purpose."""
+        if not planned and not self.exact_totals:
+            raise AnswerError(
+                Code.BUDGET,
+                f"plan '{name}' asks for exact totals, and [privacy] in this retailer.toml has "
+                f"exact_totals = false: agree on epsilon and delta in the plan",
+            )
+        # Which units its queries have is known when they are asked: it must fit for any.
+        for before in spent.values() or ({},):
+            self.refuse(f"plan '{name}'", planned, before)
+
+    def refuse(self, what: str, more: Mapping[str, float], spent: Mapping[str, float]) -> None:
+        """Raises AnswerError if more rho by purpose, of one unit, would pass a cap."""
+        for purpose, rho in more.items():
+            before = spent.get(purpose, 0.0)
+            self._refuse_beyond(self.rho(purpose), before, rho, f"{what}, for {purpose},")
+        self._refuse_beyond(self.rho(), sum(spent.values()), sum(more.values()), what)
+
+    def _refuse_beyond(self, cap: float, spent: float, more: float, what: str) -> None:
+        # What was planned to the last digit must not fail by the rounding of a sum.
+        if spent + more <= cap * (1 + 1e-9):
+            return
+        now, most, before = (epsilon_of(rho, self.delta) for rho in (spent + more, cap, spent))
+        raise AnswerError(
+            Code.BUDGET,
+            f"{what} would bring epsilon to {now:.3g} at delta = {self.delta:g}; {before:.3g} was "
+            f"spent before and the cap is {most:.3g}. What was spent is never refunded: ask for "
+            f"less, or raise the cap in [privacy] of retailer.toml",
+        )
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One release, as it is reserved.
+
+    run: the folder of the run at this retailer. question: digest of plan, task, query, parameters
+    and broadcast. subject: the same without the plan, with the state of the tables. summand: digest
+    of the clear summand. purpose: the kind of the task. rho, unit, norm, sigma: None, "", 0 and 0
+    of a release without noise. exempt: why no customer can move it; "" if one can.
+    """
+
+    run: str
+    plan: str
+    task: str
+    purpose: str
+    query: str
+    question: str
+    subject: str
+    summand: str
+    members: tuple[str, ...]
+    bytes: int
+    rho: float | None = None
+    unit: str = ""
+    norm: float = 0.0
+    sigma: float = 0.0
+    exempt: str = ""
+
+
+class Ledger:
+    """The ledger of one door folder, open for one run at a time; `close` lets the next one in."""
+
+    def __init__(self, folder: Path, cap: Cap | None = None) -> None:
+        self.folder = folder
+        self.cap = cap or Cap()
+        self._chain = Chain(folder / FILE)
+        self.account = Account(self._chain.records)
+
+    def close(self) -> None:
+        """Lets another run open the ledger."""
+        self._chain.close()
+
+    def admit(
+        self, run: str, plan: str, name: str, members: tuple[str, ...], planned: Mapping[str, float]
+    ) -> None:
+        """Writes down a plan before anything is asked; AnswerError if it would pass a cap.
+
+        planned: rho that it may spend, by purpose; empty for a plan without epsilon.
+        """
+        if (run, plan) in self.account.plans:
+            return
+        self.cap.refuse_plan(name, planned, self.account.spent)
+        facts = {"name": name, "members": list(members), "planned": dict(planned)}
+        self._append("plan", {"run": run, "plan": plan, **facts})
+
+    def reserve(self, charge: Charge) -> None:
+        """Writes down a release before it leaves; AnswerError if it must not leave.
+
+        The same question again, of the same run, for the same members and with the same clear
+        summand, is what was reserved already: nothing is added.
+        """
+        self._refuse_if_older()
+        before = self.reserved(charge.run, charge.question)
+        if before is not None:
+            _refuse_another_release(before, charge)
+            return
+        self._refuse_other_members(charge)
+        if charge.rho is not None:
+            spent = self.account.spent.get(charge.unit, {})
+            self.cap.refuse(f"'{charge.query}'", {charge.purpose: charge.rho}, spent)
+        self._append("release", {**asdict(charge), "members": list(charge.members)})
+
+    def reserved(self, run: str, question: str) -> Json | None:
+        """Returns the record of a release of this run, or None."""
+        return self.account.released.get((run, question))
+
+    def asked(self, run: str, task: str, query: str) -> int:
+        """Returns how many releases one query of one task had in a run."""
+        return self.account.asked[run, task, query]
+
+    def consent(self, members: tuple[str, ...]) -> None:
+        """Allows what was answered for other sets of retailers to be answered for this one."""
+        self._append("consent", {"members": sorted(members)})
+
+    def note(self, consortium: str, epoch: int, known: bool = False) -> bytes:
+        """Returns what the peers are to remember of this ledger; whoever sends it signs it.
+
+        epoch: of the roster of this consortium. known: also what is remembered of each peer, for
+        the beginning of a run.
+        """
+        mine = {
+            "records": len(self._chain.records),
+            "head": self._chain.digests[-1],
+            "epoch": epoch,
+            "spent": self.account.spent,
+        }
+        peers = self.account.peers.get(consortium, {}) if known else {}
+        return canonical({"mine": mine, "known": peers})
+
+    def witness(self, me: str, consortium: str, epoch: int, notes: Mapping[str, bytes]) -> None:
+        """Takes the peers' notes: what they know of this ledger, and what they say of theirs.
+
+        AnswerError where a peer knows a later, or another, ledger of this retailer under the same
+        roster: this is an old copy then, and nothing is released from it by any run. Under a roster
+        of a later epoch, which all members signed since, it begins again, with what the peers know
+        to be spent carried over. AnswerError also where a peer's own ledger went back.
+        """
+        read = {peer: _read(peer, note) for peer, note in notes.items() if peer != me}
+        about_me = {p: known[me] for p, (_, known) in read.items() if me in known}
+        self._compare(epoch, about_me)
+        last = self.account.peers.get(consortium, {})
+        for peer, (note, _) in read.items():
+            _refuse_backwards(peer, note, last.get(peer, note))
+        peers = {peer: note for peer, (note, _) in read.items()}
+        self._append("heads", {"consortium": consortium, "peers": peers})
+
+    def _append(self, kind: str, facts: Json) -> None:
+        self.account.add(self._chain.append(kind, facts))
+
+    def _compare(self, epoch: int, mine: Mapping[str, Json]) -> None:
+        if not all(
+            note["epoch"] < epoch or self._is_before_now(note, epoch) for note in mine.values()
+        ):
+            if not self.account.older:
+                self._append("older", {"peers": dict(mine), "epoch": epoch})
+            self._refuse_if_older()
+        if self.account.older and not (mine and all(n["epoch"] < epoch for n in mine.values())):
+            self._refuse_if_older()
+        carried: Spent = {}
+        for note in mine.values():
+            for (unit, purpose), rho in self._missing(note).items():
+                most = carried.setdefault(unit, {})
+                most[purpose] = max(most.get(purpose, 0.0), rho)
+        if carried or self.account.older:
+            self._append("readmitted", {"epoch": epoch, "carried": carried})
+
+    def _is_before_now(self, note: Json, epoch: int) -> bool:
+        if note["epoch"] > epoch or note["records"] >= len(self._chain.digests):
+            return False
+        known: str = note["head"]
+        return self._chain.digests[note["records"]] == known
+
+    def _refuse_if_older(self) -> None:
+        if self.account.older:
+            raise AnswerError(
+                Code.LEDGER,
+                f"{self._chain.path}: the peers know a later ledger of this retailer, so this is "
+                f"an old copy, and what was spent since is not in it. Put the newest copy back, or "
+                f"have all members sign a roster of the next epoch, which carries that over",
+            )
+
+    def _missing(self, note: Json) -> dict[tuple[str, str], float]:
+        """Returns the rho, by unit and purpose, that a peer knows to be spent and this does not."""
+        missing = {}
+        for unit, purposes in note["spent"].items():
+            for purpose, rho in purposes.items():
+                here = self.account.spent.get(unit, {}).get(purpose, 0.0)
+                # Sums of the same numbers in another order differ in the last digits.
+                if rho > here * (1 + 1e-9):
+                    missing[unit, purpose] = rho - here
+        return missing
+
+    def _refuse_other_members(self, charge: Charge) -> None:
+        members = frozenset(charge.members)
+        if members in self.account.consented:
+            return
+        for key in (charge.subject, (charge.query, charge.summand)):
+            before = self.account.alike.get(key, {})
+            for others, at in before.items():
+                if others != members:
+                    raise AnswerError(
+                        Code.OTHER_MEMBERS,
+                        f"'{charge.query}' was answered for {sorted(others)} on {at}, now it is "
+                        f"asked for {sorted(members)}: who has both totals has the difference. "
+                        f"`grandtotal ledger --consent {','.join(sorted(members))}` allows it",
+                    )
+
+
+class Account:
+    """What the records of a ledger add up to.
+
+    spent: rho by unit and purpose. alike: for each subject, and each (query, clear summand), the
+    sets of members it was released for and when. peers: by consortium the last note of each.
+    older: whether the peers knew a later ledger, and nobody readmitted this one since.
+    """
+
+    def __init__(self, records: Iterable[Json] = ()) -> None:
+        self.spent: Spent = {}
+        self.plans: dict[tuple[str, str], Json] = {}
+        self.released: dict[tuple[str, str], Json] = {}
+        self.asked: Counter[tuple[str, str, str]] = Counter()
+        self.alike: dict[str | tuple[str, str], dict[frozenset[str], str]] = {}
+        self.consented: set[frozenset[str]] = set()
+        self.peers: dict[str, dict[str, Json]] = {}
+        self.older = False
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Json) -> None:
+        """Adds one record, in the order of the ledger."""
+        kind = record["kind"]
+        if kind == "plan":
+            self.plans[record["run"], record["plan"]] = record
+        elif kind == "release":
+            self._add_release(record)
+        elif kind == "consent":
+            self.consented.add(frozenset(record["members"]))
+        elif kind == "heads":
+            self.peers.setdefault(record["consortium"], {}).update(record["peers"])
+        elif kind == "older":
+            self.older = True
+        elif kind == "readmitted":
+            self.older = False
+            for unit, purposes in record["carried"].items():
+                for purpose, rho in purposes.items():
+                    self._spend(unit, purpose, rho)
+
+    def _add_release(self, record: Json) -> None:
+        self.released[record["run"], record["question"]] = record
+        self.asked[record["run"], record["task"], record["query"]] += 1
+        for key in (record["subject"], (record["query"], record["summand"])):
+            self.alike.setdefault(key, {})[frozenset(record["members"])] = record["at"]
+        if record["rho"] is not None:
+            self._spend(record["unit"], record["purpose"], record["rho"])
+
+    def _spend(self, unit: str, purpose: str, rho: float) -> None:
+        purposes = self.spent.setdefault(unit, {})
+        purposes[purpose] = purposes.get(purpose, 0.0) + rho
+
+
+def _read(peer: str, content: bytes) -> tuple[Json, Json]:
+    """Returns a peer's note of its own ledger, and what it knows of others' by name."""
+    try:
+        note: Json = json.loads(content)
+        mine, known = note["mine"], note["known"]
+        valid = all(_is_note(each) for each in (mine, *known.values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        valid = False
+    if not valid:
+        raise AnswerError(Code.MALFORMED, f"'{peer}' sent a note of its ledger that is none")
+    return mine, known
+
+
+def _is_note(note: Json) -> bool:
+    counts = [note["records"], note["epoch"]]
+    spent = [rho for purposes in note["spent"].values() for rho in purposes.values()]
+    whole = all(type(count) is int and count >= 0 for count in counts)
+    named = isinstance(note["head"], str) and len(note) == 4
+    return named and whole and all(0 <= rho < math.inf for rho in spent)
+
+
+def _refuse_backwards(peer: str, note: Json, last: Json) -> None:
+    if (note["epoch"], note["records"]) < (last["epoch"], last["records"]):
+        raise AnswerError(
+            Code.LEDGER,
+            f"'{peer}' shows a ledger of {note['records']} records and has shown one of "
+            f"{last['records']}: an old copy was put back there; nothing is released with it until "
+            f"all members sign a roster of the next epoch",
+        )
+
+
+def _refuse_another_release(before: Json, now: Charge) -> None:
+    if before["members"] != list(now.members):
+        raise AnswerError(
+            Code.OTHER_MEMBERS,
+            f"'{now.query}' was answered for {before['members']}, now it is asked for "
+            f"{list(now.members)}",
+        )
+    if before["summand"] != now.summand:
+        raise AnswerError(
+            Code.ANSWER_CHANGED,
+            f"'{now.query}' was answered on {before['at']} with other numbers: the tables have "
+            f"changed since; start a new run",
+        )
