@@ -310,7 +310,7 @@ def make_columns(rng: np.random.Generator, rows: int) -> Columns:
     price[rng.random(rows) < 0.2] = np.nan
     categories = rng.integers(1, 2**63, 9).astype(np.uint64)[rng.integers(0, 9, rows)]
     keys = rng.integers(2**63, size=rows).astype("u8")
-    units = rng.poisson(3.0, rows).astype(np.float64)
+    units = np.random.default_rng(rows).poisson(3.0, rows).astype(np.float64)
     return Columns({"price": price, "units": units}, {"brand": categories}, keys)
 
 
