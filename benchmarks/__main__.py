@@ -18,7 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import exactness, next_basket, recommend_ml1m, secure_sum
+from benchmarks import (
+    exactness,
+    next_basket,
+    recommend_ml1m,
+    secure_sum,
+    trees,
+    trees_exact,
+)
 from benchmarks.rows import MissingDataError, Row
 from grandtotal.versions import versions
 
@@ -27,6 +34,8 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "recommend-ml1m": recommend_ml1m,
     "next-basket": next_basket,
     "secure-sum": secure_sum,
+    "trees-speed": trees,
+    "trees-exact": trees_exact,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _HEAD = ("what", "value", "unit", "bar", "")

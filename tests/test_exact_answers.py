@@ -16,6 +16,10 @@ ANSWERS = {
     "quantile-counts": "c9a31452928f606e",
     "target-sums": "87870c1989b7a47e",
     "test-scores": "1b2a4287213f0193",
+    "tree-histograms": "b5cfa2630746bf28",
+    "tree-progress": "b4cb7e9d1a341efe",
+    "tree-residuals": "d0ea2d9c6929f142",
+    "tree-target": "eaa07f6cc17a8d8f",
 }
 
 

@@ -24,6 +24,8 @@ from grandtotal.privacy.fixedpoint import Field, encode
 # The bounds of these come with what the recommend task asks under epsilon, and their cases with
 # them, into tests/privacy/cases/recommend.py.
 RECOMMENDATION = {"purchase-counts", "co-purchases", "ranking-scores", "basket-scores"}
+# No private form yet: without a bound, a plan with epsilon that asks them is refused.
+TREES = {"tree-histograms", "tree-progress", "tree-residuals", "tree-target"}
 
 
 def words(query, broadcast, rows, folder):
@@ -77,6 +79,7 @@ def caught(case, folder, examples=60, share=1.0):
 
 def test_every_query_has_a_case(covered):
     waiting = set() if hasattr(installed("tasks")["recommend"], "releases") else RECOMMENDATION
+    waiting = waiting | TREES
     for name in waiting:
         assert inspect.getattr_static(installed("queries")[name], "bound") is None
     assert set(installed("queries")) - covered == waiting - covered
