@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from grandtotal.errors import PlanError, RefusedError
+from grandtotal.errors import AnswerError, PlanError, RefusedError
 from grandtotal.privacy.accounting import (
     Budget,
     correction,
@@ -17,7 +17,7 @@ from grandtotal.privacy.accounting import (
     share_for,
 )
 from grandtotal.privacy.agreement import Agreement
-from grandtotal.privacy.bound import Release
+from grandtotal.privacy.bound import Bound, Release
 
 EPSILONS = st.floats(0.05, 20)
 DELTAS = st.floats(-12, -3).map(lambda power: 10.0**power)
@@ -111,15 +111,17 @@ def test_noise_is_made_for_colluders_dropouts_and_customers_of_several_retailers
 ):
     budget = Budget.of(agreement(**changed), RELEASES, members)
     rho = budget.asked("demand", "glm-moments").rho
-    sigma = budget.sigma("demand", "glm-moments", 100.0, 50)
+    sigma = budget.sigma("demand", "glm-moments", Bound(100.0), 50)
     assert sigma == pytest.approx(100 * known / math.sqrt(2 * rho))
-    share = budget.share("demand", "glm-moments", 100.0, 50)
+    share = budget.share("demand", "glm-moments", Bound(100.0), 50)
     assert share == pytest.approx(sigma / math.sqrt(shares))
+    of_one = budget.sigma("demand", "glm-moments", Bound(100.0, "product"), 50)
+    assert of_one == pytest.approx(sigma / known)
 
 
 def test_what_was_not_scheduled_may_not_be_asked():
     budget = Budget.of(agreement(), RELEASES, 5)
-    with pytest.raises(RefusedError, match="'glm-moments' of 'recommend' is not among"):
+    with pytest.raises(AnswerError, match="'glm-moments' of 'recommend' is not among"):
         budget.asked("recommend", "glm-moments")
 
 

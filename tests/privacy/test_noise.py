@@ -1,5 +1,6 @@
 import ast
 import math
+import stat
 from decimal import Decimal, localcontext
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from scipy.stats import chi2
 
 import grandtotal.privacy
 from grandtotal.privacy import noise
-from grandtotal.privacy.noise import BLOCK, KEY_BYTES, NoiseStream, new_noise_key
+from grandtotal.privacy.noise import BLOCK, KEY_BYTES, NoiseKeys, NoiseStream
 
 SIGMAS = (0.5, 1.0, 3.3, 41.0, 511.0, 513.0, 700.0, 5000.0, 250_000.0, 1e7)
 
@@ -159,10 +160,25 @@ def test_noise_is_added_modulo_the_range_of_the_words(word):
     assert (words < most // 2).any()
 
 
-def test_a_key_is_of_the_source_and_of_its_length():
-    assert new_noise_key(lambda count: b"k" * count) == b"k" * KEY_BYTES
-    assert len(new_noise_key()) == KEY_BYTES
-    assert new_noise_key() != new_noise_key()
+def test_a_key_is_new_kept_for_its_owner_and_forgotten(tmp_path):
+    keys = NoiseKeys(tmp_path / "noise", lambda count: b"k" * count)
+    assert keys.kept("first") is None
+    assert keys.new("first") == b"k" * KEY_BYTES
+    assert NoiseKeys(tmp_path / "noise").kept("first") == b"k" * KEY_BYTES
+    assert stat.S_IMODE((tmp_path / "noise").stat().st_mode) == 0o700
+    keys.forget("first")
+    keys.forget("first")
+    assert keys.kept("first") is None
+    assert list((tmp_path / "noise").iterdir()) == []
+
+
+def test_keys_are_of_the_operating_system_and_differ(tmp_path):
+    keys = NoiseKeys(tmp_path)
+    assert len({keys.new(str(number)) for number in range(20)}) == 20
+    assert all(len(path.read_bytes()) == KEY_BYTES for path in tmp_path.iterdir())
+
+
+def test_a_key_of_another_length_is_refused():
     with pytest.raises(ValueError, match="a key of 3 bytes"):
         NoiseStream(1.0, b"abc")
 

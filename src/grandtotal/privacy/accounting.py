@@ -16,10 +16,11 @@ https://arxiv.org/abs/2004.00010). Everybody computes the same numbers from the 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from grandtotal.errors import PlanError, RefusedError
+from grandtotal.errors import AnswerError, Code, PlanError, RefusedError
 from grandtotal.privacy.agreement import Agreement
-from grandtotal.privacy.bound import Release
+from grandtotal.privacy.bound import CUSTOMER, Bound, Release
 
 _HELD_BACK = 2.0**-60  # of delta: how far all draws of a run are from exact, and float rounding
 _SLACK = 1 + 1e-9  # of sigma: rounding on the way never makes it too small
@@ -53,6 +54,7 @@ def epsilon_of(rho: float, delta: float) -> float:
     return _root(lambda epsilon: delta - delta_of(rho, epsilon), 0.0, most)
 
 
+@cache
 def rho_within(epsilon: float, delta: float) -> float:
     """Returns the largest rho for which rho-zCDP implies (epsilon, delta)."""
     target = delta - _HELD_BACK
@@ -109,8 +111,9 @@ class Budget:
 
     rho: of the whole run. scheduled: by task and query; what is not in it may not be asked.
     members: n. Noise is made for the worst case: a customer known to S_max retailers moves the
-    total by S_max * norm; c colluders know their own noise and d members are missing, so that
-    n - c - d shares must have the whole variance: each has sigma^2 / (n - c - d).
+    total by S_max * norm (other units are of one retailer); c colluders know their own noise and d
+    members are missing, so that n - c - d shares must have the whole variance: each has
+    sigma^2 / (n - c - d).
     """
 
     agreement: Agreement
@@ -150,26 +153,35 @@ class Budget:
         return self.members - self.agreement.colluders - self.agreement.dropouts
 
     def asked(self, task: str, query: str) -> Scheduled:
-        """Returns what one query of one task may spend; RefusedError if it is not scheduled."""
+        """Returns what one query of one task may spend; AnswerError if it is not scheduled."""
         found = self.scheduled.get((task, query))
         if found is None:
             known = ", ".join(q for t, q in self.scheduled if t == task) or "nothing"
-            raise RefusedError(
-                f"'{query}' of '{task}' is not among what the task said it would ask: {known}"
+            raise AnswerError(
+                Code.BUDGET,
+                f"'{query}' of '{task}' is not among what the task said it would ask: {known}",
             )
         return found
 
-    def moves(self, norm: float) -> float:
-        """Returns by how many steps one customer moves the total: S_max * norm."""
-        return norm * self.agreement.known_to(self.members)
+    def moves(self, bound: Bound) -> float:
+        """Returns by how many steps one unit moves the total: a customer is known to S_max."""
+        known_to = self.agreement.known_to(self.members) if bound.unit == CUSTOMER else 1
+        return bound.norm * known_to
 
-    def share(self, task: str, query: str, norm: float, entries: int) -> float:
-        """Returns the sigma, in steps, of the noise that each retailer adds to its summand."""
-        return share_for(self.asked(task, query).rho, self.moves(norm), self.shares, entries)
+    def share(self, task: str, query: str, bound: Bound, entries: int) -> float:
+        """Returns the sigma, in steps, of the noise that each retailer adds to its summand.
 
-    def sigma(self, task: str, query: str, norm: float, entries: int) -> float:
+        entries: numbers in the summand.
+        """
+        return share_for(self.asked(task, query).rho, self.moves(bound), self.shares, entries)
+
+    def sigma(self, task: str, query: str, bound: Bound, entries: int) -> float:
         """Returns the sigma of the total, in steps, that is promised: of n - c - d shares."""
-        return math.sqrt(self.shares) * self.share(task, query, norm, entries)
+        return math.sqrt(self.shares) * self.share(task, query, bound, entries)
+
+    def planned(self, task: str) -> float:
+        """Returns the rho that one task may spend."""
+        return sum(item.rho * item.times for (t, _), item in self.scheduled.items() if t == task)
 
 
 def share_for(rho: float, norm: float, shares: int, entries: int) -> float:

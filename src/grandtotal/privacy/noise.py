@@ -28,6 +28,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from decimal import Decimal, localcontext
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
+
+from grandtotal.durable import write
 
 Entropy = Callable[[int], bytes]
 """Returns so many random bytes; `os.urandom`, but in tests."""
@@ -48,9 +51,31 @@ _TAIL = 16.7  # standard deviations; beyond them lies less than 2^-200
 _OPEN = np.iinfo(np.int16).min  # in a guide: 16 bits do not decide
 
 
-def new_noise_key(entropy: Entropy = os.urandom) -> bytes:
-    """Returns the key of one release's noise, KEY_BYTES random bytes."""
-    return entropy(KEY_BYTES)
+class NoiseKeys:
+    """The keys of releases that may be sent again: one file each, that only its owner may read."""
+
+    def __init__(self, folder: Path, entropy: Entropy = os.urandom) -> None:
+        self._folder = folder
+        self._entropy = entropy
+
+    def kept(self, release: str) -> bytes | None:
+        """Returns the key of a release, None where there is none or it was forgotten."""
+        path = self._path(release)
+        return path.read_bytes() if path.exists() else None
+
+    def new(self, release: str) -> bytes:
+        """Returns a new key; it is on the disk when this returns."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = self._entropy(KEY_BYTES)
+        write(self._path(release), key)
+        return key
+
+    def forget(self, release: str) -> None:
+        """Deletes the key of a release: the same noise is never drawn again."""
+        self._path(release).unlink(missing_ok=True)
+
+    def _path(self, release: str) -> Path:
+        return self._folder / f"{release}.key"
 
 
 class NoiseStream:
