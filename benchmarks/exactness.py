@@ -31,8 +31,9 @@ from grandtotal.consortium.consortium import Consortium
 from grandtotal.consortium.query import Rows, installed
 from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import arrays_digest
-from grandtotal.tasks.demand import GRID, Demand, DemandSeries
-from grandtotal.tasks.demand_model import DemandModel
+from grandtotal.tasks.demand import Demand
+from grandtotal.tasks.demand_model import GRID, DemandModel
+from grandtotal.tasks.demand_queries import DemandSeries
 from grandtotal.tasks.recommend import GRIDS, Candidate, Recommend
 from grandtotal.tasks.sales import Panel
 from grandtotal.tasks.scores import ROWS, TestScores

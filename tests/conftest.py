@@ -30,7 +30,7 @@ from grandtotal.privacy.bound import NoCustomers
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
-from grandtotal.tasks.demand import DemandSeries, ForecastScores
+from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.intervals import ForecastErrors
 from grandtotal.tasks.next_basket import BasketScores
 from grandtotal.tasks.recommend import RankingScores

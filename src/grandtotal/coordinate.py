@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import numpy as np
+
 from grandtotal.algorithms.model import save_arrays
 from grandtotal.consortium.consortium import Consortium, Listener, Record, TaskTotals, unheard
 from grandtotal.consortium.totals import Totals
@@ -10,8 +12,8 @@ from grandtotal.consortium.transport import Transport
 from grandtotal.durable import Json, arrays_digest, digest, write_json
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
 from grandtotal.runfolder import RunFolder
-from grandtotal.tasks.scores import ROWS, TestScores, known_values
-from grandtotal.tasks.task import Task
+from grandtotal.tasks.scores import ROWS, known_values
+from grandtotal.tasks.task import Task, test_query
 from grandtotal.versions import peak_memory_mb, versions
 
 
@@ -74,17 +76,22 @@ def _train(name: str, task: Task, consortium: Record, folder: Path) -> str:
 
 
 def _test_scores(name: str, task: Task, totals: Totals) -> Json:
-    """Returns the consortium's rows: no retailer's share of them is known here."""
-    sums = totals.total(TestScores(name, len(task.metrics), task.shown))
+    """Returns the consortium's rows: no retailer's share of them is known here.
+
+    Under epsilon the headline of the delivered model is all that there is, and no one is counted.
+    """
+    query = test_query(name, task)
+    sums = totals.total(query)
+    rows = [row for row in ROWS if f"{row} numerators" in sums]
     return {
         row: {
             **known_values(
-                task.metrics,
+                task.metrics[: query.metrics],
                 sums[f"{row} numerators"],
                 sums[f"{row} denominators"],
-                sums[f"{row} shown"],
+                sums.get(f"{row} shown", np.empty(0)),
             ),
-            task.units: int(sums[f"{row} units"][0]),
+            task.units: int(sums[f"{row} units"][0]) if f"{row} units" in sums else None,
         }
-        for row in ROWS
+        for row in rows
     }

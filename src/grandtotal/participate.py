@@ -20,8 +20,8 @@ from grandtotal.errors import AnswerError, Code, PlanError
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.assortment import Assortment, read_assortment, shared_key
-from grandtotal.tasks.scores import UnitScores, load_scores, save_scores
-from grandtotal.tasks.task import Task, metric_of
+from grandtotal.tasks.scores import DELIVERED, UnitScores, load_scores, save_scores
+from grandtotal.tasks.task import Task, at_home, metric_of
 
 if TYPE_CHECKING:
     from grandtotal.algorithms.model import Model
@@ -54,14 +54,19 @@ class Participant:
         )
 
     def _score(self, federated: Model, meta: Json) -> Json:
-        baseline, label = self.task.baseline(self.rows)
-        alone = self.task.fit(Local(self.rows))
+        home = at_home(self.task)
+        baseline, label = home.baseline(self.rows)
+        alone = home.fit(Local(self.rows))
         models = {
             "baseline": (baseline, {"label": label}),
-            "alone": (self.task.adapt(alone.model, self.rows), alone.choice),
-            "federated": (self.task.adapt(federated, self.rows), meta["choice"]),
+            "alone": (home.adapt(alone.model, self.rows), alone.choice),
+            "federated": (home.adapt(federated, self.rows), meta["choice"]),
         }
-        scores = {row: self.task.score(m, self.rows, "test") for row, (m, _) in models.items()}
+        scores = {row: home.score(m, self.rows, "test") for row, (m, _) in models.items()}
+        if self.task.common.privacy.private:
+            split = self.task.scored.split
+            delivered = self.task.score(federated, self.rows, split)
+            save_scores(self.folder, self.name, DELIVERED, delivered)
         for row, found in scores.items():
             save_scores(self.folder, self.name, row, found)
         seed = self.task.common.seed

@@ -30,7 +30,7 @@ from grandtotal.plan import Plan
 from grandtotal.privacy.fingerprint import new_key, write_key
 from grandtotal.runfolder import RunFolder
 from grandtotal.tasks.scores import ROWS, UnitScores
-from grandtotal.tasks.task import Task
+from grandtotal.tasks.task import Task, at_home
 
 
 def find_configs(plan: Plan, folder: Path) -> dict[str, Path]:
@@ -145,7 +145,7 @@ def compare(
 
 def _compare(name: str, task: Task, folder: RunFolder, parts: Mapping[str, Participant]) -> Json:
     rows: dict[str, Rows] = {retailer: part.rows for retailer, part in parts.items()}
-    fitted = task.fit(Local(task.pooled(list(rows.values()))))
+    fitted = at_home(task).fit(Local(task.pooled(list(rows.values()))))
     federated, _ = load_arrays(model_path(folder.coordinator, name))
     same = arrays_digest(fitted.model.arrays) == arrays_digest(federated)
     tables = {}

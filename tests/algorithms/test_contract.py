@@ -10,7 +10,8 @@ from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
-from grandtotal.tasks.demand import GRID, DemandSeries
+from grandtotal.tasks.demand_model import GRID
+from grandtotal.tasks.demand_queries import DemandSeries
 from grandtotal.tasks.recommend import GRIDS
 from grandtotal.tasks.sales import Panel
 

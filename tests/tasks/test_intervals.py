@@ -13,10 +13,16 @@ from grandtotal.tasks.intervals import (
     RATIOS,
     SIZES,
     ForecastErrors,
-    histogram,
+    cells,
     pinball,
     spread,
 )
+
+
+def histogram(forecast, sold, far):
+    """Returns the cases of each class and bucket, (2 * CLASSES, BUCKETS)."""
+    shape = (2 * CLASSES, BUCKETS)
+    return np.bincount(cells(forecast, sold, far), minlength=np.prod(shape)).reshape(shape)
 
 
 def drawn(seed, cases):

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.bound import Bound, Stated
+from grandtotal.privacy.clipping import changed, latest
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Columns:
     numbers: by column, (rows,) float64; nan where the value is missing.
     categories: by column, (rows,) uint64, a keyed fingerprint of the text; a missing text is "".
     keys: (rows,) uint64, a keyed fingerprint of what the row belongs to, such as the customer:
-        rows of one key are always in the same fold, whoever holds them.
+        rows of one key are always in the same fold, whoever holds them. Where a query limits how
+        many rows of a customer count, they must be of customers.
     """
 
     numbers: Mapping[str, NDArray[np.float64]]
@@ -35,6 +38,22 @@ class Columns:
         """Returns a column of categories; AnswerError if it is not there."""
         return _column(self.categories, name)
 
+    def counted(self, most: int) -> NDArray[np.bool_]:
+        """Returns which rows are among the last `most` of their key, (rows,); 0: all are.
+
+        AnswerError where only some may count and the rows have no keys.
+        """
+        rows = len(next(iter({**self.numbers, **self.categories}.values()), self.keys))
+        if most <= 0:
+            return np.ones(rows, np.bool_)
+        if len(self.keys) != rows:
+            raise AnswerError(
+                Code.DATA_UNUSABLE,
+                f"{rows:,} rows with {len(self.keys):,} keys: without the customer of each row "
+                f"nobody knows how much one of them adds",
+            )
+        return latest(self.keys, most)
+
     @staticmethod
     def pooled(parts: "list[Columns]") -> "Columns":
         """Returns the rows of several retailers as if one held them: for simulations."""
@@ -43,6 +62,14 @@ class Columns:
             _joined([part.categories for part in parts]),
             np.concatenate([part.keys for part in parts]),
         )
+
+
+def rows_bound(most: int) -> Stated:
+    """Returns how far a customer moves a table of counts, with at most `most` rows of 1 each.
+
+    All of them may leave one cell for another: sqrt(2) most. None where every row counts.
+    """
+    return Bound(changed(most, signed=False)) if most > 0 else None
 
 
 def _column(columns: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:

@@ -9,7 +9,7 @@ IRLS: Nelder and Wedderburn, "Generalized linear models", 1972, https://doi.org/
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +22,8 @@ from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.bound import Stated
-from grandtotal.privacy.fixedpoint import Arrays, Field, quantise
+from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
+from grandtotal.privacy.fixedpoint import Arrays, Field, quantise, unpack
 
 X_STEPS = 2**8  # of a feature: resolution 0.004
 MOST_X = 2**15 - 1  # steps of a feature, so that it fits 16 bits
@@ -42,18 +43,21 @@ class Design:
     x: (rows, features) int16, in steps of 1/X_STEPS.
     y: (rows,) float64 target in units, whole steps of 1/UNIT_STEPS.
     offset: (rows,) float64, the log of the level that the forecast is relative to.
+    product: (rows,) whose rows they are; a row depends on no other product's. Only where what one
+        product contributes is clipped.
     """
 
     x: NDArray[np.int16]
     y: NDArray[np.float64]
     offset: NDArray[np.float64]
+    product: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
 
     def blocks(self) -> Iterator["Design"]:
         """Yields the rows in small blocks."""
         length = max(1, _BLOCK // self.x.shape[1])
         for start in range(0, len(self.y), length):
             rows = slice(start, start + length)
-            yield Design(self.x[rows], self.y[rows], self.offset[rows])
+            yield Design(self.x[rows], self.y[rows], self.offset[rows], self.product[rows])
 
 
 def features(columns: list[NDArray[Any]]) -> NDArray[np.int16]:
@@ -87,18 +91,38 @@ class GLMMoments:
     """One Newton step's totals: X'WX, X'(y - mean), the loss, and the number of rows.
 
     The broadcast holds "coefficients" (features,), and what the rows need to build their features.
+
+    largest: norm to which X'WX (its upper triangle) and X'(y - mean) of one product, together, are
+        cut, in the units of the totals; 0 is not at all. Loss and rows are then not asked.
+    per_customer: products that one customer's lines count for; 0 where the product is the unit.
+
+    Why the product and not the row: a week of sales is the target of some rows, and through means,
+    last year and the limit of outliers a feature of nearly all later rows of the same product. All
+    of these are in the one contribution that is clipped, and no row of another product is touched.
     """
 
     name: ClassVar[str] = "glm-moments"
-    bound: ClassVar[Stated] = None
 
     family: str
     features: int
     split: str
+    largest: float = 0.0
+    per_customer: int = 0
+
+    @property
+    def bound(self) -> Stated:
+        """A product's contribution may become any other of norm `largest`, its opposite too."""
+        return bound_by_group(self.largest, "product", self.per_customer)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
         """Returns curvature (features, features), gradient (features,), loss and rows."""
         p = self.features
+        if self.largest:
+            scale = scale_of(self.largest)
+            return {
+                "curvature": Field((p, p), scale, symmetric=True),
+                "gradient": Field((p,), scale),
+            }
         return {
             "curvature": Field((p, p), scale=X_STEPS**2 * ROW_STEPS, symmetric=True),
             "gradient": Field((p,), scale=X_STEPS * ROW_STEPS),
@@ -110,6 +134,8 @@ class GLMMoments:
         """Returns this retailer's sums in integer steps."""
         coefficients = broadcast["coefficients"]
         p = self.features
+        if self.largest:
+            return self._clipped(rows[self.split].training(broadcast), coefficients)
         curvature, gradient = np.zeros((p, p), np.int64), np.zeros(p, np.int64)
         loss, count, reach = 0, 0, 0.0
         for design in rows[self.split].training(broadcast):
@@ -128,6 +154,27 @@ class GLMMoments:
             "loss": np.asarray(loss),
             "rows": np.asarray(count),
         }
+
+    def _clipped(self, designs: list[Design], coefficients: NDArray[Any]) -> Arrays:
+        p = self.features
+        total = np.zeros(p * (p + 1) // 2 + p, np.int64)
+        for design in designs:
+            contributions = _by_product(self.family, design, coefficients)
+            total += sum_of_clipped(contributions, self.largest)
+        return {"curvature": unpack(total[:-p], p), "gradient": total[-p:]}
+
+
+def _by_product(family: str, design: Design, coefficients: NDArray[Any]) -> NDArray[np.float64]:
+    """Returns each product's X'WX, its upper triangle row by row, and X'r: one row a product."""
+    p = design.x.shape[1]
+    upper = np.triu_indices(p)
+    found = np.zeros((design.product.max(initial=-1) + 1, len(upper[0]) + p))
+    for block in design.blocks():
+        weight, residual, _ = _working(family, block, coefficients)
+        x = block.x / X_STEPS
+        squares = x[:, upper[0]] * x[:, upper[1]] * weight[:, None]
+        np.add.at(found, block.product, np.hstack([squares, x * residual[:, None]]))
+    return found / ROW_STEPS
 
 
 def _working(
@@ -186,12 +233,16 @@ class GLM:
     rounds: most Newton steps; ridge needs one.
     tolerance: the fit has converged when the next step is predicted to lower the loss by less than
         this share of it, or by less than the rounding of the rows lets anybody see.
+    largest, per_customer: as in GLMMoments. Where contributions are clipped totals have noise, and
+        all `rounds` steps are taken: neither loss nor convergence could be seen in it.
     """
 
     family: str = "poisson"
     l2: float = 10.0
     rounds: int = 25
     tolerance: float = 1e-9
+    largest: float = 0.0
+    per_customer: int = 0
 
     def fit(
         self, totals: Totals, features: int, split: str, broadcast: Arrays
@@ -200,8 +251,10 @@ class GLM:
 
         broadcast: what the rows need to build their features; may hold "coefficients" to start.
         """
-        query = GLMMoments(self.family, features, split)
+        query = GLMMoments(self.family, features, split, self.largest, self.per_customer)
         b = np.asarray(broadcast.get("coefficients", np.zeros(features)), np.float64)
+        if self.largest:
+            return self._fit_in_noise(totals, query, b, broadcast)
         good, best, step = b, np.inf, np.zeros(features)
         for rounds in range(1, self.rounds + 1):  # noqa: B007 - reported below
             sums = totals.total(query, {**broadcast, "coefficients": b})
@@ -220,6 +273,22 @@ class GLM:
                 break
         fit = {"rounds": rounds, "converged": converged, "left": left, "rows": int(sums["rows"])}
         return b, fit
+
+    def _fit_in_noise(
+        self, totals: Totals, query: GLMMoments, b: NDArray[np.float64], broadcast: Arrays
+    ) -> tuple[NDArray[np.float64], Json]:
+        """Returns coefficients after `rounds` Newton steps, and {"rounds"}.
+
+        Without noise X'WX has no negative eigenvalue: how far below 0 they go is how large the
+        noise is in any direction, and the penalty is at least as large.
+        """
+        for _ in range(self.rounds):
+            sums = totals.total(query, {**broadcast, "coefficients": b})
+            values, directions = np.linalg.eigh(sums["curvature"])
+            gradient = directions.T @ (sums["gradient"] - self.l2 * b)
+            penalty = max(self.l2, -float(values.min()))
+            b = _whole(b + directions @ (gradient / (np.maximum(values, 0.0) + penalty)))
+        return b, {"rounds": self.rounds}
 
     def _newton(self, sums: Arrays, b: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Returns the step, and by how much it is predicted to lower the loss."""

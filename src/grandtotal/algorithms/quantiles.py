@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms.columns import Columns
+from grandtotal.algorithms.columns import Columns, rows_bound
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
@@ -76,16 +76,24 @@ class LogBuckets:
 
 @dataclass(frozen=True)
 class QuantileCounts:
-    """How many rows have their value in each logarithmic bucket, and how many have none."""
+    """How many rows have their value in each logarithmic bucket, and how many have none.
+
+    most: rows of one customer that count, its last ones; 0 is all, and then nothing bounds it.
+    """
 
     name: ClassVar[str] = "quantile-counts"
-    bound: ClassVar[Stated] = None
 
     column: str
     split: str
     alpha: float = 0.01
     smallest: float = 1e-6
     largest: float = 1e9
+    most: int = 0
+
+    @property
+    def bound(self) -> Stated:
+        """`most` rows of a customer move to other buckets: sqrt(2) most, if all were in one."""
+        return rows_bound(self.most)
 
     @property
     def buckets(self) -> LogBuckets:
@@ -99,7 +107,7 @@ class QuantileCounts:
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's counts."""
         columns: Columns = rows[self.split]
-        values = columns.number(self.column)
+        values = columns.number(self.column)[columns.counted(self.most)]
         known = values[~np.isnan(values)]
         counts = np.bincount(self.buckets.places(known), minlength=len(self.buckets.values))
         return {"counts": counts, "missing": np.asarray(len(values) - len(known))}

@@ -7,18 +7,20 @@ Micci-Barreca, "A preprocessing scheme for high-cardinality categorical attribut
 and prediction problems", 2001, https://doi.org/10.1145/507533.507538
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms.columns import Columns
+from grandtotal.algorithms.columns import Columns, rows_bound
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code, PlanError
-from grandtotal.privacy.bound import Stated
+from grandtotal.privacy.bound import Bound, Stated
+from grandtotal.privacy.clipping import scale_of
 from grandtotal.privacy.fixedpoint import Arrays, Field
 
 TARGET_STEPS = 2**16  # of a target, per unit
@@ -32,13 +34,21 @@ def buckets(categories: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class CategoryCounts:
-    """How many rows each bucket of a column of categories has."""
+    """How many rows each bucket of a column of categories has.
+
+    most: rows of one customer that count, its last ones; 0 is all, and then nothing bounds it.
+    """
 
     name: ClassVar[str] = "category-counts"
-    bound: ClassVar[Stated] = None
 
     column: str
     split: str
+    most: int = 0
+
+    @property
+    def bound(self) -> Stated:
+        """`most` rows of a customer move to other buckets: sqrt(2) most, if all were in one."""
+        return rows_bound(self.most)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
         """Returns counts (2 ** BUCKET_BITS,)."""
@@ -47,7 +57,7 @@ class CategoryCounts:
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's counts."""
         columns: Columns = rows[self.split]
-        found = buckets(columns.category(self.column))
+        found = buckets(columns.category(self.column)[columns.counted(self.most)])
         return {"counts": np.bincount(found, minlength=2**BUCKET_BITS)}
 
 
@@ -57,34 +67,72 @@ class TargetSums:
 
     The broadcast holds "dictionary" (categories,), the increasing buckets of the known ones. The
     last category is "other". Rows without a target are in neither.
+
+    most: rows of one customer that count, its last ones; largest: magnitude beyond which a target
+    is cut. Both or neither; 0 is no limit, and then nothing bounds it. With limits a row's count
+    weighs as many steps as the largest target, so that the same noise harms neither.
     """
 
     name: ClassVar[str] = "target-sums"
-    bound: ClassVar[Stated] = None
 
     column: str
     target: str
     split: str
     folds: int
+    most: int = 0
+    largest: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.most > 0) != (self.largest > 0) or min(self.most, self.largest) < 0:
+            raise PlanError(
+                f"most = {self.most!r}, largest = {self.largest!r}: a bound needs both above 0, "
+                f"and 0 for both is none"
+            )
+
+    @property
+    def bound(self) -> Stated:
+        """With L steps for the largest target: sqrt(6) most L.
+
+        A customer's sums are within most L, of either sign, and its counts within most L, none
+        negative. If it becomes another, the sums move by up to 2 most L, the counts by sqrt(2) of
+        it, and sqrt(4 + 2) is both together.
+        """
+        if not self.most:
+            return None
+        return Bound(math.sqrt(6.0) * self.most * self._steps_of_one)
+
+    @property
+    def _scale(self) -> int:
+        return scale_of(self.largest) if self.largest else TARGET_STEPS
+
+    @property
+    def _steps_of_one(self) -> int:
+        """What one row counts: 1, or the steps of the largest target."""
+        return math.ceil(self.largest * self._scale) if self.largest else 1
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
         """Returns sums and counts, both (folds, categories + 1)."""
         shape = (self.folds, len(broadcast["dictionary"]) + 1)
-        return {"sums": Field(shape, scale=TARGET_STEPS), "counts": Field(shape)}
+        return {
+            "sums": Field(shape, scale=self._scale),
+            "counts": Field(shape, scale=self._steps_of_one),
+        }
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each target is rounded before it is added."""
         columns: Columns = rows[self.split]
         target = columns.number(self.target)
-        known = ~np.isnan(target)
+        known = ~np.isnan(target) & columns.counted(self.most)
+        if self.largest:
+            target = np.clip(target, -self.largest, self.largest)
         shape = (self.folds, len(broadcast["dictionary"]) + 1)
         cells = (
             folds(columns.keys, self.folds)[known],
             codes(columns.category(self.column), broadcast["dictionary"])[known],
         )
         sums, counts = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        np.add.at(sums, cells, _steps(target[known]))
-        np.add.at(counts, cells, 1)
+        np.add.at(sums, cells, _steps(target[known], self._scale))
+        np.add.at(counts, cells, self._steps_of_one)
         return {"sums": sums, "counts": counts}
 
 
@@ -101,13 +149,13 @@ def codes(categories: NDArray[np.uint64], dictionary: NDArray[np.int64]) -> NDAr
     return np.where(known, places, len(dictionary)).astype(np.int64)
 
 
-def _steps(target: NDArray[np.float64]) -> NDArray[np.int64]:
-    steps = np.rint(target * TARGET_STEPS)
+def _steps(target: NDArray[np.float64], scale: int) -> NDArray[np.int64]:
+    steps = np.rint(target * scale)
     if np.abs(steps).sum() > 2.0**62:
         raise AnswerError(
             Code.OVERFLOW,
             f"the targets sum to {np.abs(target).sum():.1e}, expected at most "
-            f"{2.0**62 / TARGET_STEPS:.1e}: give the target in a larger unit",
+            f"{2.0**62 / scale:.1e}: give the target in a larger unit",
         )
     return steps.astype(np.int64)
 

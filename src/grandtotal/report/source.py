@@ -194,8 +194,10 @@ def _summed(task: Task, scores: Json, model: str) -> Findings:
         "metrics": {metric.name: metric.meaning for metric in task.metrics},
         "units": task.units,
         "sample": rows["federated"][task.units],
-        "rows": {row: _values(rows[row], task.units) for row in ROWS},
-        "gain": {row: _gain(task, rows["federated"], rows[row]) for row in ROWS[:-1]},
+        "rows": {row: _values(rows[row], task.units) for row in ROWS if row in rows},
+        "gain": {
+            row: _gain(task, rows["federated"], rows[row]) for row in ROWS[:-1] if row in rows
+        },
     }
     return Findings(task, {}, described, scores["choice"], model)
 

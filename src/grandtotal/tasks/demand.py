@@ -8,33 +8,34 @@ quantiles) never leaves.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms.glm import GLM, UNIT_STEPS
 from grandtotal.algorithms.model import Model
-from grandtotal.consortium.query import Rows, State
+from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
-from grandtotal.privacy.bound import Stated
-from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.privacy.bound import Release
+from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.demand_in_noise import fit_in_noise, largest_score, releases_in_noise
 from grandtotal.tasks.demand_model import (
     BASELINES,
+    GRID,
     DemandModel,
     adapted,
     baseline_model,
     cases_of,
     wape,
 )
+from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.intervals import ForecastErrors, spread
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
-from grandtotal.tasks.scores import Metric, UnitScores
+from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
     from grandtotal.tables.read import Tables
 
-GRID: Mapping[str, GLM] = {"ridge": GLM("ridge"), "poisson": GLM("poisson")}
 _EVERY = {"week": 7, "day": 1}
 
 
@@ -55,6 +55,9 @@ class Demand:
     horizon: how many periods ahead; test: how many periods are kept for the test, and as many
         before them for validation; history: how many periods are looked at in all.
     outlier: how many times its usual sales a period may have before it is cut in training.
+    products_per_customer: under epsilon, how many products the lines of one customer count for in
+        what is shared: the customer is then what noise hides. 0: lines carry no customer, and noise
+        hides all that a retailer sold of one product.
     """
 
     kind: ClassVar[str] = "demand"
@@ -88,6 +91,7 @@ class Demand:
     test: int = 12
     history: int = 104
     outlier: float = 4.0
+    products_per_customer: int = 8
 
     def __post_init__(self) -> None:
         check_models(self.models, GRID)
@@ -97,6 +101,7 @@ class Demand:
         check_numbers(test=(self.test, self.horizon, LONGEST))
         least = 2 * self.test + self.horizon + self.periods.windows[2]
         check_numbers(history=(self.history, least, LONGEST))
+        check_numbers(products_per_customer=(self.products_per_customer, 0, 1000))
         if not isinstance(self.outlier, int | float) or not 1 <= self.outlier < math.inf:
             raise PlanError(f"outlier = {self.outlier!r}, expected a number from 1 on")
 
@@ -119,6 +124,8 @@ class Demand:
 
     def fit(self, totals: Totals) -> Fitted:
         """Returns the model with the best summed validation WAPE, fitted up to the test cut."""
+        if self.common.privacy.private:
+            return fit_in_noise(self, totals)
         totals = Remembering(totals)
         series = totals.total(DemandSeries(len(self.common.catalogue), self.history))["units"]
         tried = [self._validate(totals, name, series) for name in self.models]
@@ -150,30 +157,60 @@ class Demand:
         wape = float(sums["error"]) / max(float(sums["sold"]), 1.0)
         return {"model": name, "l2": GRID[name].l2, "fit": fit, "wape": wape}, coefficients
 
+    def releases(self) -> tuple[Release, ...]:
+        """Returns what is asked under epsilon; the sums of two numbers need little of it."""
+        return releases_in_noise(self)
+
+    @property
+    def scored(self) -> Scored:
+        """The WAPE of the delivered model, product by product."""
+        largest = largest_score(self, "test")
+        return Scored("shared test", largest, "product", self.products_per_customer)
+
     # --- the retailer's half ---
 
     def rows(self, tables: Tables) -> Rows:
-        """Returns the panel as seen from the validation cut, the test cut and now."""
-        sales = read_sales(tables, self.common, self.periods, self.horizon, self.outlier)
-        test, now = self.history - self.test, self.history
+        """Returns the panel as seen from the validation cut, the test cut and now.
+
+        Under epsilon also "shared validation" and "shared test", in which a customer's lines count
+        for few products: only these are asked about.
+        """
+        given = (tables, self.common, self.periods, self.horizon, self.outlier)
+        sales = read_sales(*given)
+        rows = self._panels(sales)
+        now = self.history
+        rows["now"] = replace(self._panel(sales, now, now + self.horizon), scored=(now,), kept={})
+        if self.common.privacy.private:
+            few = self.products_per_customer
+            shared = read_sales(*given, few) if few else sales
+            rows |= {f"shared {split}": panel for split, panel in self._panels(shared).items()}
+        return rows
+
+    def _panels(self, sales: Sales) -> dict[str, Panel]:
+        test = self.history - self.test
         return {
             "validation": self._panel(sales, test - self.test, test),
-            "test": self._panel(sales, test, now),
-            "now": replace(self._panel(sales, now, now + self.horizon), scored=(now,), kept={}),
+            "test": self._panel(sales, test, self.history),
         }
 
     def _panel(self, sales: Sales, cut: int, until: int) -> Panel:
-        """Returns the panel with training origins every quarter of a horizon before the cut."""
+        return Panel((sales,), *self.origins(cut, until), cut, until)
+
+    def origins(self, cut: int, until: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Returns the origins of training, all of whose targets lie before the cut, and of scoring.
+
+        Those of scoring are from the cut on, their targets before `until`.
+        """
         step = max(1, self.horizon // 4)
         year = self.periods.year + self.periods.level
         first = year if cut - year > 2 * self.horizon else self.periods.level
-        origins = tuple(range(cut - self.horizon, first - 1, -2 * step))[::-1]
-        scored = tuple(range(cut, until - self.horizon + 1, step))
-        return Panel((sales,), origins, scored, cut, until)
+        training = tuple(range(cut - self.horizon, first - 1, -2 * step))[::-1]
+        return training, tuple(range(cut, until - self.horizon + 1, step))
 
     def build(self, arrays: Arrays, meta: Json) -> DemandModel:
         """Returns the delivered model."""
-        return DemandModel.shared(meta, arrays["coefficients"], arrays["series"], arrays["spread"])
+        asked = arrays.get("spread")
+        return DemandModel.shared(meta, arrays["coefficients"], arrays["series"], asked)
 
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model with what the retailer learns at home; it stays at home."""
@@ -295,55 +332,10 @@ class Demand:
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the panels as if one company held them."""
         return {
-            split: Panel.pooled([part[split] for part in rows]) for split in ("validation", "test")
+            split: Panel.pooled([part[split] for part in rows])
+            for split in rows[0]
+            if split != "now"
         }
-
-
-@dataclass(frozen=True)
-class DemandSeries:
-    """Units sold per product and period, without outliers: what a product's season looks like."""
-
-    name: ClassVar[str] = "demand-series"
-    bound: ClassVar[Stated] = None
-
-    products: int
-    periods: int
-
-    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
-        """Returns units (products, periods)."""
-        return {"units": Field((self.products, self.periods), scale=UNIT_STEPS)}
-
-    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
-        """Returns this retailer's units in whole steps."""
-        capped = sum(part.capped() for part in rows["test"].parts)
-        return {"units": np.rint(capped * UNIT_STEPS).astype(np.int64)}
-
-
-@dataclass(frozen=True)
-class ForecastScores:
-    """Sums of |sold - forecast| and sold over the scored cases, for a model in the broadcast."""
-
-    name: ClassVar[str] = "forecast-scores"
-    bound: ClassVar[Stated] = None
-
-    family: str
-    split: str
-
-    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
-        """Returns error and sold, in units."""
-        return {"error": Field((), scale=UNIT_STEPS), "sold": Field((), scale=UNIT_STEPS)}
-
-    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
-        """Returns this retailer's sums; each case is rounded before it is added."""
-        model = DemandModel.shared(
-            {"model": self.family}, broadcast["coefficients"], broadcast["series"]
-        )
-        error, sold = 0, 0
-        for cases in cases_of(model, rows[self.split]):
-            missed = np.abs(model.forecast(cases) - cases.sold)
-            error += int(np.rint(missed * UNIT_STEPS).sum())
-            sold += int(np.rint(cases.sold * UNIT_STEPS).sum())
-        return {"error": np.asarray(error), "sold": np.asarray(sold)}
 
 
 def _series_scores(model: DemandModel, sales: Sales, cases: Cases, cut: int) -> UnitScores:

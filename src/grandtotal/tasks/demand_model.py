@@ -6,6 +6,7 @@ its own, kept only where it helped on validation, and learns the quantiles of it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.intervals import CLASSES, QUANTILES, SIZES, is_late, pinball
 from grandtotal.tasks.sales import Cases, Panel
 
+GRID: Mapping[str, GLM] = {"ridge": GLM("ridge"), "poisson": GLM("poisson")}
 BASELINES = ("mean", "seasonal")
 _CLASSES = 6  # of forecast size, each with its own quantiles
 

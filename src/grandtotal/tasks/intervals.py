@@ -9,6 +9,7 @@ Vovk et al., "Algorithmic Learning in a Random World", 2005. Lu et al., "Federat
 predictors for distributed uncertainty quantification", 2023, https://arxiv.org/abs/2305.17564
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from grandtotal.consortium.query import Rows, State
 from grandtotal.privacy.bound import Stated
+from grandtotal.privacy.clipping import bound_by_group, by_unit, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
 
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
@@ -27,6 +29,7 @@ LEAST = 200  # cases from which a class has quantiles of its own
 # Buckets of sold / forecast 5 % apart from 1/64 to 64; the first holds what is below.
 RATIOS = np.multiply.accumulate(np.r_[1 / 64, np.full(171, 1.05)])
 BUCKETS = len(RATIOS) + 1
+SHAPE = (2, 2 * CLASSES, BUCKETS)
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,26 @@ class ForecastErrors:
     """How often sold / forecast fell into each bucket, for the shared model in the broadcast.
 
     near: how many periods ahead count as near; the others are far.
+    largest: norm to which the counts of one product are cut, in cases; 0 is not at all.
+    per_customer: products that one customer's lines count for; 0 where the product is the unit.
     """
 
     name: ClassVar[str] = "forecast-errors"
-    bound: ClassVar[Stated] = None
 
     family: str
     split: str
     near: int
+    largest: float = 0.0
+    per_customer: int = 0
+
+    @property
+    def bound(self) -> Stated:
+        """A product's cases are its own sales against a model that all know: it moves its own."""
+        return bound_by_group(self.largest, "product", self.per_customer, signed=False)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
         """Returns counts (2, 2 * CLASSES, BUCKETS): early and late origins, near then far."""
-        return {"counts": Field((2, 2 * CLASSES, BUCKETS))}
+        return {"counts": Field(SHAPE, scale=scale_of(self.largest) if self.largest else 1)}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's counts."""
@@ -54,15 +65,20 @@ class ForecastErrors:
         meta = {"model": self.family}
         model = DemandModel.shared(meta, broadcast["coefficients"], broadcast["series"])
         panel = rows[self.split]
-        counts = np.zeros((2, 2 * CLASSES, BUCKETS), np.int64)
+        counts = np.zeros(SHAPE, np.int64)
         for cases in cases_of(model, panel):
             late = is_late(cases.origin, panel.scored)
-            forecast = model.forecast(cases)
-            for half in (0, 1):
-                chosen = late == bool(half)
-                far = cases.ahead[chosen] > self.near
-                counts[half] += histogram(forecast[chosen], cases.sold[chosen], far)
+            found = cells(model.forecast(cases), cases.sold, cases.ahead > self.near)
+            found += late * (counts.size // 2)
+            counts += self._added(cases.series, found).reshape(SHAPE)
         return {"counts": counts}
+
+    def _added(self, products: NDArray[Any], found: NDArray[np.int64]) -> NDArray[np.int64]:
+        width = math.prod(SHAPE)
+        if not self.largest:
+            return np.bincount(found, minlength=width)
+        by_product = by_unit(products, found, np.ones(len(found)), width)
+        return sum_of_clipped(by_product, self.largest)
 
 
 def is_late(origin: NDArray[np.int64], scored: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -70,14 +86,13 @@ def is_late(origin: NDArray[np.int64], scored: tuple[int, ...]) -> NDArray[np.bo
     return origin > scored[(len(scored) - 1) // 2]
 
 
-def histogram(
+def cells(
     forecast: NDArray[np.float64], sold: NDArray[np.float64], far: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Returns how many cases there are, (2 * CLASSES, BUCKETS): class by class near, then far."""
+    """Returns where each case is counted, in a flat (2 * CLASSES, BUCKETS): near, then far."""
     group = np.searchsorted(SIZES, forecast) + CLASSES * far
     bucket = np.searchsorted(RATIOS, sold / np.maximum(forecast, 1e-6), side="right")
-    flat = np.bincount(group * BUCKETS + bucket, minlength=2 * CLASSES * BUCKETS)
-    return flat.reshape(2 * CLASSES, BUCKETS)
+    return group * BUCKETS + bucket
 
 
 def spread(counts: NDArray[Any]) -> NDArray[np.float64]:

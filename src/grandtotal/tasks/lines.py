@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from grandtotal.tables.read import Tables
     from grandtotal.tasks.task import Common
 
+_DRAW = 17  # seed of the hash by which a customer's products are drawn
+
 
 def catalogue_lines(
     tables: Tables, common: Common, columns: Sequence[str]
@@ -39,6 +41,42 @@ def catalogue_lines(
             f"{len(common.catalogue):,} keys (first: '{common.catalogue[0]}'); check the mapping "
             f"of 'product' in retailer.toml and the plan's 'key' (now '{common.key}')"
         )
+
+
+def lines_of_few(
+    tables: Tables, common: Common, columns: Sequence[str], per_customer: int
+) -> Iterator[pl.DataFrame]:
+    """Yields what `catalogue_lines` does, of at most `per_customer` products of each customer.
+
+    Which of its products count is drawn by a hash of customer and product, so it depends on no
+    other customer. A line without a customer is a customer of its own.
+    """
+    import polars as pl
+
+    pair = ["customer", "i"]
+    kept = _drawn(tables, common, per_customer).with_columns(counts=pl.lit(True))
+    for lines in catalogue_lines(tables, common, ("customer", *columns)):
+        counted = lines.join(kept, on=pair, how="left", maintain_order="left")
+        yield counted.filter(pl.col("customer").is_null() | pl.col("counts")).drop("customer")
+
+
+def _drawn(tables: Tables, common: Common, per_customer: int) -> pl.DataFrame:
+    """Returns customer, i: the products of each customer that count."""
+    import polars as pl
+
+    pairs = []
+    for lines in catalogue_lines(tables, common, ("customer",)):
+        if "customer" not in lines.columns:
+            raise DataError(
+                "transactions: the plan hides each customer, and no column says whose a line is; "
+                "map 'customer' in retailer.toml, or agree on products_per_customer = 0, which "
+                "hides each product's sales instead"
+            )
+        pairs.append(lines.select("customer", "i").drop_nulls().unique())
+    drawn = pl.concat(pairs).unique().with_columns(draw=pl.struct("customer", "i").hash(_DRAW))
+    drawn = drawn.sort("customer", "draw", "i")
+    place = pl.int_range(pl.len()).over("customer")
+    return drawn.filter(place < per_customer).select("customer", "i")
 
 
 def titles(tables: Tables, common: Common) -> NDArray[Any]:

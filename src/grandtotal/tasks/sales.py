@@ -19,7 +19,7 @@ from grandtotal.algorithms.glm import UNIT_STEPS, Design, features
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.lines import catalogue_lines
+from grandtotal.tasks.lines import catalogue_lines, lines_of_few
 from grandtotal.tasks.sales_sums import SalesSums, ratio
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ class Panel:
 def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], until: int) -> Cases:
     """Returns all cases of these origins whose target lies before `until` (none: future ones too).
 
-    series: (products, periods) the consortium's capped units; only columns before an origin count.
+    series: (products, periods) the consortium's capped units, or (1, periods) where all products
+        have the same season; only columns before an origin count.
     """
     view = _View(sales, series)
     parts = [
@@ -172,7 +173,7 @@ def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], un
         )
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
     x, capped, offset, *rest = joined
-    return Cases(Design(x, capped, offset), *rest)
+    return Cases(Design(x, capped, offset, product=rest[0]), *rest)
 
 
 class _View:
@@ -183,7 +184,7 @@ class _View:
         self.periods = sales.periods
         self.capped = sales.capped()
         self.own = _cumulative(self.capped)
-        self.all = _cumulative(np.asarray(series, np.float64))
+        self.all = _cumulative(np.broadcast_to(series, sales.units.shape).astype(np.float64))
         self.everything = self.all.sum(axis=0, keepdims=True)
         self.sold = _cumulative(sales.units)
         self.selling = _cumulative((sales.units > 0).astype(np.float64))
@@ -303,11 +304,26 @@ def _mean(cumulative: NDArray[np.float64], t: int, window: int) -> NDArray[np.fl
     return means
 
 
-def read_sales(tables: Tables, common: Common, periods: Periods, horizon: int, cap: float) -> Sales:
-    """Returns the panel of a retailer's transactions; DataError where there is none."""
+def read_sales(
+    tables: Tables,
+    common: Common,
+    periods: Periods,
+    horizon: int,
+    cap: float,
+    per_customer: int = 0,
+) -> Sales:
+    """Returns the panel of a retailer's transactions; DataError where there is none.
+
+    per_customer: how many products a customer's lines count for; 0 is all.
+    """
     cells = SalesSums.zero(len(common.catalogue), periods.count)
     columns = ("time", "quantity", "price", "promotion", "discount")
-    for lines in catalogue_lines(tables, common, columns):
+    found = (
+        lines_of_few(tables, common, columns, per_customer)
+        if per_customer
+        else catalogue_lines(tables, common, columns)
+    )
+    for lines in found:
         cells.add(lines, periods.today, periods.days)
     if not cells.lines.any():
         raise DataError(

@@ -17,9 +17,11 @@ from grandtotal.consortium.query import Rows, State
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.bound import Stated
+from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
 
 ROWS = ("baseline", "alone", "federated")
+DELIVERED = "delivered"  # the federated model without what a retailer adds to it at home
 REPLICATES = 1000
 LEVEL = 0.95
 
@@ -189,6 +191,20 @@ def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a task shares of its test under epsilon: the headline of the delivered model.
+
+    split: of the rows that are scored. largest: norm to which numerator and denominator of one unit
+    together are cut, in units of the metric. unit, per_customer: as in TestScores.
+    """
+
+    split: str
+    largest: float
+    unit: str = "customer"
+    per_customer: int = 0
+
+
 def scores_path(folder: Path, task: str, row: str) -> Path:
     """Where a retailer keeps what each of its units scored."""
     if Path(task).name != task:
@@ -212,18 +228,37 @@ class TestScores:
     """The sums of numerators and denominators of the test scores that each retailer kept.
 
     metrics: how many; shown: the catalogue's length, or 0 where nothing is recommended.
+    largest: norm, in the metric's steps, to which what one unit adds to the headline is cut; 0 is
+        not at all. unit: what was scored. per_customer: scored units that a customer is part of,
+        where the unit is not the customer.
+
+    Of what is clipped there is one row, the model as it was delivered: it is a total with noise and
+    the unit's own rows make its score. The baseline, the model trained alone and what a retailer
+    adds to the delivered one are made of all its rows, so that one customer moves the scores of all
+    the others: nothing bounds their sums, and they stay at home.
     """
 
     name: ClassVar[str] = "test-scores"
-    bound: ClassVar[Stated] = None
     __test__: ClassVar[bool] = False  # a query, whatever pytest makes of its name
 
     task: str
     metrics: int
     shown: int
+    largest: float = 0.0
+    unit: str = "customer"
+    per_customer: int = 0
+
+    @property
+    def bound(self) -> Stated:
+        """What a unit adds is not negative and within `largest`, which counts as 1."""
+        largest = 1.0 if self.largest else 0.0
+        return bound_by_group(largest, self.unit, self.per_customer, signed=False)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
         """Returns, for each row of ROWS, numerators, denominators (metrics,) and shown."""
+        if self.largest:
+            parts = ("numerators", "denominators")
+            return {f"federated {part}": Field((1,), scale=scale_of(1.0)) for part in parts}
         return {
             f"{row} {what}": Field((length,))
             for row in ROWS
@@ -237,6 +272,8 @@ class TestScores:
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums, from its own disk: the test rows are not scored again."""
+        if self.largest:
+            return self._clipped(load_arrays(scores_path(state.folder, self.task, DELIVERED))[0])
         answer: Arrays = {}
         for row in ROWS:
             arrays, _ = load_arrays(scores_path(state.folder, self.task, row))
@@ -245,3 +282,9 @@ class TestScores:
             answer[f"{row} shown"] = arrays["shown"]
             answer[f"{row} units"] = np.array([len(arrays["numerators"])])
         return answer
+
+    def _clipped(self, kept: Arrays) -> Arrays:
+        above, below = kept["numerators"][:, 0], kept["denominators"][:, 0]
+        parts = np.maximum(np.stack([above, below], axis=1), 0)
+        sums = sum_of_clipped(parts / self.largest, 1.0)
+        return {"federated numerators": sums[:1], "federated denominators": sums[1:]}

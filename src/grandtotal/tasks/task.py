@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -13,10 +13,11 @@ from grandtotal.algorithms.model import Model
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
-from grandtotal.errors import PlanError
+from grandtotal.errors import PlanError, RefusedError
 from grandtotal.privacy.agreement import NO_PROMISE, Agreement
+from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.scores import Metric, UnitScores
+from grandtotal.tasks.scores import Metric, Scored, TestScores, UnitScores
 
 if TYPE_CHECKING:
     import polars as pl
@@ -121,10 +122,49 @@ class Task(Protocol):
         """The length of UnitScores.shown."""
         ...
 
+    # Under epsilon: what leaves, and how little of it.
+    def releases(self) -> tuple[Release, ...]:
+        """Returns every query that is asked under epsilon, by name, and at most how often.
+
+        It is known before anything is asked, of the plan alone, and is the schedule that the noise
+        is made for: what is not in it is refused. It includes "test-scores".
+        """
+        ...
+
+    @property
+    def scored(self) -> Scored:
+        """What is shared of the test under epsilon."""
+        ...
+
 
 def metric_of(task: Task) -> Metric:
     """Returns the metric that choices and headlines use."""
     return next(metric for metric in task.metrics if metric.name == task.headline)
+
+
+def releases_of(name: str, task: Task) -> tuple[Release, ...]:
+    """Returns what a task will ask under epsilon; RefusedError for one that does not say so."""
+    if not hasattr(task, "releases"):
+        raise RefusedError(
+            f"[tasks.{name}]: '{task.kind}' does not say what it asks under epsilon, so nobody can "
+            f"say how much noise it needs. Nothing was run. Take the task, or epsilon, out of the "
+            f"plan"
+        )
+    return task.releases()
+
+
+def at_home(task: Task) -> Task:
+    """Returns the task as it is where nothing leaves: exact, whatever the plan promises."""
+    open_ = replace(task.common, privacy=NO_PROMISE)
+    return replace(task, common=open_)  # type: ignore[type-var]
+
+
+def test_query(name: str, task: Task) -> TestScores:
+    """Returns what is asked of the test: all rows of the table, or what `scored` says."""
+    if not task.common.privacy.private:
+        return TestScores(name, len(task.metrics), task.shown)
+    scored, steps = task.scored, metric_of(task).steps
+    return TestScores(name, 1, 0, scored.largest * steps, scored.unit, scored.per_customer)
 
 
 T = TypeVar("T")
