@@ -125,21 +125,20 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
 class Spread:
     """How wide noise was, against what was stated.
 
-    ratio: its standard deviation over the stated one. rare: the chance of a ratio as far from 1, on
-    that side, of noise as stated.
+    ratio: its standard deviation over the stated one. rare: the chance of so small a ratio, of
+    noise as stated.
     """
 
     ratio: float
     rare: float
 
     @property
-    def off(self) -> bool:
-        """Whether the noise is not as stated: too narrow, which hides less, or too wide."""
-        return self.rare < RARE / 2
+    def narrow(self) -> bool:
+        """Whether the noise hides less than stated; that it is wider costs accuracy alone."""
+        return self.rare < RARE
 
 
 def noise_spread(noise: NDArray[np.number], sigma: float) -> Spread:
     """Returns the chi-square test of noise, any shape, about 0, against N(0, sigma^2)."""
     squares = float((noise.astype(np.float64) ** 2).sum()) / sigma**2
-    rare = min(chi2.cdf(squares, noise.size), chi2.sf(squares, noise.size))
-    return Spread(math.sqrt(squares / noise.size), float(rare))
+    return Spread(math.sqrt(squares / noise.size), float(chi2.cdf(squares, noise.size)))
