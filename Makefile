@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint fix bench docs clean
+.PHONY: demo test lint fix bench audit docs clean
 
 demo: .venv/core            ## five retailers, real data, two tasks, a table and a report
 	$(BIN)/grandtotal demo
@@ -23,6 +23,9 @@ fix: .venv/test             ## formats, and mends what can be mended
 
 bench: .venv/test           ## measures into benchmarks/results.md
 	$(BIN)/python -m benchmarks all --write
+
+audit: .venv/test           ## what grandtotal audit finds: planted bugs, and no false alarm
+	$(BIN)/python -m benchmarks audit
 
 docs: .venv/test            ## writes what is generated in docs/
 	$(BIN)/python docs/generate.py

@@ -83,14 +83,19 @@ class Shadow:
         of how much likelier the totals are with the canary in, up to a constant.
         """
         scores, totals = np.zeros(len(included)), []
-        for asked, scheduled in self.budget.scheduled.items():
+        for asked in self.budget.scheduled:
             bound = self.bound(asked)
             direction = _direction(bound.norm)
-            for total in self._totals(asked, scheduled, _rows(direction, included)):
+            for total in self.each_total(asked, included):
                 seen = total.noisy.reshape(len(included), CELLS) @ direction
                 scores += seen * self._known_to(bound) / total.sigma**2
                 totals.append(total)
         return scores, totals
+
+    def each_total(self, asked: Asked, included: NDArray[np.bool_]) -> Iterator[Totals]:
+        """Yields the totals of one question, for each time that the plan says it may be asked."""
+        rows = _rows(_direction(self.bound(asked).norm), included)
+        yield from self._totals(asked, self.budget.asked(*asked), rows)
 
     def noise(self) -> NDArray[np.int64]:
         """Returns one total of nobody, which is noise alone: (_REPEATED,)."""
