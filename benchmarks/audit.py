@@ -94,10 +94,11 @@ def _caught(name: str, quick: bool) -> Iterator[Row]:
     with planted(name) as bug:
         for detector, share in _shares(seeds).items():
             words = f"{name}: '{detector}' fires"
+            unit = "of 1 run" if detector in ("clipping", "repetition") else f"of {seeds} seeds"
             if detector in bug.seen_by:
-                yield at_least(1.0, words, share, f"of {seeds} seeds")
+                yield at_least(1.0, words, share, unit)
             else:
-                yield Row(words, share, f"of {seeds} seeds")
+                yield Row(words, share, unit)
 
 
 def _shares(seeds: int) -> dict[str, float]:

@@ -260,7 +260,7 @@ class GLM:
             return self._fit_in_noise(totals, query, b, broadcast)
         gate, step = Gate(b), np.zeros(features)
         left = math.inf
-        for rounds in range(1, self.rounds + 1):  # noqa: B007 - reported below
+        for rounds in range(1, self.rounds + 1):
             sums = totals.total(query, {**broadcast, "coefficients": b})
             loss = float(sums["loss"]) + self.l2 * float(b @ b) / 2
             seen = _rounding(float(sums["rows"]))

@@ -20,7 +20,6 @@ learners", 2022, https://arxiv.org/abs/2110.05679
 
 import math
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,9 @@ from numpy.typing import NDArray
 
 from grandtotal.privacy.bound import Bound
 
-Floats = Any
-"""An array of NumPy or of torch: only what both write alike is used on it."""
+Floats = NDArray[np.floating[Any]]
 
+_ALL = slice(None)
 _MARGIN = 1e-3  # of the norm, for what float32 may add differently when other records leave a batch
 
 
@@ -45,6 +44,12 @@ class Dense:
     inputs: Floats
     errors: Floats
 
+    def products(self, first: Any, second: Any) -> Floats:
+        """Returns the inner products of the gradients of pairs of records, shape (pairs,)."""
+        inputs: Floats = np.vecdot(self.inputs[first], self.inputs[second])
+        errors: Floats = np.vecdot(self.errors[first], self.errors[second])
+        return errors * (inputs + 1)
+
 
 @dataclass(frozen=True)
 class Embedding:
@@ -53,61 +58,53 @@ class Embedding:
     rows: which, shape (records,). errors: as in Dense, shape (records, width).
     """
 
-    rows: Floats
+    rows: NDArray[np.integer]
     errors: Floats
 
+    def products(self, first: Any, second: Any) -> Floats:
+        """Returns the inner products of the gradients of pairs of records, shape (pairs,)."""
+        errors: Floats = np.vecdot(self.errors[first], self.errors[second])
+        return errors * (self.rows[first] == self.rows[second])
 
-class Customers:
-    """Whose records a batch holds.
 
-    of: the customer of each record, shape (records,). library: whose arrays the layers are, numpy
-    or torch.
+def factors(
+    layers: list[Dense | Embedding], customers: NDArray[np.integer], norm: float
+) -> NDArray[np.float64]:
+    """Returns what to multiply each record's errors by, from 0 to 1, shape (records,).
+
+    All records of a customer get the same factor, by which its gradient, over all layers together,
+    has at most this norm. The gradient of W is then (errors * factors)' inputs.
+
+    customers: whose record it is, shape (records,).
     """
-
-    def __init__(self, of: NDArray[np.integer], library: ModuleType = np) -> None:
-        same = of[:, None] == of[None, :]
-        first, second = np.nonzero(np.triu(same, 1))
-        # A record with itself counts once, a pair of different ones twice.
-        counts = np.concatenate([same, 2 * same[:, first]], axis=1, dtype=np.float32)
-        self._library = library
-        self._first, self._second = library.asarray(first), library.asarray(second)
-        self._counts = library.asarray(counts)
-
-    def factors(self, layers: list[Dense | Embedding], norm: float) -> Floats:
-        """Returns what to multiply each record's errors by, from 0 to 1, shape (records,).
-
-        All records of a customer get the same factor, by which its gradient, over all layers
-        together, has at most this norm. The gradient of W is then (errors * factors)' inputs.
-        """
-        products = iter(self._products([a for layer in layers for a in _floats(layer)]))
-        gram = 0.0
-        for layer in layers:
-            errors = next(products)
-            inputs = self._same(layer.rows) if isinstance(layer, Embedding) else next(products) + 1
-            gram = gram + errors * inputs
-        squares = (self._counts @ gram).clip(min=0.0)
-        return norm / (squares**0.5).clip(min=norm)
-
-    def _products(self, arrays: list[Floats]) -> Floats:
-        """Returns the inner products of rows, each with itself and then pairs: (arrays, pairs)."""
-        dot, stack = self._library.linalg.vecdot, self._library.stack
-        alone = stack([dot(array, array) for array in arrays])
-        # One gather of all arrays: a batch has few pairs, and each gather costs more than its rows.
-        joined = self._library.concatenate(arrays, axis=1)
-        pairs = joined[self._first] * joined[self._second]
-        ends = np.cumsum([array.shape[1] for array in arrays]).tolist()
-        starts = [0, *ends[:-1]]
-        paired = stack([pairs[:, i:j].sum(1) for i, j in zip(starts, ends, strict=True)])
-        return self._library.concatenate([alone, paired], axis=1)
-
-    def _same(self, rows: Floats) -> Floats:
-        """Returns whether the records of a pair read the same row of an embedding: (pairs,)."""
-        pairs = rows[self._first] == rows[self._second]
-        return self._library.concatenate([rows >= 0, pairs])
+    number, first, second = _sharing(customers)
+    # A record with itself counts once, a pair of different ones twice.
+    squares = np.bincount(number, sum(layer.products(_ALL, _ALL) for layer in layers))
+    if len(first):
+        twice = 2 * sum(layer.products(first, second) for layer in layers)
+        squares += np.bincount(number[first], twice, len(squares))
+    lengths = np.sqrt(np.maximum(squares, 0.0))
+    kept: NDArray[np.float64] = (norm / np.maximum(lengths, norm))[number]
+    return kept
 
 
-def _floats(layer: Dense | Embedding) -> list[Floats]:
-    return [layer.errors] if isinstance(layer, Embedding) else [layer.errors, layer.inputs]
+def _sharing(customers: NDArray[np.integer]) -> tuple[NDArray[np.intp], ...]:
+    """Returns the number of each record's customer, and all pairs of different records of one.
+
+    The numbers, (records,), begin at 0. Of each pair there is one order: first, second, (pairs,).
+    """
+    order = np.argsort(customers, kind="stable")
+    whose = customers[order]
+    number = np.empty(len(order), np.intp)
+    number[order] = np.cumsum(np.append(False, whose[1:] != whose[:-1])[: len(order)])
+    pairs = [(order[:0], order[:0])]
+    for apart in range(1, len(order)):
+        same = np.flatnonzero(whose[apart:] == whose[:-apart])
+        if not len(same):
+            break
+        pairs.append((order[same], order[same + apart]))
+    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    return number, first, second
 
 
 def bound(norm: float, scale: int, entries: int) -> Bound:
@@ -118,7 +115,7 @@ def bound(norm: float, scale: int, entries: int) -> Bound:
     added for what float32 changes in the others' sum when a batch loses records; it is above what
     was seen, not proven.
 
-    norm: of `Customers.factors`, in units. scale: steps per unit. entries: of all gradients
+    norm: of `factors`, in units. scale: steps per unit. entries: of all gradients
     together.
     """
     return Bound(norm * scale * (1 + _MARGIN) + math.sqrt(entries))
