@@ -73,11 +73,11 @@ class Recording(EmbeddedTransport):
     def __init__(self, retailers: Mapping[str, Any]) -> None:
         super().__init__(retailers)
         self.sent: list[Message] = []
-        self.replies: list[dict[str, bytes]] = []
+        self.replies: list[dict[str, Any]] = []
 
-    def exchange(self, messages: Mapping[str, bytes]) -> dict[str, bytes]:
+    def exchange(self, messages: Mapping[str, bytes], may_miss: int = 0) -> dict[str, Any]:
         self.sent.append(unseal(next(iter(messages.values()))))
-        self.replies.append(super().exchange(messages))
+        self.replies.append(super().exchange(messages, may_miss))
         return self.replies[-1]
 
     @property

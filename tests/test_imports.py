@@ -25,6 +25,7 @@ ROOMS = (
     "plan",
     "runfolder",
     "coordinate",
+    "verify",
     "participate",
     "readiness",
     "retailer_process",

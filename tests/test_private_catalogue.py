@@ -170,8 +170,8 @@ class Wire(EmbeddedTransport):
         super().__init__(retailers)
         self.bytes = bytearray()
 
-    def exchange(self, messages):
-        replies = super().exchange(messages)
+    def exchange(self, messages, may_miss=0):
+        replies = super().exchange(messages, may_miss)
         for content in (*messages.values(), *replies.values()):
             self.bytes += content
         return replies

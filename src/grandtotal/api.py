@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.readiness import Checked
+    from grandtotal.verify import Finding
 
 Path_ = str | Path
 
@@ -204,6 +205,13 @@ class Run:
         members = self.folder.plan().members
         if retailer not in members:
             raise RunError(f"no retailer '{retailer}' in the run: {', '.join(members)}")
+
+
+def verify(run: Path_, runs: Path_ = "runs") -> list[Finding]:
+    """Returns what a check of a finished run's coordinator found; see `grandtotal.verify`."""
+    from grandtotal.verify import verify
+
+    return verify(RunFolder.find(Path(runs), str(run)))
 
 
 def compare(first: Path_, second: Path_, runs: Path_ = "runs") -> Json:

@@ -244,6 +244,28 @@ def report(run: str, retailer: str | None, runs: Path) -> None:
     click.echo(Run.open(run, runs).report(retailer))
 
 
+@command(main, "grandtotal verify latest")
+@click.argument("run", metavar="RUN")
+@runs_option
+@json_option
+def verify(run: str, runs: Path, as_json: bool) -> None:
+    """Compute again, from the totals, all that a run's coordinator asked and sent.
+
+    Exit status 7 if it asked anything that the algorithm does not ask, or a total is not the one
+    that the record names.
+    """
+    from grandtotal import api
+
+    found = api.verify(run, runs)
+    if as_json:
+        click.echo(_json([vars(finding) for finding in found]))
+    else:
+        for finding in found:
+            click.echo(f"{'holds' if finding.ok else 'FAILS'}  {finding.check}: {finding.text}")
+    if not all(finding.ok for finding in found):
+        sys.exit(7)
+
+
 @main.group(name="runs")
 def runs_group() -> None:
     """List, show, compare and resume runs."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from grandtotal.algorithms.model import save_arrays
-from grandtotal.consortium.consortium import Consortium, Listener, unheard
+from grandtotal.consortium.consortium import Consortium, Listener, Record, TaskTotals, unheard
 from grandtotal.consortium.totals import Totals
 from grandtotal.consortium.transport import Transport
 from grandtotal.durable import Json, arrays_digest, digest, write_json
@@ -29,8 +29,7 @@ def coordinate(
     write_json(here / "versions.json", versions())
     consortium = Consortium(plan.members, transport, here, listener)
     consortium.open(plan.content)
-    plan = _with_catalogue(plan, consortium, here)
-    models = {name: _train(name, task, consortium, here) for name, task in plan.tasks.items()}
+    models = train(plan, consortium, here)
     consortium.close()
     write_json(
         here / "finished.json",
@@ -44,11 +43,20 @@ def coordinate(
     )
 
 
-def _with_catalogue(plan: Plan, consortium: Consortium, folder: Path) -> Plan:
+def train(plan: Plan, consortium: Record, folder: Path) -> dict[str, str]:
+    """Returns the digest of every task's model: all that the coordinator asks, and in which order.
+
+    A function of the plan and the totals alone, so that whoever has both can replay it.
+    """
+    plan = _with_catalogue(plan, consortium, folder)
+    return {name: _train(name, task, consortium, folder) for name, task in plan.tasks.items()}
+
+
+def _with_catalogue(plan: Plan, consortium: Record, folder: Path) -> Plan:
     """Returns the plan with the products that enough retailers sell; each gets their numbers."""
     if plan.matching is None:
         return plan
-    found = plan.matching.fit(consortium.of(CATALOGUE))
+    found = plan.matching.fit(TaskTotals(consortium, CATALOGUE))
     meta = {"minimum": plan.matching.minimum}
     counted = {"buckets": found.buckets, "retailers": found.retailers}
     save_arrays(catalogue_path(folder), counted, meta)
@@ -56,8 +64,8 @@ def _with_catalogue(plan: Plan, consortium: Consortium, folder: Path) -> Plan:
     return plan.with_catalogue(found.keys, plan.common.key)
 
 
-def _train(name: str, task: Task, consortium: Consortium, folder: Path) -> str:
-    totals = consortium.of(name)
+def _train(name: str, task: Task, consortium: Record, folder: Path) -> str:
+    totals = TaskTotals(consortium, name)
     fitted = task.fit(totals)
     meta = {"task": name, "kind": task.kind, "model": fitted.model.meta, "choice": fitted.choice}
     save_arrays(folder / "models" / f"{name}.safetensors", fitted.model.arrays, meta)

@@ -79,23 +79,24 @@ class Log:
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = list(_whole_lines(path))
         self.records: list[Json] = [record for record, _ in lines]
-        self._cut_to(sum(size for _, size in lines))
+        self._size = sum(size for _, size in lines)
+        if path.exists() and path.stat().st_size > self._size:
+            os.truncate(path, self._size)
 
     def append(self, record: Json) -> None:
-        """Adds one record; it is durable when this returns."""
-        line = {**record, "check": digest(canonical(record))[:16]}
+        """Adds one record; it is durable when this returns. OSError: as if it never was."""
+        line = canonical({**record, "check": digest(canonical(record))[:16]}) + b"\n"
         created = not self.path.exists()
         with self.path.open("ab") as file:
-            file.write(canonical(line) + b"\n")
+            # A full disk may have kept part of a line; what follows it would be lost with it.
+            file.truncate(self._size)
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
         if created:
             _sync_folder(self.path.parent)
+        self._size += len(line)
         self.records.append(record)
-
-    def _cut_to(self, size: int) -> None:
-        if self.path.exists() and self.path.stat().st_size > size:
-            os.truncate(self.path, size)
 
 
 def read_log(path: Path) -> list[Json]:

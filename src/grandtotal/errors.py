@@ -63,6 +63,10 @@ class Code(StrEnum):
     NOT_FINITE = "not-finite"
     ANSWER_CHANGED = "answer-changed"
     OTHER_MEMBERS = "other-members"
+    NO_BOUND = "no-bound"
+    BUDGET = "budget"
+    DELTA_TOO_LARGE = "delta-too-large"
+    LEDGER = "ledger"
     MALFORMED = "malformed"
     DISK = "disk"
     INTERNAL = "internal"
@@ -84,6 +88,10 @@ _MEANING = {
     Code.NOT_FINITE: "its answer holds a value that is not a finite number",
     Code.ANSWER_CHANGED: "it answered this question before and its data have changed since",
     Code.OTHER_MEMBERS: "it answered this question before for another set of retailers",
+    Code.NO_BOUND: "under epsilon it answers only what says how far one customer can move it",
+    Code.BUDGET: "the question was not in the plan's schedule, or costs more than its cap allows",
+    Code.DELTA_TOO_LARGE: "delta is not below one over the number of its customers",
+    Code.LEDGER: "its ledger is damaged, in use, or older than its peers know; its log.txt says it",
     Code.MALFORMED: "it could not read the message",
     Code.DISK: "it could not write its record of what leaves; nothing was released",
     Code.INTERNAL: "it failed; its own log.txt says where",

@@ -17,7 +17,9 @@ from grandtotal.consortium.consortium import refuse_too_few
 from grandtotal.consortium.query import installed
 from grandtotal.durable import Json, canonical
 from grandtotal.errors import PlanError, RefusedError
+from grandtotal.privacy.accounting import Budget
 from grandtotal.privacy.agreement import Agreement
+from grandtotal.privacy.bound import Release
 from grandtotal.tasks.task import Common, Task, check_numbers, settings
 
 _SECTIONS = ("consortium", "privacy", "tasks")
@@ -48,6 +50,21 @@ class Plan:
         common = replace(self.common, catalogue=catalogue, key=key, absent=absent)
         tasks = {name: replace(task, common=common) for name, task in self.tasks.items()}  # type: ignore[type-var]
         return replace(self, common=common, tasks=tasks)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each task, by its name."""
+        return {name: task.kind for name, task in self.tasks.items()}
+
+    def budget(self) -> Budget | None:
+        """Returns the noise of every release that the tasks state; None without epsilon.
+
+        RefusedError where a task does not state what it will ask.
+        """
+        if not self.common.privacy.private:
+            return None
+        releases = {name: _releases(name, task) for name, task in self.tasks.items()}
+        return Budget.of(self.common.privacy, releases, len(self.members))
 
     @property
     def content(self) -> bytes:
@@ -117,6 +134,17 @@ class Plan:
             source,
             agreed.matching,
         )
+
+
+def _releases(name: str, task: Task) -> tuple[Release, ...]:
+    stated = getattr(task, "releases", None)
+    if stated is None:
+        raise RefusedError(
+            f"[tasks.{name}]: a task of kind '{task.kind}' does not state what it will ask, so "
+            f"that epsilon cannot be divided; take the task out of the plan, or epsilon and delta"
+        )
+    releases: tuple[Release, ...] = stated()
+    return releases
 
 
 def plan_in(folder: Path) -> Plan:
@@ -251,13 +279,6 @@ def _refuse_privacy(asked: Mapping[str, Any], where: str) -> None:
             f"coordinator would see every retailer's summand. Nothing was run. Set it to false "
             f"only if all members accept that"
         )
-    for key in ("epsilon", "delta"):
-        if key in asked:
-            raise RefusedError(
-                f"{where}: [privacy] asks for {key} = {asked[key]}, but this version has no "
-                f"differential privacy. Nothing was run. Remove the line only if all members "
-                f"accept exact totals"
-            )
 
 
 def _catalogue(path: Path) -> list[str]:

@@ -35,7 +35,7 @@ class Scripted:
     def __init__(self, replies):
         self.replies = replies
 
-    def exchange(self, messages):
+    def exchange(self, messages, may_miss=0):  # noqa: ARG002
         kind = unseal(next(iter(messages.values()))).kind
         if kind == "open":
             return dict.fromkeys(messages, seal(Message("opened")))
@@ -75,8 +75,8 @@ class Permuted(EmbeddedTransport):
 
     order = np.random.default_rng(3)
 
-    def exchange(self, messages):
-        replies = super().exchange(messages)
+    def exchange(self, messages, may_miss=0):
+        replies = super().exchange(messages, may_miss)
         return {name: replies[name] for name in self.order.permutation(list(replies)).tolist()}
 
 

@@ -110,6 +110,13 @@ def test_a_retailer_that_does_not_answer_in_time_is_named(pipes):
         pipes(timeout_s=0.2, a=ECHO, b=SILENT).exchange({"b": b"x"})
 
 
+def test_a_reply_that_may_be_missing_is_returned_as_its_reason(pipes):
+    found = pipes(a=ECHO, b=DEAD, c=ECHO).exchange({"a": b"ab", "b": b"x", "c": b"cd"}, may_miss=1)
+    assert (found["a"], found["c"]) == (b"ba", b"dc")
+    assert isinstance(found["b"], RetailerError)
+    assert "process of 'b' ended" in str(found["b"])
+
+
 def test_closing_does_not_wait_for_an_answer_that_nobody_wants(pipes):
     transport = pipes(timeout_s=600.0, a=DEAD, b=SILENT)
     with pytest.raises(RetailerError, match="'a'"):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Query, parameters, question_digest
-from grandtotal.consortium.transport import RetailerId, Transport
+from grandtotal.consortium.transport import Reply, RetailerId, Transport
 from grandtotal.durable import Json, Log, arrays_digest, digest, write
 from grandtotal.errors import AnswerError, Code, RefusedError, RetailerError, RunError
 from grandtotal.privacy.egress import BLOCK_BYTES
@@ -77,7 +77,7 @@ class Consortium:
         question = question_digest(self._plan, task, query, broadcast)
         if question not in self._done:
             self._ask(task, query, broadcast, question, fields)
-        words = self._stored(self._done[question])
+        words = stored_total(self._folder, self._done[question])
         return {name: decode(words[name], field) for name, field in fields.items()}
 
     def _ask(
@@ -116,7 +116,7 @@ class Consortium:
         )
 
     def _commit(self, record: Json, words: Arrays) -> None:
-        write(self._total_path(record["question"]), save(words))
+        write(total_path(self._folder, record["question"]), save(words))
         record["total"] = arrays_digest(words)
         self._append(record)
 
@@ -125,23 +125,10 @@ class Consortium:
         self._done[record["question"]] = record
         self._listener(record)
 
-    def _stored(self, record: Json) -> Arrays:
-        path = self._total_path(record["question"])
-        try:
-            words: Arrays = load(path.read_bytes())
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise RunError(f"{path}: a total of this run cannot be read ({error})") from error
-        if arrays_digest(words) != record["total"]:
-            raise RunError(f"{path}: not the total that rounds.jsonl names; start a new run")
-        return words
-
-    def _total_path(self, question: str) -> Path:
-        return self._folder / "totals" / f"{question}.safetensors"
-
     def deliver(self, task: str, meta: Json, arrays: Arrays) -> None:
         """Gives the finished model to every retailer: one way, recorded, once."""
         model = arrays_digest(arrays)
-        question = digest(b"deliver", self._plan.encode(), task.encode(), model.encode())
+        question = delivery_digest(self._plan, task, model)
         if question in self._done:
             return
         started = time.monotonic()
@@ -174,16 +161,46 @@ class Consortium:
         return opened
 
 
+class Record(Protocol):
+    """Whoever answers for all retailers: a consortium, or the record of one."""
+
+    def total(self, task: str, query: Query, broadcast: Arrays) -> Arrays: ...
+
+    def deliver(self, task: str, meta: Json, arrays: Arrays) -> None: ...
+
+
 @dataclass(frozen=True)
 class TaskTotals:
     """The `Totals` of one task over a consortium."""
 
-    consortium: Consortium
+    consortium: Record
     task: str
 
     def total(self, query: Query, broadcast: Arrays | None = None) -> Arrays:
         """Returns the fields of the query in units, summed over the retailers."""
         return self.consortium.total(self.task, query, broadcast or {})
+
+
+def total_path(folder: Path, question: str) -> Path:
+    """Where the coordinator keeps the words of a total."""
+    return folder / "totals" / f"{question}.safetensors"
+
+
+def stored_total(folder: Path, record: Json) -> Arrays:
+    """Returns the words of a total that rounds.jsonl names; RunError if it is not that one."""
+    path = total_path(folder, record["question"])
+    try:
+        words: Arrays = load(path.read_bytes())
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise RunError(f"{path}: a total of this run cannot be read ({error})") from error
+    if arrays_digest(words) != record["total"]:
+        raise RunError(f"{path}: not the total that rounds.jsonl names; start a new run")
+    return words
+
+
+def delivery_digest(plan: str, task: str, model: str) -> str:
+    """Returns what names the delivery of a model in the record of rounds."""
+    return digest(b"deliver", plan.encode(), task.encode(), model.encode())
 
 
 def refuse_too_few(members: tuple[RetailerId, ...]) -> None:
@@ -195,7 +212,9 @@ def refuse_too_few(members: tuple[RetailerId, ...]) -> None:
         )
 
 
-def _read(name: RetailerId, reply: bytes | None) -> Message:
+def _read(name: RetailerId, reply: Reply | None) -> Message:
+    if isinstance(reply, RetailerError):
+        raise reply
     if reply is None:
         raise RetailerError(f"no answer from '{name}'")
     try:

@@ -61,6 +61,12 @@ def question_digest(plan: str, task: str, query: Query, broadcast: Arrays) -> st
     return digest(canonical(asked), arrays_digest(broadcast).encode())
 
 
+def asked_digest(query: Query, broadcast: Arrays) -> str:
+    """Returns what makes two questions alike in any plan: query, parameters, broadcast."""
+    asked = {"query": query.name, "parameters": parameters(query)}
+    return digest(canonical(asked), arrays_digest(broadcast).encode())
+
+
 def build_query(name: str, values: Json) -> Query:
     """Returns the installed query of that name with these parameters."""
     maker = installed("queries").get(name)

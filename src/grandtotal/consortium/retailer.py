@@ -11,10 +11,10 @@ import numpy as np
 
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
-from grandtotal.consortium.query import Rows, build_query, question_digest
+from grandtotal.consortium.query import Rows, asked_digest, build_query, question_digest
 from grandtotal.durable import Json, digest
 from grandtotal.errors import AnswerError, Code, DataError, GrandtotalError, PlanError
-from grandtotal.privacy.egress import Egress, Question
+from grandtotal.privacy.egress import Egress, Question, Terms
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.versions import code_digest
 
@@ -33,19 +33,26 @@ class Participation(Protocol):
 Opener = Callable[[bytes], Mapping[str, Participation]]
 """Reads a plan and this retailer's tables; raises what is wrong with either."""
 
+Agreeing = Callable[[bytes], Terms]
+"""Returns what a retailer agrees to with a plan, after the opener has read it."""
+
 
 class Retailer:
-    """One company: its folder, its rows, its egress log. `handle` answers one message.
+    """One company: its folder, its rows, its door. `handle` answers one message.
 
+    agreeing: by default, exact totals and a door in the folder.
     Only a code of the closed list says why it does not answer; the reason, with the rows that it
     names, goes to log.txt in its folder.
     """
 
-    def __init__(self, name: str, folder: Path, opener: Opener) -> None:
+    def __init__(
+        self, name: str, folder: Path, opener: Opener, agreeing: Agreeing | None = None
+    ) -> None:
         self.name = name
         self.folder = folder
         self._opener = opener
-        self._egress = Egress(folder / "egress.jsonl")
+        self._agreeing = agreeing or (lambda _: Terms(folder / "door"))
+        self._egress: Egress | None = None
         self._plan = ""
         self._members: tuple[str, ...] = ()
         self._tasks: Mapping[str, Participation] = {}
@@ -71,7 +78,7 @@ class Retailer:
             self._tasks[message.body["task"]].receive(message.body["meta"], message.arrays)
             return Message("delivered")
         if message.kind == "close":
-            self._tasks = {}
+            self.close()
             return Message("closed")
         raise AnswerError(Code.MALFORMED, f"a retailer does not answer '{message.kind}'")
 
@@ -84,10 +91,21 @@ class Retailer:
             )
         plan = body["plan"].encode()
         _refuse_other_members(body)
+        self.close()
         self._tasks = self._opener(plan)
         self._plan = digest(plan)
         self._members = tuple(body["members"])
+        self._egress = Egress(
+            self.folder / "egress.jsonl", self._agreeing(plan), self._plan, self._members
+        )
         return Message("opened", {"version": __version__})
+
+    def close(self) -> None:
+        """Ends the run here: answers nothing more, and lets the next run open the door."""
+        self._tasks = {}
+        if self._egress is not None:
+            self._egress.close()
+            self._egress = None
 
     def _summand(self, message: Message) -> Message:
         body = message.body
@@ -108,9 +126,17 @@ class Retailer:
         if digest_here != body["question"]:
             raise AnswerError(Code.MALFORMED, "the question is not the one that its digest names")
         question = Question(
-            digest_here, query.name, body["round"], self._members, query.fields(broadcast)
+            digest_here,
+            query.name,
+            body["round"],
+            self._members,
+            query.fields(broadcast),
+            body["task"],
+            asked_digest(query, broadcast),
+            query.bound,
         )
         answer = query.answer(self._tasks[body["task"]].rows, self, broadcast)
+        assert self._egress is not None  # opened with the plan that is asked about
         return self._egress.release(question, answer)
 
     def _write_down(self, code: Code, error: Exception) -> None:

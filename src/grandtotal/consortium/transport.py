@@ -5,7 +5,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol
@@ -14,6 +14,7 @@ from grandtotal.errors import RetailerError
 from grandtotal.threads import one_thread
 
 RetailerId = str
+Reply = bytes | RetailerError
 
 
 class Handler(Protocol):
@@ -21,12 +22,19 @@ class Handler(Protocol):
 
     def handle(self, message: bytes) -> bytes: ...
 
+    def close(self) -> None: ...
+
 
 class Transport(Protocol):
     """Carries one message to each of these retailers and brings their replies."""
 
-    def exchange(self, messages: Mapping[RetailerId, bytes]) -> dict[RetailerId, bytes]:
-        """Returns a reply for every message, or raises RetailerError that names who is missing."""
+    def exchange(
+        self, messages: Mapping[RetailerId, bytes], may_miss: int = 0
+    ) -> dict[RetailerId, Reply]:
+        """Returns a reply for every message, or the RetailerError that says why there is none.
+
+        Raises that error as soon as more than `may_miss` replies are known not to come.
+        """
         ...
 
     def close(self) -> None:
@@ -41,7 +49,11 @@ class EmbeddedTransport:
         self._retailers = retailers
         self._threads = ThreadPoolExecutor(min(len(retailers), os.cpu_count() or 1))
 
-    def exchange(self, messages: Mapping[RetailerId, bytes]) -> dict[RetailerId, bytes]:
+    def exchange(
+        self,
+        messages: Mapping[RetailerId, bytes],
+        may_miss: int = 0,  # noqa: ARG002 - nobody is lost in one process
+    ) -> dict[RetailerId, Reply]:
         # One thread of linear algebra each: threads of threads wait for each other.
         with one_thread():
             replies = {
@@ -52,6 +64,8 @@ class EmbeddedTransport:
 
     def close(self) -> None:
         self._threads.shutdown()
+        for retailer in self._retailers.values():
+            retailer.close()
 
 
 class PipeTransport:
@@ -69,14 +83,23 @@ class PipeTransport:
         self._threads = ThreadPoolExecutor(max(1, len(self._processes)))
         self._working: set[RetailerId] = set()
 
-    def exchange(self, messages: Mapping[RetailerId, bytes]) -> dict[RetailerId, bytes]:
+    def exchange(
+        self, messages: Mapping[RetailerId, bytes], may_miss: int = 0
+    ) -> dict[RetailerId, Reply]:
         replies = {
             name: self._threads.submit(self._one, name, message)
             for name, message in messages.items()
         }
+        missing = 0
+        for done in as_completed(replies.values()):
+            reply = done.result()
+            if isinstance(reply, RetailerError):
+                missing += 1
+                if missing > may_miss:
+                    raise reply
         return {name: reply.result() for name, reply in replies.items()}
 
-    def _one(self, name: RetailerId, message: bytes) -> bytes:
+    def _one(self, name: RetailerId, message: bytes) -> Reply:
         process = self._processes[name]
         assert process.stdin is not None
         assert process.stdout is not None
@@ -85,12 +108,12 @@ class PipeTransport:
             write_frame(process.stdin, message)
             return _read_frame_within(process.stdout, self._timeout_s)
         except TimeoutError:
-            raise RetailerError(f"no answer from '{name}' within {self._timeout_s:g} s") from None
+            return RetailerError(f"no answer from '{name}' within {self._timeout_s:g} s")
         except (EOFError, BrokenPipeError):
-            raise RetailerError(
+            return RetailerError(
                 f"the process of '{name}' ended (exit status {process.wait()}); "
                 f"its own log.txt says why"
-            ) from None
+            )
         finally:
             self._working.discard(name)
 

@@ -5,6 +5,8 @@ A query without either is refused as soon as a plan asks for differential privac
 
 from dataclasses import dataclass
 
+CUSTOMER = "customer"
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -17,7 +19,7 @@ class Bound:
     """
 
     norm: float
-    unit: str = "customer"
+    unit: str = CUSTOMER
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,34 @@
-"""The door: the only module whose output leaves a retailer. Read this file to know what leaves.
+"""The door: the only module whose output leaves a retailer. Read this file to know what leaves."""
 
-This version has no secure sum and no noise, so the coordinator's process sees every retailer's
-summand. A plan that asks for either is refused when it is read; it is never ignored.
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from grandtotal.durable import Log, digest
+from grandtotal.durable import Json, Log, digest
 from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.accounting import Budget
+from grandtotal.privacy.bound import Bound, NoCustomers, Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field, encode
+from grandtotal.privacy.ledger import Cap, Charge, Ledger
+from grandtotal.privacy.noise import Entropy, NoiseKeys, NoiseStream
 
 BLOCK_BYTES = 32 * 2**20  # of a summand in one message
+_ROOM = 8.0  # standard deviations of a retailer's noise that its capacity leaves free
 
 
 @dataclass(frozen=True)
 class Question:
     """What is asked: the same question is answered once, with the same bytes for the same members.
 
-    digest: over plan, query with its parameters, and broadcast.
-    query: its name, for the log that people read.
+    digest: over plan, task, query with its parameters, and broadcast. asked: over query, parameters
+    and broadcast alone. query, task: their names. bound: what the query states of itself.
     round: the number that the coordinator gave it.
     """
 
@@ -32,74 +37,168 @@ class Question:
     round: int
     members: tuple[str, ...]
     fields: dict[str, Field]
+    task: str = ""
+    asked: str = ""
+    bound: Stated = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What this retailer agreed to when it opened a plan, and its own limits.
+
+    door: the folder of its ledger, the same in every run. cap: its own. name: of the plan.
+    purposes: the kind of every task. budget: of a plan with epsilon; None where totals are exact.
+    tables: digest of the tables that answer.
+    """
+
+    door: Path
+    cap: Cap = field(default_factory=Cap)
+    name: str = ""
+    purposes: Mapping[str, str] = field(default_factory=dict)
+    budget: Budget | None = None
+    tables: str = ""
 
 
 class Egress:
     """What happens to a summand, in this order:
 
-    1. Its fields must be the agreed ones: same names, same shapes, finite numbers.
-    2. Bound: each customer's contribution is limited. Not in this version; see above.
-    3. Noise: each retailer adds its share. Not in this version; see above.
-    4. Encode: integers modulo 2^64 or 2^32; an entry too large for this many retailers is refused.
-    5. Mask: pairwise masks that cancel in the sum. Not in this version; see above.
-    6. The same question for another set of retailers is refused, since the difference of two
-       totals is the difference of two sets. So is the same question with other bytes.
-    7. Log: what leaves is on this retailer's disk, in egress.jsonl, before it leaves.
-    8. Release: the bytes, in blocks of at most 32 MiB.
+    1. Fields: they must be the agreed ones: same names, same shapes, finite numbers.
+    2. Bound: under epsilon a query states how far one unit (by default a customer) can move its
+       answer, in whole steps after rounding, or why none can. What states neither is refused; so
+       are answers that are not integers, and questions that the plan did not schedule.
+    3. Encode: integers modulo 2^64 or 2^32; an entry too large for this many retailers, or without
+       room for the noise, is refused.
+    4. Reserve: the ledger refuses the same question for other members or with other numbers, and
+       what passes this retailer's own cap. What it accepts is on the disk before it leaves, and is
+       never refunded; the key of the noise is on the disk even before that.
+    5. Noise: under epsilon every entry gets this retailer's share, modulo the same 2^64 or 2^32.
+       The same question again has the same noise, until `committed` deletes its key; then never.
+    6. Log: what leaves is in egress.jsonl of this run, for people to read, before it leaves.
+    7. Release: the bytes, in blocks of at most 32 MiB. They are not masked here: whoever sends
+       them adds the masks of the secure sum, where the plan asks for it.
 
     The log holds for each release: round, query, question, members, fields, bytes, the digest of
-    the clear summand (which stays here) and the time.
+    the clear summand (which stays here) and the time; the ledger also rho, unit, norm and sigma.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        terms: Terms,
+        plan: str = "",
+        members: tuple[str, ...] = (),
+        entropy: Entropy = os.urandom,
+    ) -> None:
+        self._terms = terms
+        self._plan = plan
+        self._run = str(path.parent.resolve())
+        self._keys = NoiseKeys(terms.door / "noise", entropy)
         self._log = Log(path)
-        self._released = {record["question"]: record for record in self._log.records}
+        self._logged = {record["question"] for record in self._log.records}
+        self.ledger = Ledger(terms.door, terms.cap)
+        try:
+            self.ledger.admit(self._run, plan, terms.name, members, _planned(terms))
+        except BaseException:
+            self.close()
+            raise
 
     def release(self, question: Question, answer: Arrays) -> list[memoryview]:
-        """Returns the blocks of the encoded summand, after writing down that they leave."""
-        parts = list(self._encoded(question, answer))
+        """Returns the blocks of the encoded, noised summand, after writing down that they leave."""
+        _refuse_other_fields(question, answer)
+        bound = self._bound(question, answer)
+        sigma = self._sigma(question, bound) if bound else 0.0
+        parts = list(_encoded(question, answer, math.ceil(_ROOM * sigma)))
         # A co-purchase total is gigabytes: one field is released as it lies, not joined to a copy.
-        summand = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
-        record = self._record(question, summand)
-        before = self._released.get(question.digest)
-        if before is None:
-            self._log.append(record)
-            self._released[question.digest] = record
-        else:
-            _refuse_another_release(before, record)
-        return blocks(summand)
+        summand = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.uint8)])
+        charge = self._charge(question, summand, bound, sigma)
+        key = self._key(question) if bound else b""
+        self.ledger.reserve(charge)
+        if bound:
+            _add_noise(question, summand, NoiseStream(sigma, key))
+        self._write_down(question, charge)
+        return blocks(summand.data)
 
-    def _encoded(self, question: Question, answer: Arrays) -> Iterator[memoryview]:
-        if answer.keys() != question.fields.keys():
+    def committed(self, question: str) -> None:
+        """Forgets the noise of a question whose total everybody has: it is never sent again."""
+        self._keys.forget(self._release_of(question))
+
+    def close(self) -> None:
+        """Lets another run of this retailer begin."""
+        self.ledger.close()
+
+    def _bound(self, question: Question, answer: Arrays) -> Bound | None:
+        """Returns the bound that the noise is made for, None where none is needed."""
+        budget, bound = self._terms.budget, question.bound
+        if budget is None or isinstance(bound, NoCustomers):
+            return None
+        if bound is None:
             raise AnswerError(
-                Code.FIELDS_DIFFER,
-                f"'{question.query}' answered {sorted(answer)}, "
-                f"agreed was {sorted(question.fields)}",
+                Code.NO_BOUND,
+                f"'{question.query}' does not say how far one customer can move it, nor why none "
+                f"can; under epsilon it is not answered",
             )
-        for name, field in question.fields.items():
-            words = encode(name, np.asarray(answer[name]), field, len(question.members))
-            missing = field.bytes - words.nbytes
-            content = words.reshape(-1).view(np.uint8)
-            yield (np.pad(content, (0, missing)) if missing else content).data
+        for name, values in answer.items():
+            if np.asarray(values).dtype.kind not in "iu":
+                raise AnswerError(
+                    Code.NO_BOUND,
+                    f"'{question.query}': field '{name}' is not in whole steps, so that its bound "
+                    f"does not hold after rounding; under epsilon it is not answered",
+                )
+        scheduled = budget.asked(question.task, question.query)
+        before = self.ledger.asked(self._run, question.task, question.query)
+        again = self.ledger.reserved(self._run, question.digest) is not None
+        if before >= scheduled.times and not again:
+            raise AnswerError(
+                Code.BUDGET,
+                f"'{question.query}' of '{question.task}' was answered {before} times, as often as "
+                f"the plan's schedule says",
+            )
+        return bound
 
-    def _record(self, question: Question, summand: memoryview) -> dict[str, object]:
-        return {
-            "round": question.round,
-            "query": question.query,
-            "question": question.digest,
-            "members": list(question.members),
-            "fields": {
-                name: {
-                    "shape": list(field.shape),
-                    "modulus": f"2^{field.modulus.bit_length() - 1}",
-                    "scale": field.scale,
-                }
-                for name, field in question.fields.items()
-            },
-            "bytes": len(summand),
-            "summand": digest(summand),
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+    def _sigma(self, question: Question, bound: Bound) -> float:
+        assert self._terms.budget is not None
+        entries = sum(field.length for field in question.fields.values())
+        return self._terms.budget.share(question.task, question.query, bound, entries)
+
+    def _charge(
+        self, question: Question, summand: NDArray[Any], bound: Bound | None, sigma: float
+    ) -> Charge:
+        charge = Charge(
+            run=self._run,
+            plan=self._plan,
+            task=question.task,
+            purpose=self._terms.purposes.get(question.task, question.task),
+            query=question.query,
+            question=question.digest,
+            subject=digest(question.asked.encode(), self._terms.tables.encode()),
+            summand=digest(summand.data),
+            members=question.members,
+            bytes=summand.nbytes,
+            exempt=question.bound.reason if isinstance(question.bound, NoCustomers) else "",
+        )
+        if bound is None or self._terms.budget is None:
+            return charge
+        rho = self._terms.budget.asked(question.task, question.query).rho
+        return replace(charge, rho=rho, unit=bound.unit, norm=bound.norm, sigma=sigma)
+
+    def _key(self, question: Question) -> bytes:
+        """Returns the key of the question's noise: a new one is on the disk before it is used."""
+        key = self._keys.kept(self._release_of(question.digest))
+        if key is None and self.ledger.reserved(self._run, question.digest) is not None:
+            raise AnswerError(
+                Code.ANSWER_CHANGED,
+                f"'{question.query}' was answered and its total committed: other noise on the same "
+                f"numbers would be a second release",
+            )
+        return key or self._keys.new(self._release_of(question.digest))
+
+    def _release_of(self, question: str) -> str:
+        return digest(self._run.encode(), question.encode())
+
+    def _write_down(self, question: Question, charge: Charge) -> None:
+        if question.digest not in self._logged:
+            self._log.append(_record(question, charge))
+            self._logged.add(question.digest)
 
 
 def blocks(content: memoryview) -> list[memoryview]:
@@ -107,16 +206,47 @@ def blocks(content: memoryview) -> list[memoryview]:
     return [content[i : i + BLOCK_BYTES] for i in range(0, len(content) or 1, BLOCK_BYTES)]
 
 
-def _refuse_another_release(before: dict[str, object], now: dict[str, object]) -> None:
-    if before["members"] != now["members"]:
+def _refuse_other_fields(question: Question, answer: Arrays) -> None:
+    if answer.keys() != question.fields.keys():
         raise AnswerError(
-            Code.OTHER_MEMBERS,
-            f"'{now['query']}' was answered for {before['members']}, "
-            f"now it is asked for {now['members']}",
+            Code.FIELDS_DIFFER,
+            f"'{question.query}' answered {sorted(answer)}, agreed was {sorted(question.fields)}",
         )
-    if before["summand"] != now["summand"]:
-        raise AnswerError(
-            Code.ANSWER_CHANGED,
-            f"'{now['query']}' was answered on {before['at']} with other numbers: the tables have "
-            f"changed since; start a new run",
-        )
+
+
+def _encoded(question: Question, answer: Arrays, room: int) -> Iterator[NDArray[np.uint8]]:
+    for name, field_ in question.fields.items():
+        words = encode(name, np.asarray(answer[name]), field_, len(question.members), room)
+        missing = field_.bytes - words.nbytes
+        content = words.reshape(-1).view(np.uint8)
+        yield np.pad(content, (0, missing)) if missing else content
+
+
+def _add_noise(question: Question, summand: NDArray[np.uint8], noise: NoiseStream) -> None:
+    start = 0
+    for field_ in question.fields.values():
+        stop = start + field_.bytes
+        noise.add(summand[start:stop].view(field_.word)[: field_.length])
+        start = stop
+
+
+def _planned(terms: Terms) -> dict[str, float]:
+    """Returns the rho that a plan may spend, by purpose."""
+    planned: dict[str, float] = {}
+    if terms.budget is not None:
+        for task, purpose in terms.purposes.items():
+            planned[purpose] = planned.get(purpose, 0.0) + terms.budget.planned(task)
+    return planned
+
+
+def _record(question: Question, charge: Charge) -> Json:
+    return {
+        "round": question.round,
+        "query": question.query,
+        "question": question.digest,
+        "members": list(question.members),
+        "fields": {name: field_.described for name, field_ in question.fields.items()},
+        "bytes": charge.bytes,
+        "summand": charge.summand,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -54,6 +54,12 @@ class Field:
         return -(-self.length * self.word.itemsize // 8) * 8
 
     @property
+    def described(self) -> dict[str, object]:
+        """Shape, modulus and scale, for a log that people read."""
+        modulus = f"2^{self.modulus.bit_length() - 1}"
+        return {"shape": list(self.shape), "modulus": modulus, "scale": self.scale}
+
+    @property
     def word(self) -> np.dtype[np.generic]:
         """The unsigned little-endian integer of the wire."""
         return np.dtype("<u4" if self.modulus == 2**32 else "<u8")
@@ -81,11 +87,14 @@ def quantise(values: NDArray[np.floating], scale: int) -> NDArray[np.int64]:
     return steps
 
 
-def encode(name: str, values: NDArray[np.generic], field: Field, retailers: int) -> Words:
-    """Returns the summand's entries as words, shape (field.length,).
+def encode(
+    name: str, values: NDArray[np.generic], field: Field, retailers: int, room: int = 0
+) -> Words:
+    """Returns the summand's entries as words, shape (field.length,), that nobody else holds.
 
     Integer arrays hold steps already (each row was rounded before it was added); float arrays
     hold units and are rounded here, which adds up to half a step per retailer to the total.
+    room: steps of each retailer's capacity that are left to its noise.
     """
     if values.shape != field.shape:
         raise AnswerError(
@@ -100,17 +109,19 @@ def encode(name: str, values: NDArray[np.generic], field: Field, retailers: int)
             flat = np.rint(flat.astype(np.float64) * field.scale)
     elif flat.dtype.kind not in "iu":
         raise AnswerError(Code.FIELDS_DIFFER, f"field '{name}': {flat.dtype} is not a number")
-    _refuse_too_large(name, flat, field, retailers)
+    _refuse_too_large(name, flat, field, retailers, room)
     # Packing has made a copy already; anything else may still be the retailer's own array.
     word = "<i4" if field.modulus == 2**32 else "<i8"
     return flat.astype(word, copy=not field.symmetric).view(field.word)
 
 
-def _refuse_too_large(name: str, flat: NDArray[np.generic], field: Field, retailers: int) -> None:
+def _refuse_too_large(
+    name: str, flat: NDArray[np.generic], field: Field, retailers: int, room: int
+) -> None:
     if not flat.size:
         return
     largest = max(abs(flat.max().item()), abs(flat.min().item()))
-    allowed = field.capacity(retailers)
+    allowed = field.capacity(retailers) - room
     if field.largest is not None:
         allowed = min(allowed, field.largest)
     if largest > allowed:
@@ -119,7 +130,8 @@ def _refuse_too_large(name: str, flat: NDArray[np.generic], field: Field, retail
         raise AnswerError(
             Code.OVERFLOW,
             f"field '{name}': an entry is {spelled} steps of 1/{field.scale:,}, but "
-            f"{retailers} retailers may contribute at most {allowed:,} each",
+            f"{retailers} retailers may contribute at most {allowed:,} each"
+            + (f", with room for noise of {room:,}" if room else ""),
         )
 
 

@@ -1,0 +1,335 @@
+"""A retailer's own account of everything that left it, over all runs: ledger.jsonl in its door.
+
+Every release is reserved here, on the disk, before it leaves, and never refunded. The caps are this
+retailer's own. The ledger is a chain, so that a change shows; the peers keep each other's heads, so
+that an older copy, a restored backup or snapshot, shows as well and releases nothing.
+
+Units are never mixed: what was spent on customers and on products are two accounts.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from grandtotal.durable import Json, canonical
+from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.accounting import epsilon_of, rho_within
+from grandtotal.privacy.chain import Chain
+
+FILE = "ledger.jsonl"
+
+Spent = dict[str, dict[str, float]]
+"""rho by unit and purpose."""
+
+
+@dataclass(frozen=True)
+class Cap:
+    """What this retailer allows, over all plans there will ever be.
+
+    epsilon, delta: of all purposes together, for each unit. purposes: a smaller epsilon for one
+    kind of task. exact_totals: whether plans without epsilon are answered; no cap counts those.
+    """
+
+    epsilon: float = 10.0
+    delta: float = 1e-6
+    purposes: Mapping[str, float] = field(default_factory=dict)
+    exact_totals: bool = True
+
+    def rho(self, purpose: str | None = None) -> float:
+        """Returns the rho of all purposes, or of one; infinite where that one has no cap."""
+        epsilon = self.epsilon if purpose is None else self.purposes.get(purpose)
+        return math.inf if epsilon is None else rho_within(epsilon, self.delta)
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One release, as it is reserved.
+
+    run: the folder of the run at this retailer. question: digest of plan, task, query, parameters
+    and broadcast. subject: the same without the plan, with the state of the tables. summand: digest
+    of the clear summand. purpose: the kind of the task. rho, unit, norm, sigma: None, "", 0 and 0
+    of a release without noise. exempt: why no customer can move it; "" if one can.
+    """
+
+    run: str
+    plan: str
+    task: str
+    purpose: str
+    query: str
+    question: str
+    subject: str
+    summand: str
+    members: tuple[str, ...]
+    bytes: int
+    rho: float | None = None
+    unit: str = ""
+    norm: float = 0.0
+    sigma: float = 0.0
+    exempt: str = ""
+
+
+class Ledger:
+    """The ledger of one door folder, open for one run at a time; `close` lets the next one in."""
+
+    def __init__(self, folder: Path, cap: Cap | None = None) -> None:
+        self.folder = folder
+        self.cap = cap or Cap()
+        self._chain = Chain(folder / FILE)
+        self.account = Account()
+        for record in self._chain.records:
+            self.account.add(record)
+
+    def close(self) -> None:
+        """Lets another run open the ledger."""
+        self._chain.close()
+
+    def admit(
+        self, run: str, plan: str, name: str, members: tuple[str, ...], planned: Mapping[str, float]
+    ) -> None:
+        """Writes down a plan before anything is asked; AnswerError if it would pass a cap.
+
+        planned: rho that it may spend, by purpose; empty for a plan without epsilon.
+        """
+        if (run, plan) in self.account.plans:
+            return
+        if not planned and not self.cap.exact_totals:
+            raise AnswerError(
+                Code.BUDGET,
+                f"plan '{name}' asks for exact totals, and [privacy] in this retailer.toml has "
+                f"exact_totals = false: agree on epsilon and delta in the plan",
+            )
+        for spent in self.account.spent.values() or ({},):
+            self._refuse_over(spent, planned, f"plan '{name}'")
+        facts = {"name": name, "members": list(members), "planned": dict(planned)}
+        self._append("plan", {"run": run, "plan": plan, **facts})
+
+    def reserve(self, charge: Charge) -> None:
+        """Writes down a release before it leaves; AnswerError if it must not leave.
+
+        The same question again, of the same run, for the same members and with the same clear
+        summand, is what was reserved already: nothing is added.
+        """
+        self._refuse_if_older()
+        before = self.reserved(charge.run, charge.question)
+        if before is not None:
+            _refuse_another_release(before, charge)
+            return
+        self._refuse_other_members(charge)
+        if charge.rho is not None:
+            spent = self.account.spent.get(charge.unit, {})
+            self._refuse_over(spent, {charge.purpose: charge.rho}, f"'{charge.query}'")
+        self._append("release", {**asdict(charge), "members": list(charge.members)})
+
+    def reserved(self, run: str, question: str) -> Json | None:
+        """Returns the record of a release of this run, or None."""
+        return self.account.released.get((run, question))
+
+    def asked(self, run: str, task: str, query: str) -> int:
+        """Returns how many releases one query of one task had in a run."""
+        return self.account.asked[run, task, query]
+
+    def consent(self, members: tuple[str, ...]) -> None:
+        """Allows what was answered for other sets of retailers to be answered for this one."""
+        self._append("consent", {"members": sorted(members)})
+
+    @property
+    def epoch(self) -> int:
+        """The roster epoch under which this ledger releases; 1 before any readmission."""
+        return self.account.epoch
+
+    def note(self) -> bytes:
+        """Returns what the peers are to remember of this ledger; whoever sends it signs it."""
+        records = len(self._chain.records)
+        head, spent = self._chain.digests[records], self.account.spent
+        return canonical({"records": records, "head": head, "epoch": self.epoch, "spent": spent})
+
+    def see(self, notes: Mapping[str, bytes]) -> None:
+        """Writes down the notes of the peers; AnswerError if one is older than its last."""
+        read = {peer: _note(peer, note) for peer, note in notes.items()}
+        for peer, note in read.items():
+            last = self.account.peers.get(peer, note)
+            if (note["epoch"], note["records"]) < (last["epoch"], last["records"]):
+                raise AnswerError(
+                    Code.LEDGER,
+                    f"'{peer}' shows a ledger of {note['records']} records and has shown one of "
+                    f"{last['records']}: an old copy was put back there; nothing is released with "
+                    f"it until it is in a roster of the next epoch",
+                )
+        self._append("heads", {"peers": read})
+
+    def known(self) -> dict[str, bytes]:
+        """Returns the last note of each peer: what to tell it when it starts."""
+        return {peer: canonical(note) for peer, note in self.account.peers.items()}
+
+    def refuse_older(self, mine: Mapping[str, bytes]) -> None:
+        """Raises AnswerError if a peer knows a later, or another, ledger of this retailer.
+
+        mine: this retailer's notes as the peers keep them. From then on nothing is released until
+        `readmit`, by no run.
+        """
+        self._refuse_if_older()
+        read = {peer: _note(peer, note) for peer, note in mine.items()}
+        if not all(self._is_before_now(note) for note in read.values()):
+            self._append("older", {"peers": read})
+            self._refuse_if_older()
+
+    def readmit(self, epoch: int, mine: Mapping[str, bytes]) -> None:
+        """Begins again under a later roster, with what the peers know to be spent carried over.
+
+        epoch: of a roster that all members signed, above `epoch`; the caller has checked it.
+        """
+        if epoch <= self.epoch:
+            raise AnswerError(
+                Code.LEDGER,
+                f"{self._chain.path}: under a roster of epoch {self.epoch} already; a later one, "
+                f"signed by all members, is needed, not {epoch}",
+            )
+        carried: Spent = {}
+        for peer, content in mine.items():
+            for unit, purposes in _note(peer, content)["spent"].items():
+                for purpose, rho in purposes.items():
+                    missing = rho - self.account.spent.get(unit, {}).get(purpose, 0.0)
+                    most = carried.setdefault(unit, {})
+                    most[purpose] = max(most.get(purpose, 0.0), missing)
+        self._append("readmitted", {"epoch": epoch, "carried": carried})
+
+    def _append(self, kind: str, facts: Json) -> None:
+        self.account.add(self._chain.append(kind, facts))
+
+    def _is_before_now(self, note: Json) -> bool:
+        if note["epoch"] < self.epoch:
+            return True  # was carried over when this epoch began
+        later = note["epoch"] > self.epoch or note["records"] >= len(self._chain.digests)
+        return not later and self._chain.digests[note["records"]] == note["head"]
+
+    def _refuse_if_older(self) -> None:
+        if self.account.older:
+            raise AnswerError(
+                Code.LEDGER,
+                f"{self._chain.path}: the peers know a later ledger of this retailer, so this is "
+                f"an old copy, and what was spent since is not in it. Put the newest copy back, or "
+                f"have all members sign a roster of the next epoch, which carries that over",
+            )
+
+    def _refuse_other_members(self, charge: Charge) -> None:
+        members = frozenset(charge.members)
+        if members in self.account.consented:
+            return
+        for key in (charge.subject, (charge.query, charge.summand)):
+            before = self.account.alike.get(key, {})
+            for others, at in before.items():
+                if others != members:
+                    raise AnswerError(
+                        Code.OTHER_MEMBERS,
+                        f"'{charge.query}' was answered for {sorted(others)} on {at}, now it is "
+                        f"asked for {sorted(members)}: who has both totals has the difference. "
+                        f"`grandtotal ledger --consent {','.join(sorted(members))}` allows it",
+                    )
+
+    def _refuse_over(
+        self, spent: Mapping[str, float], more: Mapping[str, float], what: str
+    ) -> None:
+        for purpose, rho in more.items():
+            before = spent.get(purpose, 0.0)
+            self._refuse_beyond(self.cap.rho(purpose), before, rho, f"{what}, for {purpose},")
+        self._refuse_beyond(self.cap.rho(), sum(spent.values()), sum(more.values()), what)
+
+    def _refuse_beyond(self, cap: float, spent: float, more: float, what: str) -> None:
+        # What was planned to the last digit must not fail by the rounding of a sum.
+        if spent + more <= cap * (1 + 1e-9):
+            return
+        now, most, before = (epsilon_of(r, self.cap.delta) for r in (spent + more, cap, spent))
+        raise AnswerError(
+            Code.BUDGET,
+            f"{what} would bring epsilon to {now:.3g} at delta = {self.cap.delta:g}; "
+            f"{before:.3g} was spent before and the cap is {most:.3g}. What was spent is never "
+            f"refunded: ask for less, or raise the cap in [privacy] of retailer.toml",
+        )
+
+
+class Account:
+    """What the records of a ledger add up to.
+
+    spent: rho by unit and purpose. alike: for each subject, and each (query, clear summand), the
+    sets of members it was released for and when. peers: the last note of each. older: whether the
+    peers knew a later ledger, and nobody readmitted this one since.
+    """
+
+    def __init__(self) -> None:
+        self.spent: Spent = {}
+        self.plans: dict[tuple[str, str], Json] = {}
+        self.released: dict[tuple[str, str], Json] = {}
+        self.asked: Counter[tuple[str, str, str]] = Counter()
+        self.alike: dict[str | tuple[str, str], dict[frozenset[str], str]] = {}
+        self.consented: set[frozenset[str]] = set()
+        self.peers: dict[str, Json] = {}
+        self.older = False
+        self.epoch = 1
+
+    def add(self, record: Json) -> None:
+        """Adds one record, in the order of the ledger."""
+        kind = record["kind"]
+        if kind == "plan":
+            self.plans[record["run"], record["plan"]] = record
+        elif kind == "release":
+            self._add_release(record)
+        elif kind == "consent":
+            self.consented.add(frozenset(record["members"]))
+        elif kind == "heads":
+            self.peers |= record["peers"]
+        elif kind == "older":
+            self.older = True
+        elif kind == "readmitted":
+            self.older, self.epoch = False, record["epoch"]
+            for unit, purposes in record["carried"].items():
+                for purpose, rho in purposes.items():
+                    self._spend(unit, purpose, rho)
+
+    def _add_release(self, record: Json) -> None:
+        self.released[record["run"], record["question"]] = record
+        self.asked[record["run"], record["task"], record["query"]] += 1
+        for key in (record["subject"], (record["query"], record["summand"])):
+            self.alike.setdefault(key, {})[frozenset(record["members"])] = record["at"]
+        if record["rho"] is not None:
+            self._spend(record["unit"], record["purpose"], record["rho"])
+
+    def _spend(self, unit: str, purpose: str, rho: float) -> None:
+        purposes = self.spent.setdefault(unit, {})
+        purposes[purpose] = purposes.get(purpose, 0.0) + rho
+
+
+def _note(peer: str, content: bytes) -> Json:
+    try:
+        note: Json = json.loads(content)
+        counts = [note["records"], note["epoch"]]
+        spent = [rho for purposes in note["spent"].values() for rho in purposes.values()]
+        known = isinstance(note["head"], str) and len(note) == 4
+        whole = all(type(count) is int and count >= 0 for count in counts)
+        if not (known and whole and all(0 <= rho < math.inf for rho in spent)):
+            _no_note(peer)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        _no_note(peer)
+    return note
+
+
+def _no_note(peer: str) -> NoReturn:
+    raise AnswerError(Code.MALFORMED, f"'{peer}' sent a note of its ledger that is none")
+
+
+def _refuse_another_release(before: Json, now: Charge) -> None:
+    if before["members"] != list(now.members):
+        raise AnswerError(
+            Code.OTHER_MEMBERS,
+            f"'{now.query}' was answered for {before['members']}, now it is asked for "
+            f"{list(now.members)}",
+        )
+    if before["summand"] != now.summand:
+        raise AnswerError(
+            Code.ANSWER_CHANGED,
+            f"'{now.query}' was answered on {before['at']} with other numbers: the tables have "
+            f"changed since; start a new run",
+        )
