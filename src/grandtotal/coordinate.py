@@ -13,7 +13,7 @@ from grandtotal.durable import Json, arrays_digest, digest, write_json
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
 from grandtotal.runfolder import RunFolder
 from grandtotal.tasks.scores import ROWS, known_values
-from grandtotal.tasks.task import Task, test_query
+from grandtotal.tasks.task import Task, scores_asked
 from grandtotal.versions import peak_memory_mb, versions
 
 
@@ -80,7 +80,7 @@ def _test_scores(name: str, task: Task, totals: Totals) -> Json:
 
     Under epsilon the headline of the delivered model is all that there is, and no one is counted.
     """
-    query = test_query(name, task)
+    query = scores_asked(name, task)
     sums = totals.total(query)
     rows = [row for row in ROWS if f"{row} numerators" in sums]
     return {

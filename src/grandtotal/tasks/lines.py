@@ -57,7 +57,9 @@ def lines_of_few(
     kept = _drawn(tables, common, per_customer).with_columns(counts=pl.lit(True))
     for lines in catalogue_lines(tables, common, ("customer", *columns)):
         counted = lines.join(kept, on=pair, how="left", maintain_order="left")
-        yield counted.filter(pl.col("customer").is_null() | pl.col("counts")).drop("customer")
+        yield counted.filter(pl.col("customer").is_null() | pl.col("counts")).drop(
+            "customer", "counts"
+        )
 
 
 def _drawn(tables: Tables, common: Common, per_customer: int) -> pl.DataFrame:

@@ -159,7 +159,7 @@ def at_home(task: Task) -> Task:
     return replace(task, common=open_)  # type: ignore[type-var]
 
 
-def test_query(name: str, task: Task) -> TestScores:
+def scores_asked(name: str, task: Task) -> TestScores:
     """Returns what is asked of the test: all rows of the table, or what `scored` says."""
     if not task.common.privacy.private:
         return TestScores(name, len(task.metrics), task.shown)
