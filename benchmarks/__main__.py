@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import audit, dp_step, exactness, next_basket, recommend_ml1m
+from benchmarks import audit, dp_step, exactness, membership, next_basket, recommend_ml1m
 from benchmarks.rows import MissingDataError, Row
 from grandtotal.versions import versions
 
@@ -28,6 +28,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "next-basket": next_basket,
     "audit": audit,
     "dp-step": dp_step,
+    "membership": membership,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _HEAD = ("what", "value", "unit", "bar", "")

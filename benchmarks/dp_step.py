@@ -85,9 +85,7 @@ def _network(torch: Any) -> Any:
             self.customers = torch.nn.Embedding(CUSTOMERS, WIDTH)
             self.products = torch.nn.Embedding(PRODUCTS, WIDTH)
             sizes = (2 * WIDTH, 2 * WIDTH, WIDTH, CLASSES)
-            self.layers = torch.nn.ModuleList(
-                [torch.nn.Linear(i, o) for i, o in pairwise(sizes)]
-            )
+            self.layers = torch.nn.ModuleList([torch.nn.Linear(i, o) for i, o in pairwise(sizes)])
 
         def forward(self, customers: Any, products: Any) -> Any:
             return self.passed(customers, products)[-1][-1]

@@ -64,7 +64,8 @@ class Embedding:
     def products(self, first: Any, second: Any) -> Floats:
         """Returns the inner products of the gradients of pairs of records, shape (pairs,)."""
         errors: Floats = np.vecdot(self.errors[first], self.errors[second])
-        return errors * (self.rows[first] == self.rows[second])
+        same: NDArray[np.bool_] = self.rows[first] == self.rows[second]
+        return errors * same
 
 
 def factors(
