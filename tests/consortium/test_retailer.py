@@ -268,7 +268,8 @@ def test_a_delivered_model_reaches_its_task(federation):
 
 def test_members_that_the_plan_does_not_name_are_refused(tmp_path):
     retailer = Retailer("north", tmp_path, lambda _: {})
-    plan = json.dumps({"consortium": {"members": ["north", "south", "west"]}})
+    agreed = {"members": ["north", "south", "west"]}
+    plan = json.dumps({"consortium": agreed, "privacy": {"secure_sum": False}})
     body = {"plan": plan, "version": __version__, "code": code_digest(), "members": ["north"]}
     assert code(retailer.handle(seal(Message("open", body)))) == Code.OTHER_MEMBERS
     whole = {**body, "members": ["north", "south", "west"]}

@@ -12,7 +12,7 @@ from grandtotal.algorithms.glm import GLM
 from grandtotal.consortium.totals import Local
 from grandtotal.coordinate import _test_scores
 from grandtotal.durable import arrays_digest
-from grandtotal.errors import DataError, PlanError, RefusedError
+from grandtotal.errors import AnswerError, DataError, PlanError, RefusedError
 from grandtotal.participate import Participant
 from grandtotal.privacy.agreement import Agreement
 from grandtotal.privacy.bound import Bound
@@ -34,10 +34,14 @@ def private(common):
 
 
 @pytest.fixture(scope="module")
-def pooled(private, frames):
-    """Returns everybody's rows, as the task under epsilon has them."""
-    task = private()
-    return task.pooled([task.rows(found) for found in frames.values()])
+def rows_of(frames):
+    """Returns a maker of everybody's rows, as a task has them."""
+    return lambda task: task.pooled([task.rows(found) for found in frames.values()])
+
+
+@pytest.fixture(scope="module")
+def pooled(private, rows_of):
+    return rows_of(private())
 
 
 class Noisy:
@@ -62,8 +66,9 @@ class Noisy:
 
 @pytest.mark.parametrize("models", CHOICES)
 @pytest.mark.parametrize("few", [0, 3])
-def test_what_is_asked_is_bounded_and_in_the_schedule(private, pooled, models, few):
-    task, totals = private(models=models, products_per_customer=few), Noisy(pooled)
+def test_what_is_asked_is_bounded_and_in_the_schedule(private, rows_of, models, few):
+    task = private(models=models, products_per_customer=few)
+    totals = Noisy(rows_of(task))
     task.fit(totals)
     asked = Counter(query.name for query in totals.asked)
     scores = scores_asked("demand", task)
@@ -110,6 +115,16 @@ def test_noise_takes_no_direction_below_the_penalty():
     b, fit = GLM("ridge", l2=1.0, rounds=1, largest=1.0).fit(totals, 2, "test", {})
     assert b == pytest.approx([100 / 150, 100 / 50], abs=1e-6)
     assert fit == {"rounds": 1}
+
+
+def test_whoever_asks_cannot_choose_how_little_noise_is_enough(private, pooled):
+    totals = Noisy(pooled)
+    private().fit(totals)
+    given = {"series": np.ones((1, 80)), "coefficients": np.zeros(22)}
+    for query in totals.asked:
+        for few in (0, 1, 9):  # the plan says 8
+            with pytest.raises(AnswerError, match="the plan says how many"):
+                Local(pooled).total(replace(query, per_customer=few), given)
 
 
 # --- rows ---
@@ -190,12 +205,15 @@ def test_products_per_customer_is_a_number(private, few):
 # --- the test ---
 
 
-def test_only_the_delivered_models_headline_is_shared(private, frames, tmp_path):
+def test_only_the_delivered_models_headline_is_shared(private, frames, rows_of, tmp_path):
     task = private()
-    fitted = task.fit(Noisy(task.pooled([task.rows(found) for found in frames.values()]), 1e-3))
+    fitted = task.fit(Noisy(rows_of(task), 1e-3))
     meta = {"model": fitted.model.meta, "choice": fitted.choice}
     part = Participant("north", "demand", task, frames["north"], tmp_path)
     part.receive(meta, fitted.model.arrays)
+
+    with pytest.raises(AnswerError, match="by the plan they are of each product, 8 a customer"):
+        replace(scores_asked("demand", task), per_customer=1).answer(part.rows, part, {})
 
     class Totals:
         def total(self, query):
@@ -209,6 +227,13 @@ def test_only_the_delivered_models_headline_is_shared(private, frames, tmp_path)
     delivered = task.build(fitted.model.arrays, fitted.model.meta)
     own = task.score(delivered, part.rows, "shared test").values()["wape"]
     assert rows["federated"]["wape"] == pytest.approx(own, rel=0.2)
+
+
+def test_days_and_a_small_history_are_asked_about_as_well(private, frames):
+    task = private(every="day", horizon=7, test=14, history=140)
+    rows = task.pooled([task.rows(frames["north"])])
+    model = task.fit(Noisy(rows, 0.01)).model
+    assert np.isfinite(model.forecast(rows["test"].cases(model.series)[0])).all()
 
 
 def test_a_recommendation_counts_one_customer_for_one(common):

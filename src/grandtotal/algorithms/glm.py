@@ -18,7 +18,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from grandtotal.algorithms.elementary import exp
 from grandtotal.algorithms.gate import Gate
-from grandtotal.consortium.query import Rows, State
+from grandtotal.consortium.query import Rows, State, shared_rows
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code, RefusedError
@@ -136,7 +136,8 @@ class GLMMoments:
         coefficients = broadcast["coefficients"]
         p = self.features
         if self.largest:
-            return self._clipped(rows[self.split].training(broadcast), coefficients)
+            shared = shared_rows(rows, self.split, self.per_customer)
+            return self._clipped(shared.training(broadcast), coefficients)
         curvature, gradient = np.zeros((p, p), np.int64), np.zeros(p, np.int64)
         loss, count, reach = 0, 0, 0.0
         for design in rows[self.split].training(broadcast):

@@ -10,7 +10,7 @@ Units are never mixed: what was spent on customers and on products are two accou
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -43,6 +43,37 @@ class Cap:
         """Returns the rho of all purposes, or of one; infinite where that one has no cap."""
         epsilon = self.epsilon if purpose is None else self.purposes.get(purpose)
         return math.inf if epsilon is None else rho_within(epsilon, self.delta)
+
+    def refuse_plan(self, name: str, planned: Mapping[str, float], spent: Spent) -> None:
+        """Raises AnswerError if a plan would pass a cap; it may spend `planned` rho by purpose."""
+        if not planned and not self.exact_totals:
+            raise AnswerError(
+                Code.BUDGET,
+                f"plan '{name}' asks for exact totals, and [privacy] in this retailer.toml has "
+                f"exact_totals = false: agree on epsilon and delta in the plan",
+            )
+        # Which units its queries have is known when they are asked: it must fit for any.
+        for before in spent.values() or ({},):
+            self.refuse(f"plan '{name}'", planned, before)
+
+    def refuse(self, what: str, more: Mapping[str, float], spent: Mapping[str, float]) -> None:
+        """Raises AnswerError if more rho by purpose, of one unit, would pass a cap."""
+        for purpose, rho in more.items():
+            before = spent.get(purpose, 0.0)
+            self._refuse_beyond(self.rho(purpose), before, rho, f"{what}, for {purpose},")
+        self._refuse_beyond(self.rho(), sum(spent.values()), sum(more.values()), what)
+
+    def _refuse_beyond(self, cap: float, spent: float, more: float, what: str) -> None:
+        # What was planned to the last digit must not fail by the rounding of a sum.
+        if spent + more <= cap * (1 + 1e-9):
+            return
+        now, most, before = (epsilon_of(rho, self.delta) for rho in (spent + more, cap, spent))
+        raise AnswerError(
+            Code.BUDGET,
+            f"{what} would bring epsilon to {now:.3g} at delta = {self.delta:g}; {before:.3g} was "
+            f"spent before and the cap is {most:.3g}. What was spent is never refunded: ask for "
+            f"less, or raise the cap in [privacy] of retailer.toml",
+        )
 
 
 @dataclass(frozen=True)
@@ -79,9 +110,7 @@ class Ledger:
         self.folder = folder
         self.cap = cap or Cap()
         self._chain = Chain(folder / FILE)
-        self.account = Account()
-        for record in self._chain.records:
-            self.account.add(record)
+        self.account = Account(self._chain.records)
 
     def close(self) -> None:
         """Lets another run open the ledger."""
@@ -96,14 +125,7 @@ class Ledger:
         """
         if (run, plan) in self.account.plans:
             return
-        if not planned and not self.cap.exact_totals:
-            raise AnswerError(
-                Code.BUDGET,
-                f"plan '{name}' asks for exact totals, and [privacy] in this retailer.toml has "
-                f"exact_totals = false: agree on epsilon and delta in the plan",
-            )
-        for spent in self.account.spent.values() or ({},):
-            self._refuse_over(spent, planned, f"plan '{name}'")
+        self.cap.refuse_plan(name, planned, self.account.spent)
         facts = {"name": name, "members": list(members), "planned": dict(planned)}
         self._append("plan", {"run": run, "plan": plan, **facts})
 
@@ -121,7 +143,7 @@ class Ledger:
         self._refuse_other_members(charge)
         if charge.rho is not None:
             spent = self.account.spent.get(charge.unit, {})
-            self._refuse_over(spent, {charge.purpose: charge.rho}, f"'{charge.query}'")
+            self.cap.refuse(f"'{charge.query}'", {charge.purpose: charge.rho}, spent)
         self._append("release", {**asdict(charge), "members": list(charge.members)})
 
     def reserved(self, run: str, question: str) -> Json | None:
@@ -230,26 +252,6 @@ class Ledger:
                         f"`grandtotal ledger --consent {','.join(sorted(members))}` allows it",
                     )
 
-    def _refuse_over(
-        self, spent: Mapping[str, float], more: Mapping[str, float], what: str
-    ) -> None:
-        for purpose, rho in more.items():
-            before = spent.get(purpose, 0.0)
-            self._refuse_beyond(self.cap.rho(purpose), before, rho, f"{what}, for {purpose},")
-        self._refuse_beyond(self.cap.rho(), sum(spent.values()), sum(more.values()), what)
-
-    def _refuse_beyond(self, cap: float, spent: float, more: float, what: str) -> None:
-        # What was planned to the last digit must not fail by the rounding of a sum.
-        if spent + more <= cap * (1 + 1e-9):
-            return
-        now, most, before = (epsilon_of(r, self.cap.delta) for r in (spent + more, cap, spent))
-        raise AnswerError(
-            Code.BUDGET,
-            f"{what} would bring epsilon to {now:.3g} at delta = {self.cap.delta:g}; "
-            f"{before:.3g} was spent before and the cap is {most:.3g}. What was spent is never "
-            f"refunded: ask for less, or raise the cap in [privacy] of retailer.toml",
-        )
-
 
 class Account:
     """What the records of a ledger add up to.
@@ -259,7 +261,7 @@ class Account:
     peers knew a later ledger, and nobody readmitted this one since.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, records: Iterable[Json] = ()) -> None:
         self.spent: Spent = {}
         self.plans: dict[tuple[str, str], Json] = {}
         self.released: dict[tuple[str, str], Json] = {}
@@ -269,6 +271,8 @@ class Account:
         self.peers: dict[str, Json] = {}
         self.older = False
         self.epoch = 1
+        for record in records:
+            self.add(record)
 
     def add(self, record: Json) -> None:
         """Adds one record, in the order of the ledger."""

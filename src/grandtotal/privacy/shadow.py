@@ -25,10 +25,11 @@ from grandtotal.privacy import clipping
 from grandtotal.privacy.accounting import MOST_EPSILON, Budget, Scheduled
 from grandtotal.privacy.agreement import Agreement
 from grandtotal.privacy.bound import Bound
-from grandtotal.privacy.egress import Egress, Question, Terms
+from grandtotal.privacy.egress import Egress, Question
 from grandtotal.privacy.fixedpoint import Field, decode, encode
 from grandtotal.privacy.ledger import Cap
 from grandtotal.privacy.noise import Entropy
+from grandtotal.privacy.terms import Terms
 
 CELLS = 4  # of one canary: every whole number is a sum of at most so many squares
 _TOO_LONG = 4.0  # times the bound: what a canary asks to contribute before it is clipped
