@@ -121,25 +121,24 @@ def test_a_plan_without_epsilon_has_nothing_to_audit(tmp_path):
 
 
 @pytest.fixture
-def plan_of(monkeypatch):
-    """Has every plan.toml promise what `budget` does."""
-    monkeypatch.setattr(api.Plan, "read", lambda path: path)
-    monkeypatch.setattr(Path, "budget", lambda _: budget(), raising=False)
+def private_plan(tmp_path):
+    plan = api.init(tmp_path / "mine")
+    with plan.open("a") as file:
+        file.write("epsilon = 2\ndelta = 1e-5\n")
+    return str(plan)
 
 
-@pytest.mark.usefixtures("plan_of")
-def test_correct_code_is_silent_and_the_command_says_what_that_shows_and_what_not():
-    done = CliRunner().invoke(main, ["audit"])
-    assert done.exit_code == 0
+def test_correct_code_is_silent_and_the_command_says_what_that_shows_and_what_not(private_plan):
+    done = CliRunner().invoke(main, ["audit", private_plan])
+    assert done.exit_code == 0, done.output
     assert "Promised: epsilon = 2, delta = 1e-05" in done.stdout
     assert done.stdout.count("silent  ") == 5
     assert "one that skips its clipping" in " ".join(done.stdout.split())
 
 
-@pytest.mark.usefixtures("plan_of")
-def test_a_detector_that_fires_is_an_exit_status(bench):
+def test_a_detector_that_fires_is_an_exit_status(bench, private_plan):
     with bench.planted("noise / 4"):
-        done = CliRunner().invoke(main, ["audit", "--json"])
+        done = CliRunner().invoke(main, ["audit", private_plan, "--json"])
     assert done.exit_code == 1
     said = json.loads(done.stdout)
     assert said["holds"] is False
