@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import expit
-from scipy.stats import binom, chi2, norm
+from scipy.special import bdtrc, expit, gammainc, gammaln, log_expit, log_ndtr, ndtr, ndtri
 
 CONFIDENCE = 0.95  # of the sound bound
 GUESSED = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0)  # shares of the canaries
@@ -60,11 +59,18 @@ def chance(canaries: int, guesses: int, correct: int, epsilon: float, delta: flo
     Theorem 5.2: beta + 2 m delta max_i alpha_i / i with W ~ Binomial(guesses, e^eps / (1 + e^eps)),
     beta = P[W >= correct] and alpha_i = P[correct > W >= correct - i], i = 1 ... m.
     """
-    probability = float(expit(epsilon))
-    beta = float(binom.sf(correct - 1, guesses, probability))
-    below = binom.pmf(np.arange(correct - 1, -1, -1), guesses, probability)
+    beta = float(bdtrc(correct - 1, guesses, expit(epsilon))) if correct else 1.0
+    below = _binomial(np.arange(correct - 1, -1, -1), guesses, epsilon)
     share = np.cumsum(below) / np.arange(1, correct + 1)
     return min(1.0, beta + 2 * canaries * delta * float(share.max(initial=0.0)))
+
+
+def _binomial(right: NDArray[np.int64], guesses: int, epsilon: float) -> NDArray[np.float64]:
+    """Returns P[W = right] of W ~ Binomial(guesses, e^epsilon / (1 + e^epsilon))."""
+    ways = gammaln(guesses + 1) - gammaln(right + 1) - gammaln(guesses - right + 1)
+    chances = right * log_expit(epsilon) + (guesses - right) * log_expit(-epsilon)
+    found: NDArray[np.float64] = np.exp(ways + chances)
+    return found
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class Fit:
 
     def above(self, claimed: float) -> bool:
         """Returns whether mu is above the claimed one by more than chance explains (RARE)."""
-        return self.apart - float(norm.isf(RARE)) * self.error > claimed
+        return self.apart + float(ndtri(RARE)) * self.error > claimed
 
 
 def gaussian_fit(scores: NDArray[np.floating], included: NDArray[np.bool_]) -> Fit:
@@ -112,12 +118,12 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
         return max(mu, 0.0)
 
     def excess(epsilon: float) -> float:
-        missed = math.exp(epsilon + float(norm.logcdf(-mu / 2 - epsilon / mu)))
-        return float(norm.cdf(mu / 2 - epsilon / mu)) - missed - delta
+        missed = math.exp(epsilon + float(log_ndtr(-mu / 2 - epsilon / mu)))
+        return float(ndtr(mu / 2 - epsilon / mu)) - missed - delta
 
     if excess(0.0) <= 0:
         return 0.0
-    most = mu * (mu / 2 + float(norm.isf(delta)))  # the first term alone is delta there
+    most = mu * (mu / 2 - float(ndtri(delta)))  # the first term alone is delta there
     return float(brentq(excess, 0.0, most + 1e-9, xtol=1e-6))
 
 
@@ -141,4 +147,4 @@ class Spread:
 def noise_spread(noise: NDArray[np.number], sigma: float) -> Spread:
     """Returns the chi-square test of noise, any shape, about 0, against N(0, sigma^2)."""
     squares = float((noise.astype(np.float64) ** 2).sum()) / sigma**2
-    return Spread(math.sqrt(squares / noise.size), float(chi2.cdf(squares, noise.size)))
+    return Spread(math.sqrt(squares / noise.size), float(gammainc(noise.size / 2, squares / 2)))
