@@ -18,7 +18,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import audit, dp_step, exactness, membership, next_basket, recommend_ml1m
+from benchmarks import (
+    audit,
+    dp_step,
+    exactness,
+    membership,
+    next_basket,
+    recommend_ml1m,
+    secure_sum,
+)
 from benchmarks.rows import MissingDataError, Row
 from grandtotal.versions import versions
 
@@ -26,6 +34,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "exactness": exactness,
     "recommend-ml1m": recommend_ml1m,
     "next-basket": next_basket,
+    "secure-sum": secure_sum,
     "audit": audit,
     "dp-step": dp_step,
     "membership": membership,

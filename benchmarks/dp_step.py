@@ -123,7 +123,7 @@ def _clipped(torch: Any, batch: _Batch) -> Callable[[], None]:
 
     def step() -> None:
         gradients = clipped_gradients(torch, network, batch)
-        with torch.no_grad():
+        with torch.inference_mode():
             torch._foreach_add_(parameters, gradients, alpha=-RATE / RECORDS)
 
     return step
@@ -134,7 +134,7 @@ def clipped_gradients(torch: Any, network: Any, batch: _Batch) -> list[Any]:
     passes = network.passed(batch.customers, batch.products)
     loss = torch.nn.functional.cross_entropy(passes[-1][1], batch.rating, reduction="sum")
     errors = torch.autograd.grad(loss, [z for _, z in passes])
-    with torch.no_grad():
+    with torch.inference_mode():
         parts = [
             (Embedding if k < 2 else Dense)(a.detach().numpy(), e.numpy())
             for k, ((a, _), e) in enumerate(zip(passes, errors, strict=True))

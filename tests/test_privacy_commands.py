@@ -56,7 +56,7 @@ def folder(ran, tmp_path):
 
 def limit(folder, text, retailer="north"):
     path = folder / retailer / "retailer.toml"
-    path.write_text(path.read_text() + f"\n[privacy]\n{text}\n")
+    path.write_text(path.read_text().partition("[privacy]")[0] + f"[privacy]\n{text}\n")
     return path
 
 
@@ -222,6 +222,25 @@ def test_another_set_of_retailers_needs_consent(folder):
     for name in ("north", "south"):
         said("ledger", folder / name / "retailer.toml", "--consent", "north, south, east")
     api.run(folder / "plan.toml", folder / "third")
+
+
+def test_a_restored_backup_releases_nothing_until_all_sign_a_new_roster(folder):
+    door = folder / "north" / "door"
+    shutil.copytree(door, folder / "backup")
+    api.run(folder / "plan.toml", folder / "second")
+    spent = api.ledger(folder / "north" / "retailer.toml").json()["units"]["customer"]["spent"]
+    shutil.rmtree(door)
+    shutil.copytree(folder / "backup", door)
+    for _ in range(2):
+        with pytest.raises(RetailerError, match="'north': its ledger is damaged, in use, or older"):
+            api.run(folder / "plan.toml", folder / "third")
+    assert "peers know a later ledger" in said("ledger", folder / "north" / "retailer.toml")
+    # A member with a new key: the simulation has all of them sign a roster of the next epoch.
+    (folder / "south" / "door" / "identity.key").unlink()
+    limit(folder, "epsilon = 20.0")
+    api.run(folder / "plan.toml", folder / "fourth")
+    now = api.ledger(folder / "north" / "retailer.toml").json()["units"]["customer"]["spent"]
+    assert now > spent
 
 
 def test_an_empty_ledger_is_a_statement_too(tmp_path):

@@ -91,6 +91,9 @@ def _test_scores(name: str, task: Task, totals: Totals) -> Json:
     """
     query = scores_asked(name, task)
     sums = totals.total(query)
+    if query.largest:
+        # Neither part of a headline is below 0: what noise makes so counts as nothing.
+        sums = {name: np.maximum(part, 0) for name, part in sums.items()}
     rows = [row for row in ROWS if f"{row} numerators" in sums]
     return {
         row: {

@@ -35,7 +35,6 @@ class Statement:
             "verified": True,
             "records": len(self.records),
             "head": digest(canonical(self.records[-1])) if self.records else None,
-            "epoch": account.epoch,
             "older_than_peers_know": account.older,
             "delta": self.cap.delta,
             "cap": self.cap.epsilon,
@@ -45,7 +44,7 @@ class Statement:
             "releases": len(account.released),
             "exact_totals": sum(_is_exact(r) for r in account.released.values()),
             "bytes_out": sum(r["bytes"] for r in account.released.values()),
-            "peers": sorted(account.peers),
+            "peers": {name: sorted(notes) for name, notes in account.peers.items()},
         }
 
     def _unit(self, unit: str, spent: Mapping[str, float]) -> Json:
@@ -89,7 +88,7 @@ class Statement:
 
     def _lines(self) -> Iterator[str]:
         said = self.json()
-        yield f"{said['ledger']}: {said['records']:,} records, verified, epoch {said['epoch']}"
+        yield f"{said['ledger']}: {said['records']:,} records, verified"
         if said["older_than_peers_know"]:
             yield "The peers know a later ledger of this retailer: nothing leaves by this one."
         for plan in said["plans"]:

@@ -47,9 +47,9 @@ def again(ledger, cap=None):
     return Ledger(ledger.folder, cap or ledger.cap)
 
 
-def refusal(code, function, *args):
+def refusal(code, function, *args, **named):
     with pytest.raises(AnswerError) as refused:
-        function(*args)
+        function(*args, **named)
     assert refused.value.code == code
     return str(refused.value)
 
@@ -207,133 +207,192 @@ def test_a_changed_answer_in_one_run_is_refused(ledger):
 
 # --- what the peers know ---
 
-
-def test_a_note_says_head_and_spending_and_peers_keep_the_last(ledger, tmp_path):
-    peer = Ledger(tmp_path / "peer")
-    for number in range(3):
-        ledger.reserve(charge(f"q{number}"))
-        peer.see({"north": ledger.note(), "south": ledger.note()})
-    note = json.loads(ledger.note())
-    assert note["records"] == 3
-    assert note["epoch"] == 1
-    assert note["spent"] == {"customer": {"recommend": pytest.approx(3 * RHO)}}
-    assert peer.known() == {"north": ledger.note(), "south": ledger.note()}
-    assert lines(peer) == ["heads"] * 3
-    assert again(peer).known()["north"] == ledger.note()
+HOME = "consortium"
 
 
-def test_a_ledger_that_the_peers_know_goes_on(ledger):
-    notes = [ledger.note()]
-    for number in range(3):
-        ledger.reserve(charge(f"q{number}"))
-        notes.append(ledger.note())
-    for note in notes:
-        ledger.refuse_older({"south": note})
-    ledger.refuse_older({"south": notes[0], "west": notes[-1]})
-    ledger.refuse_older({})
-    assert lines(ledger) == ["release"] * 3
+class Peer:
+    """A retailer's ledger that hears of another one's, and tells it what it knows."""
+
+    def __init__(self, folder, name="south"):
+        self.name = name
+        self.ledger = Ledger(folder)
+
+    def hears(self, other, epoch=1, consortium=HOME):
+        self.ledger.witness(self.name, consortium, epoch, {"north": other.note(consortium, epoch)})
+
+    def tells(self, epoch=1, consortium=HOME):
+        return {self.name: self.ledger.note(consortium, epoch, known=True)}
 
 
 @pytest.fixture
-def restored(ledger, tmp_path):
-    """Returns a ledger from a backup, and what the peers know of it."""
+def south(tmp_path):
+    peer = Peer(tmp_path / "south")
+    yield peer
+    peer.ledger.close()
+
+
+@pytest.fixture
+def west(tmp_path):
+    peer = Peer(tmp_path / "west", "west")
+    yield peer
+    peer.ledger.close()
+
+
+def starts(ledger, *peers, epoch=1, consortium=HOME):
+    """North hears at the beginning of a run what its peers know."""
+    notes = {"north": ledger.note(consortium, epoch, known=True)}
+    for peer in peers:
+        notes |= peer.tells(epoch, consortium)
+    ledger.witness("north", consortium, epoch, notes)
+
+
+def test_a_note_says_head_and_spending_and_peers_keep_the_last(ledger, south):
+    for number in range(3):
+        ledger.reserve(charge(f"q{number}"))
+        south.hears(ledger)
+    note = json.loads(ledger.note(HOME, 1))["mine"]
+    assert note["records"] == 3
+    assert note["spent"] == {"customer": {"recommend": pytest.approx(3 * RHO)}}
+    assert json.loads(ledger.note(HOME, 1))["known"] == {}
+    assert json.loads(south.ledger.note(HOME, 1, known=True))["known"] == {"north": note}
+    assert json.loads(south.ledger.note("another", 1, known=True))["known"] == {}
+    assert lines(south.ledger) == ["heads"] * 3
+
+
+def test_a_ledger_that_the_peers_know_goes_on(ledger, south, west):
+    starts(ledger, south, west)
+    for number in range(3):
+        ledger.reserve(charge(f"q{number}"))
+        south.hears(ledger)
+    west.hears(ledger)
+    ledger = again(ledger)
+    starts(ledger, south, west)
+    ledger.reserve(charge("q7"))
+    # A peer that missed the last rounds knows an earlier head of the same chain.
+    starts(ledger, south, west)
+    assert "older" not in lines(ledger)
+    ledger.close()
+
+
+@pytest.fixture
+def restored(ledger, south, tmp_path):
+    """Returns a ledger from a backup, whose later releases its peer has seen."""
     ledger.reserve(charge("q1"))
     shutil.copytree(ledger.folder, tmp_path / "backup")
     for number in range(2, 6):
         ledger.reserve(charge(f"q{number}"))
     ledger.reserve(charge("q6", purpose="demand"))
-    known = {"south": ledger.note(), "west": ledger.note()}
+    south.hears(ledger)
     ledger.close()
     shutil.rmtree(ledger.folder)
     shutil.copytree(tmp_path / "backup", ledger.folder)
     opened = Ledger(ledger.folder)
-    yield opened, known
+    yield opened
     opened.close()
 
 
-def test_a_restored_backup_releases_nothing(restored):
-    ledger, known = restored
-    assert "an old copy" in refusal(Code.LEDGER, ledger.refuse_older, known)
+def test_a_restored_backup_releases_nothing(restored, south):
+    ledger = restored
+    assert "an old copy" in refusal(Code.LEDGER, starts, ledger, south)
     assert FILE in refusal(Code.LEDGER, ledger.reserve, charge("q7"))
-    # Not by the next run either, whether or not it asks the peers.
+    # Not by the next run either, whether or not the peers are asked.
     ledger = again(ledger)
     refusal(Code.LEDGER, ledger.reserve, charge("q7"))
-    refusal(Code.LEDGER, ledger.refuse_older, {})
+    refusal(Code.LEDGER, starts, ledger)
+    refusal(Code.LEDGER, starts, ledger, south)
     assert lines(ledger) == ["release", "older"]
     ledger.close()
 
 
-def test_one_peer_that_knows_more_is_enough(restored):
-    ledger, known = restored
-    mine = {"south": ledger.note(), "west": known["west"]}
-    refusal(Code.LEDGER, ledger.refuse_older, mine)
+def test_one_peer_that_knows_more_is_enough(restored, south, west):
+    west.hears(restored)
+    refusal(Code.LEDGER, starts, restored, west, south)
 
 
-def test_a_new_epoch_readmits_with_what_the_peers_know_to_be_spent(restored):
-    ledger, known = restored
-    refusal(Code.LEDGER, ledger.refuse_older, known)
-    assert "a later one" in refusal(Code.LEDGER, ledger.readmit, 1, known)
-    ledger.readmit(2, known)
-    assert ledger.epoch == 2
+def test_a_new_roster_readmits_with_what_the_peers_know_to_be_spent(restored, south, west):
+    ledger = restored
+    west.hears(ledger)
+    refusal(Code.LEDGER, starts, ledger, south, west)
+    starts(ledger, south, west, epoch=2)
     assert ledger.account.spent == {
         "customer": {"recommend": pytest.approx(5 * RHO), "demand": pytest.approx(RHO)}
     }
-    # The peers still know the note of the epoch before.
-    ledger.refuse_older(known)
+    # From now on the peers know it by the new roster.
+    for peer in (south, west):
+        peer.hears(ledger, epoch=2)
+    starts(ledger, south, west, epoch=2)
     ledger.reserve(charge("q7"))
-    ledger = again(ledger)
-    assert ledger.epoch == 2
-    assert json.loads(ledger.note())["epoch"] == 2
-    refusal(Code.LEDGER, ledger.readmit, 2, known)
-    ledger.close()
+    assert lines(ledger).count("readmitted") == 1
 
 
-def test_a_cap_holds_over_a_readmission(restored):
-    ledger, known = restored
-    refusal(Code.LEDGER, ledger.refuse_older, known)
-    ledger.readmit(2, known)
-    ledger = again(ledger, Cap(epsilon=epsilon_of(6.5 * RHO, 1e-6)))
+def test_a_cap_holds_over_a_readmission(restored, south):
+    refusal(Code.LEDGER, starts, restored, south)
+    starts(restored, south, epoch=2)
+    ledger = again(restored, Cap(epsilon=epsilon_of(6.5 * RHO, 1e-6)))
     refusal(Code.BUDGET, ledger.reserve, charge("q7"))
     ledger.close()
 
 
-def test_a_ledger_that_was_thrown_away_is_older_than_its_peers_know(ledger):
+def test_a_peer_of_another_consortium_is_heard_as_well(restored, south):
+    refusal(Code.LEDGER, starts, restored, south)
+    # A new roster of another consortium, whose members know nothing, readmits nobody.
+    refusal(Code.LEDGER, starts, restored, south, epoch=2, consortium="another")
+    refusal(Code.LEDGER, restored.reserve, charge("q7"))
+
+
+def test_a_ledger_that_was_thrown_away_is_older_than_its_peers_know(ledger, south):
     ledger.reserve(charge("q1"))
-    known = {"south": ledger.note()}
+    south.hears(ledger)
     ledger.close()
     shutil.rmtree(ledger.folder)
     new = Ledger(ledger.folder)
-    refusal(Code.LEDGER, new.refuse_older, known)
+    refusal(Code.LEDGER, starts, new, south)
     refusal(Code.LEDGER, new.reserve, charge("q1"))
-    new.readmit(2, known)
+    starts(new, south, epoch=2)
     assert new.account.spent == {"customer": {"recommend": pytest.approx(RHO)}}
     new.close()
 
 
-def test_a_forked_ledger_is_another_ledger(ledger, tmp_path):
+def test_a_new_roster_of_a_whole_ledger_changes_nothing(ledger, south):
     ledger.reserve(charge("q1"))
+    south.hears(ledger)
+    starts(ledger, south, epoch=2)
+    assert "readmitted" not in lines(ledger)
+    assert ledger.account.spent == {"customer": {"recommend": RHO}}
+
+
+def test_a_forked_ledger_is_another_ledger(ledger, south, tmp_path):
+    ledger.reserve(charge("q1"))
+    south.hears(ledger)
     other = Ledger(tmp_path / "fork")
     other.reserve(charge("q1"))
     other.reserve(charge("q2"))
-    refusal(Code.LEDGER, other.refuse_older, {"south": ledger.note()})
+    refusal(Code.LEDGER, starts, other, south)
     other.close()
 
 
-def test_a_later_epoch_than_its_own_is_later(ledger):
-    note = {**json.loads(ledger.note()), "epoch": 2}
-    refusal(Code.LEDGER, ledger.refuse_older, {"south": canonical(note)})
+def test_an_old_roster_is_older_than_the_peers_know(ledger, south):
+    south.hears(ledger, epoch=2)
+    refusal(Code.LEDGER, starts, ledger, south, epoch=1)
 
 
-def test_a_peer_whose_ledger_went_back_is_noticed(ledger, tmp_path):
-    peer = Ledger(tmp_path / "peer")
+def test_a_peer_whose_ledger_went_back_is_noticed(ledger, south):
     ledger.reserve(charge("q1"))
-    early = ledger.note()
+    early = ledger.note(HOME, 1)
     ledger.reserve(charge("q2"))
-    peer.see({"north": ledger.note()})
-    assert "'north' shows a ledger of 1 records" in refusal(Code.LEDGER, peer.see, {"north": early})
-    assert json.loads(peer.known()["north"])["records"] == 2
-    peer.see({"north": canonical({**json.loads(early), "epoch": 2})})
-    peer.close()
+    south.hears(ledger)
+    peer = south.ledger
+    said = refusal(Code.LEDGER, peer.witness, "south", HOME, 1, {"north": early})
+    assert "'north' shows a ledger of 1 records" in said
+    assert json.loads(peer.note(HOME, 1, known=True))["known"]["north"]["records"] == 2
+    later = json.loads(early)
+    later["mine"]["epoch"] = 2
+    peer.witness("south", HOME, 2, {"north": canonical(later)})
+
+
+def note_of(**changed):
+    mine = {"records": 1, "head": "", "epoch": 1, "spent": {}, **changed}
+    return canonical({"mine": mine, "known": {}})
 
 
 @pytest.mark.parametrize(
@@ -344,20 +403,22 @@ def test_a_peer_whose_ledger_went_back_is_noticed(ledger, tmp_path):
         b"{}",
         b"\xff",
         b"[" * 100_000,
-        canonical({"records": -1, "head": "", "epoch": 1, "spent": {}}),
-        canonical({"records": 1.5, "head": "", "epoch": 1, "spent": {}}),
-        canonical({"records": True, "head": "", "epoch": 1, "spent": {}}),
-        canonical({"records": 1, "head": 5, "epoch": 1, "spent": {}}),
-        canonical({"records": 1, "head": "", "epoch": 1, "spent": []}),
-        canonical({"records": 1, "head": "", "epoch": 1, "spent": {"customer": {"a": -1.0}}}),
-        canonical({"records": 1, "head": "", "epoch": 1, "spent": {"customer": {"a": "1"}}}),
-        canonical({"records": 1, "head": "", "epoch": 1, "spent": {}, "more": 1}),
-        b'{"records":1,"head":"","epoch":1,"spent":{"customer":{"a":NaN}}}',
-        b'{"records":1,"head":"","epoch":1,"spent":{"customer":{"a":Infinity}}}',
+        canonical({"mine": {}, "known": {}}),
+        note_of(records=-1),
+        note_of(records=1.5),
+        note_of(records=True),
+        note_of(head=5),
+        note_of(spent=[]),
+        note_of(spent={"customer": {"a": -1.0}}),
+        note_of(spent={"customer": {"a": "1"}}),
+        note_of(more=1),
+        note_of(spent={"customer": {"a": 1.0}}).replace(b"1.0", b"NaN"),
+        note_of(spent={"customer": {"a": 1.0}}).replace(b"1.0", b"Infinity"),
+        note_of().replace(b'"known":{}', b'"known":[]'),
+        note_of().replace(b'"known":{}', b'"known":{"north":{}}'),
     ],
 )
 def test_a_note_that_is_none_is_refused(ledger, note):
-    for function in (ledger.see, ledger.refuse_older):
-        assert "'south' sent a note" in refusal(Code.MALFORMED, function, {"south": note})
-    refusal(Code.MALFORMED, ledger.readmit, 2, {"south": note})
+    said = refusal(Code.MALFORMED, ledger.witness, "north", HOME, 1, {"south": note})
+    assert "'south' sent a note" in said
     assert lines(ledger) == []

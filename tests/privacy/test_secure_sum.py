@@ -581,6 +581,17 @@ def test_secrets_of_a_closed_slot_are_gone_from_the_disk(sums):
         sums.members["r00"].mask(ask(1, names(5)), memoryview(summand(1)))
 
 
+def test_slots_of_several_batches_are_closed_at_once_used_or_not(sums):
+    sums.set_up(0, 0, 3)
+    sums.set_up(1, 3, 2)
+    sums.members["r00"].close(1, 2, 3, 4)
+    folder = sums.folder / "r00"
+    assert [path.name for path in folder.glob("*.secrets")] == ["batch-0.secrets"]
+    assert sums.members["r00"].mask(ask(0, names(5)), memoryview(summand(1)))
+    with refused(Code.SLOT_USED, "slot 1 is closed"):
+        sums.members["r00"].mask(ask(1, names(5)), memoryview(summand(1)))
+
+
 def test_a_set_up_of_64_slots_is_two_files_and_a_line_for_each_step(tmp_path):
     sums = Sums(tmp_path, 3)
     sums.set_up(slots=64)

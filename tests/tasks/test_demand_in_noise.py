@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grandtotal.algorithms.glm import GLM
+from grandtotal.algorithms.glm import GLM, GLMMoments
 from grandtotal.consortium.totals import Local
 from grandtotal.coordinate import _test_scores
 from grandtotal.durable import arrays_digest
@@ -17,7 +17,9 @@ from grandtotal.participate import Participant
 from grandtotal.privacy.agreement import Agreement
 from grandtotal.privacy.bound import Bound
 from grandtotal.tasks.demand import Demand
-from grandtotal.tasks.demand_model import wape
+from grandtotal.tasks.demand_model import DemandModel, wape
+from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
+from grandtotal.tasks.intervals import ForecastErrors
 from grandtotal.tasks.lines import lines_of_few
 from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.task import at_home, releases_of, scores_asked
@@ -106,6 +108,15 @@ def test_any_noise_leaves_a_model_that_can_forecast_and_travel(private, pooled, 
     assert np.isfinite(built.coefficients).all()
     assert (built.series >= 0).all()
     assert found.units > 0
+
+
+def test_a_model_of_nothing_but_noise_does_not_stop_a_retailer(private, frames):
+    task = private()
+    rows = task.rows(frames["north"])
+    wild = DemandModel.shared({"model": "poisson"}, np.full(22, 1e6), np.ones((1, 80)))
+    adapted = task.adapt(wild, rows)
+    assert not adapted.level.size
+    assert task.score(adapted, rows, "test").units > 0
 
 
 def test_noise_takes_no_direction_below_the_penalty():
@@ -229,6 +240,14 @@ def test_only_the_delivered_models_headline_is_shared(private, frames, rows_of, 
     assert rows["federated"]["wape"] == pytest.approx(own, rel=0.2)
 
 
+def test_a_score_that_noise_took_below_nothing_is_none(private):
+    parts = {f"federated {part}": np.array([-0.5]) for part in ("numerators", "denominators")}
+    totals = SimpleNamespace(total=lambda _: parts)
+    assert _test_scores("demand", private(), totals) == {
+        "federated": {"wape": None, "products": None}
+    }
+
+
 def test_days_and_a_small_history_are_asked_about_as_well(private, frames):
     task = private(every="day", horizon=7, test=14, history=140)
     rows = task.pooled([task.rows(frames["north"])])
@@ -240,3 +259,37 @@ def test_a_recommendation_counts_one_customer_for_one(common):
     query = scores_asked("recommend", Recommend(replace(common, privacy=PRIVATE)))
     assert query.bound == Bound(2**0.5 * 2**16, "customer")
     assert scores_asked("recommend", Recommend(common)).bound is None
+
+
+# --- queries ---
+
+
+@pytest.mark.parametrize(
+    ("query", "largest"),
+    [
+        (GLMMoments("poisson", 22, "test"), 1e5),
+        (GLMMoments("ridge", 22, "test"), 1e5),
+        (ForecastScores("poisson", "test"), 1e4),
+        (ForecastErrors("poisson", "test", 2), 1e3),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_bound_that_clips_nothing_leaves_the_totals(private, frames, query, largest):
+    rows = private(products_per_customer=0).rows(frames["north"])
+    series = rows["test"].parts[0].capped()
+    broadcast = {"series": series, "coefficients": np.linspace(-0.2, 0.2, 22).round(3)}
+    exact = Local(rows).total(query, broadcast)
+    clipped = Local(rows).total(replace(query, largest=largest), broadcast)
+    assert clipped.keys() <= exact.keys()
+    for name, found in clipped.items():
+        # Each of 56 products is rounded by up to half a step of largest / 2^16.
+        assert found == pytest.approx(exact[name], abs=56 * largest / 2**16 / 2)
+
+
+def test_the_season_of_all_products_is_the_sum_of_their_series(private, frames):
+    rows = private(products_per_customer=0).rows(frames["north"])
+    exact = Local(rows).total(DemandSeries(56, 80))["units"]
+    season = Local(rows).total(DemandSeries(56, 80, 1e4))["units"]
+    assert season == pytest.approx(exact.sum(axis=0)[None], abs=56 * 1e4 / 2**16 / 2)
+    short = Local(rows).total(DemandSeries(56, 80, 1.0))["units"]
+    assert np.linalg.norm(short) <= 56

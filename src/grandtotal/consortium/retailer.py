@@ -20,6 +20,7 @@ from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.door import Door
 from grandtotal.privacy.egress import Egress, Question
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.ledger import Ledger
 from grandtotal.privacy.protocol import Ask
 from grandtotal.privacy.secure_sum import Member
 from grandtotal.privacy.terms import Terms
@@ -109,7 +110,8 @@ class Retailer:
             raise AnswerError(Code.OTHER_PLAN, "the plan was opened without secure sums")
         body, shown = message.body, _shown(message.arrays)
         if message.kind == "advertise":
-            return self._member.advertise(body["batch"], body["first_slot"], body["slots"])
+            note = self._peers.note(known=True)
+            return self._member.advertise(body["batch"], body["first_slot"], body["slots"], note)
         if message.kind == "share":
             return self._member.share(body["batch"], shown[""])
         if message.kind == "receive":
@@ -128,13 +130,13 @@ class Retailer:
         plan = body["plan"].encode()
         _refuse_other_members(body)
         self.close()
-        self._tasks = self._opener(plan)
-        self._member = self._masking(plan, body)
-        self._plan = digest(plan)
-        self._members = tuple(body["members"])
+        tasks, members = self._opener(plan), tuple(body["members"])
         self._egress = Egress(
-            self.folder / "egress.jsonl", self._agreeing(plan), self._plan, self._members
+            self.folder / "egress.jsonl", self._agreeing(plan), digest(plan), members
         )
+        self._member = self._masking(plan, body, self._egress.ledger)
+        # Last of all: without tasks nothing is answered.
+        self._plan, self._members, self._tasks = digest(plan), members, tasks
         return Message("opened", {"version": __version__})
 
     def close(self) -> None:
@@ -144,7 +146,7 @@ class Retailer:
             self._egress.close()
             self._egress = None
 
-    def _masking(self, plan: bytes, body: Json) -> Member | None:
+    def _masking(self, plan: bytes, body: Json, ledger: Ledger) -> Member | None:
         if not promised(plan).secure_sum:
             return None
         if self._door is None:
@@ -152,7 +154,10 @@ class Retailer:
         consortium = json.loads(plan)["consortium"]["name"]
         roster = self._door.roster(consortium, tuple(body["members"]))
         setting = setting_of(plan, body["run"], code_digest(), roster)
-        return Member(self.name, self._door.identity(), setting, self.folder / "secure_sum")
+        self._peers = _Peers(self.name, consortium, roster.epoch, ledger)
+        folder = self.folder / "secure_sum"
+        identity, witness = self._door.identity(), self._peers.witness
+        return Member(self.name, identity, setting, folder, witness=witness)
 
     def _summand(self, message: Message) -> Message:
         body = message.body
@@ -200,7 +205,7 @@ class Retailer:
         if self._member is None:
             return _Leaving(digest_here, self._egress.release(question, answer))
         ask = Ask(body["slot"], digest_here, arrays_digest(broadcast), fields, active)
-        masked = _Masking(self._member, ask)
+        masked = _Masking(self._member, ask, self._peers)
         return _Leaving(digest_here, self._egress.release(question, answer, masked), masked.header)
 
     def _write_down(self, code: Code, error: Exception) -> None:
@@ -229,13 +234,32 @@ NOTHING_LEAVES = _Leaving("", [])
 class _Masking:
     """What egress calls to mask a summand; keeps the header that goes with it."""
 
-    def __init__(self, member: Member, ask: Ask) -> None:
+    def __init__(self, member: Member, ask: Ask, peers: "_Peers") -> None:
         self._member = member
         self._ask = ask
+        self._peers = peers
         self.header = b""
 
     def __call__(self, summand: memoryview) -> None:
-        self.header = self._member.mask(self._ask, summand)
+        self.header = self._member.mask(self._ask, summand, self._peers.note())
+
+
+@dataclass(frozen=True)
+class _Peers:
+    """How the ledgers of the members of one consortium watch each other, in signed notes."""
+
+    me: str
+    consortium: str
+    epoch: int
+    ledger: Ledger
+
+    def note(self, known: bool = False) -> bytes:
+        """Returns the note that goes with a signed message of this retailer."""
+        return self.ledger.note(self.consortium, self.epoch, known)
+
+    def witness(self, notes: Mapping[str, bytes]) -> None:
+        """Takes the notes that came with the peers' messages; AnswerError refuses to go on."""
+        self.ledger.witness(self.me, self.consortium, self.epoch, notes)
 
 
 def _shown(arrays: Arrays) -> dict[str, dict[str, bytes]]:

@@ -35,6 +35,7 @@ CHUNK_BYTES = 128 * 2**10
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _WORTH_A_THREAD = 2**20  # bytes of words below which starting a thread costs more than it saves
 _CIPHER_BLOCK = 16
+_CACHE_LINE = 64
 
 Bytes = NDArray[np.uint8]
 
@@ -162,16 +163,23 @@ def _add(
 ) -> None:
     """Adds the masks to the words from start, a multiple of CHUNK_BYTES, to stop."""
     streams = [_stream(mask.key, start) for mask in masks]
-    zeros = bytes(CHUNK_BYTES)
-    mask_bytes = np.empty(CHUNK_BYTES, np.uint8)
+    adds = [np.subtract if mask.subtracted else np.add for mask in masks]
+    zeros, mask_bytes = bytes(CHUNK_BYTES), _aligned(CHUNK_BYTES)
     for first in range(start, stop, CHUNK_BYTES):
         last = min(first + CHUNK_BYTES, stop)
-        parts = list(_parts(words, mask_bytes, layout, first, last))
-        for mask, stream in zip(masks, streams, strict=True):
-            stream.update_into(zeros[: last - first], mask_bytes.data)
-            add = np.subtract if mask.subtracted else np.add
+        parts = _parts(words, mask_bytes, layout, first, last)
+        plain, into = zeros[: last - first], mask_bytes.data
+        for stream, add in zip(streams, adds, strict=True):
+            stream.update_into(plain, into)
             for mine, masking in parts:
-                add(mine, masking, out=mine)
+                add(mine, masking, mine)
+
+
+def _aligned(size: int) -> Bytes:
+    """Returns a buffer that begins where a cache line does, so that no word lies across two."""
+    room = np.empty(size + _CACHE_LINE, np.uint8)
+    start = -room.ctypes.data % _CACHE_LINE
+    return room[start : start + size]
 
 
 def _stream(key: bytes, start: int) -> CipherContext:

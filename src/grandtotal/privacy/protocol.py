@@ -100,7 +100,8 @@ class Ask:
     """One attempt at one question, in one slot.
 
     question: digest of the question; the same in every attempt. broadcast: digest of what the
-    question came with. fields: of the summand, in their order. active: who is asked.
+    question came with. A retailer computes both itself, of what it is about to answer.
+    fields: of the summand, in their order. active: who is asked, sorted.
     """
 
     slot: int
@@ -108,6 +109,9 @@ class Ask:
     broadcast: str
     fields: dict[str, Field]
     active: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "active", tuple(sorted(set(self.active))))
 
     @property
     def size(self) -> int:
@@ -125,7 +129,7 @@ class Ask:
                 [name, list(f.shape), f.scale, f.modulus.bit_length() - 1, f.symmetric, f.largest]
                 for name, f in self.fields.items()
             ],
-            "active": sorted(self.active),
+            "active": list(self.active),
         }
 
     @classmethod

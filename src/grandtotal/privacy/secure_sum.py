@@ -309,7 +309,7 @@ class Member:
         refusals.without_me(self.name, ask.active)
         refusals.strangers(ask.active, setup.active)
         refusals.returned(ask.active, self._slots.active)
-        refusals.too_few(set(ask.active), self._setting.least)
+        refusals.too_few(ask.active, self._setting.least)
         refusals.released_question(ask.slot, self._slots.released.get(ask.question))
 
     def _masks(self, ask: Ask, setup: Setup, context: bytes, secrets: SlotSecrets) -> list[Mask]:
@@ -362,11 +362,16 @@ class Member:
             self._slots.take_path(slot, path, tuple(headers), shown, released=True)
         return self._release(attempt, secrets, headers)
 
-    def close(self, slot: int) -> None:
-        """Deletes the secrets of a slot from the disk; nothing is released for it any more."""
-        for batch, state in self._slots.batches.items():
-            if state.first_slot <= slot < state.first_slot + state.slots:
-                self._slots.erase(batch, slot)
+    def close(self, *slots: int) -> None:
+        """Deletes the secrets of slots from the disk; nothing is released for them any more.
+
+        Whether they were used or not; several of one batch cost one write.
+        """
+        for batch, state in list(self._slots.batches.items()):
+            last = state.first_slot + state.slots
+            closing = [slot for slot in slots if state.first_slot <= slot < last]
+            if closing:
+                self._slots.erase(batch, closing)
 
     def _open_attempt(self, slot: int) -> Attempt:
         attempt = self._slots.attempts.get(slot)

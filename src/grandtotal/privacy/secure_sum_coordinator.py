@@ -33,6 +33,7 @@ from grandtotal.privacy.messages import (
     Release,
     headers_digest,
     opened,
+    parsed,
     raw,
     survivors_body,
     text,
@@ -178,20 +179,17 @@ class Adder:
         path = _state_path(folder, slot)
         try:
             state = read_json(path)
-            content = _sum_path(folder, slot).read_bytes()
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: the sum of slot {slot} cannot be read ({error})") from None
-        if state.get("version") != VERSION:
-            raise RunError(
-                f"{path}: written by version {state.get('version')!r}, this is {VERSION!r}"
-            )
-        if (state["setup"], state["sum"]) != (
-            setup.context.hex(),
-            hashlib.sha256(content).hexdigest(),
-        ):
+            content = bytearray(_sum_path(folder, slot).read_bytes())
+            version, kept = state["version"], (state["setup"], state["sum"])
+            ask, headers = state["ask"], {n: raw(h) for n, h in state["headers"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{path}: the sum of slot {slot} cannot be read ({error!r})") from None
+        if version != VERSION:
+            raise RunError(f"{path}: written by version {version!r}, this is {VERSION!r}")
+        if kept != (setup.context.hex(), hashlib.sha256(content).hexdigest()):
             raise RunError(f"{path}: not the sum of this slot and set-up; ask again in a new slot")
-        adder = cls(setup, Ask.read(state["ask"]))
-        adder._restore(bytearray(content), {n: raw(h) for n, h in state["headers"].items()})
+        adder = cls(setup, Ask.read(ask))
+        adder._restore(content, headers)
         return adder
 
     def _restore(self, content: bytearray, headers: Mapping[str, bytes]) -> None:
@@ -322,19 +320,28 @@ def recompute(
     setup: as the retailer that asks has signed it (`Member.setup`). RetailerError or RunError says
     what does not fit; a total that differs from what the coordinator said is the coordinator's.
     """
-    found = json.loads(transcript)
-    if found["version"] != VERSION or found["setup"] != setup.context.hex():
-        raise RunError("the transcript is of another version or set-up")
-    adder = Adder(setup, Ask.read(found["ask"]))
-    for name, message in found["headers"].items():
-        adder.header(name, raw(message))
+    with blamed("coordinator"):
+        found = parsed("coordinator", lambda: json.loads(transcript))
+        if (found.get("version"), found.get("setup")) != (VERSION, setup.context.hex()):
+            raise RunError("the transcript is of another version or set-up")
+        ask = parsed("coordinator", lambda: Ask.read(found["ask"]))
+        headers, signatures, releases = parsed(
+            "coordinator",
+            lambda: [
+                {name: raw(message) for name, message in found[what].items()}
+                for what in ("headers", "signatures", "releases")
+            ],
+        )
+    adder = Adder(setup, ask)
+    for name, message in headers.items():
+        adder.header(name, message)
         start = 0
         for block in masked[name]:
             adder.add(name, start, block)
             start += len(block)
-    for name, message in found["signatures"].items():
-        adder.signed(name, raw(message))
-    return adder.unmask({name: raw(message) for name, message in found["releases"].items()})
+    for name, message in signatures.items():
+        adder.signed(name, message)
+    return adder.unmask(releases)
 
 
 def _side_by_side(first: Callable[[], Any], second: Callable[[], Any], size: int) -> None:

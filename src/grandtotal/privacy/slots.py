@@ -197,13 +197,13 @@ class Slots:
             }
         )
 
-    def erase(self, batch: int, slot: int) -> None:
-        """Overwrites the secrets of a slot; removes the files of a batch that has none left."""
+    def erase(self, batch: int, slots: list[int]) -> None:
+        """Overwrites the secrets of slots; removes the files of a batch that has none left."""
         path = self._secrets(batch)
         if not path.exists():
             return
-        position = _START + (slot - self.batches[batch].first_slot) * self._region
-        _overwrite(path, {position: bytes(self._region)})
+        first, nothing = self.batches[batch].first_slot, bytes(self._region)
+        _overwrite(path, {_START + (slot - first) * self._region: nothing for slot in slots})
         if not any(path.read_bytes()):
             for file in (path, self._list(batch)):
                 file.unlink(missing_ok=True)
