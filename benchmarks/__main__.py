@@ -19,7 +19,10 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks import (
+    audit,
+    dp_step,
     exactness,
+    membership,
     next_basket,
     recommend_ml1m,
     secure_sum,
@@ -36,6 +39,9 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "secure-sum": secure_sum,
     "trees-speed": trees,
     "trees-exact": trees_exact,
+    "audit": audit,
+    "dp-step": dp_step,
+    "membership": membership,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _HEAD = ("what", "value", "unit", "bar", "")

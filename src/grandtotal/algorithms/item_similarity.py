@@ -49,7 +49,7 @@ class ItemKNN:
             kept = [np.partition(row, -self.neighbours)[-self.neighbours] for row in weights]
             weights[weights < np.array(kept)] = 0.0
         meta = {"model": "item-knn", "shrink": self.shrink, "neighbours": self.neighbours}
-        return ItemModel(weights, _tie_break(customers), meta)
+        return ItemModel(weights, tie_break(customers), meta)
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class EASE:
         gram = totals.total(CoPurchases(products, split))["gram"]
         customers = np.diagonal(gram).astype(np.float64)
         meta = {"model": "ease", "l2": self.l2}
-        weights = _autoencoder(gram, np.full(products, self.l2))
-        return ItemModel(weights, _tie_break(customers), meta)
+        weights = autoencoder(gram, np.full(products, self.l2))
+        return ItemModel(weights, tie_break(customers), meta)
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,18 @@ class EDLAE:
         customers = np.diagonal(gram).astype(np.float64)
         meta = {"model": "edlae", "l2": self.l2, "dropout": self.dropout}
         penalty = self.dropout / (1.0 - self.dropout) * customers + self.l2
-        return ItemModel(_autoencoder(gram, penalty), _tie_break(customers), meta)
+        return ItemModel(autoencoder(gram, penalty), tie_break(customers), meta)
 
 
-def _autoencoder(gram: NDArray[np.generic], penalty: NDArray[np.float64]) -> NDArray[np.float32]:
+def autoencoder(
+    gram: NDArray[np.generic],
+    penalty: NDArray[np.float64],
+    towards: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
     """Returns -P_ij / P_jj off the diagonal, P = (gram + diag(penalty))^-1.
+
+    These are the weights B of zero diagonal that minimise |X - X B|^2 + |sqrt(penalty) B|^2.
+    towards: (products, products) weights of zero diagonal that the penalty pulls to instead of 0.
 
     A product that nobody bought has no weight to or from any other, so it is left out of P: a
     retailer alone sells a part of the catalogue, and the inverse costs the cube of it.
@@ -105,9 +112,17 @@ def _autoencoder(gram: NDArray[np.generic], penalty: NDArray[np.float64]) -> NDA
     inverse = gram[np.ix_(sold, sold)].astype(np.float64)
     inverse[np.diag_indices(len(sold))] += penalty[sold]
     inverse_in_place(inverse)
-    inverse /= -np.diagonal(inverse)
-    np.fill_diagonal(inverse, 0.0)
     weights = np.zeros(gram.shape, np.float32)
+    if towards is not None:
+        weights[:] = towards
+        pulled = inverse @ (penalty[sold, None] * towards[np.ix_(sold, sold)])
+    size = np.diagonal(inverse).copy()
+    inverse /= -size
+    if towards is not None:
+        # The multiplier that keeps the diagonal at 0, now against what is pulled as well.
+        inverse *= 1.0 + np.diagonal(pulled)
+        inverse += pulled
+    np.fill_diagonal(inverse, 0.0)
     weights[np.ix_(sold, sold)] = inverse
     return weights
 
@@ -127,7 +142,7 @@ def inverse_in_place(matrix: NDArray[np.float64]) -> None:
         matrix[row:, row] = matrix[row, row:]
 
 
-def _tie_break(customers: NDArray[np.float64]) -> NDArray[np.float32]:
+def tie_break(customers: NDArray[np.float64]) -> NDArray[np.float32]:
     most = customers.max(initial=1.0)
     prior: NDArray[np.float32] = (TIE_BREAK * customers / max(most, 1.0)).astype(np.float32)
     return prior

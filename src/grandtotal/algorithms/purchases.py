@@ -1,5 +1,12 @@
-"""Who bought what before a cut, and the counts that every item-to-item model is made of."""
+"""Who bought what before a cut, and the counts that every item-to-item model is made of.
 
+Under epsilon every customer counts alike, whatever was bought: a contribution is as many equal
+entries as there are products, or pairs of products, and all of them together have the norm of STEPS
+steps. No entry is negative, so that a customer who becomes another one moves a total by sqrt(2) of
+that.
+"""
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -9,7 +16,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from grandtotal.consortium.query import Rows, State
-from grandtotal.privacy.bound import Stated
+from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy import clipping
+from grandtotal.privacy.bound import Bound, Stated
+from grandtotal.privacy.clipping import STEPS, changed
 from grandtotal.privacy.fixedpoint import Arrays, Field
 
 # Customers of one retailer: what keeps the sum of counts inside 2^31 for up to 127 retailers.
@@ -17,6 +27,8 @@ MOST_CUSTOMERS = 2**24
 # Measured on one core, in units of one multiplication of a dense product: counting a pair in a
 # sparse product, and making room for a cell of its result.
 _PAIR, _CELL = 135, 1200
+BLANKS = 256  # entries of a clipped total to which nobody adds: they show how large the noise is
+PRESENCE = STEPS // 8  # steps of a clipped contribution that say that there is a customer at all
 
 
 @dataclass(frozen=True)
@@ -88,17 +100,32 @@ def _sellers(
 
 @dataclass(frozen=True)
 class PurchaseCounts:
-    """How many customers bought each product, in the last `days` before the cut (0: ever)."""
+    """How many customers bought each product, in the last `days` before the cut (0: ever).
+
+    clipped: whether a customer of n products adds about 1 / sqrt(n) to each, not 1; the total then
+        has blanks as well.
+    """
 
     name: ClassVar[str] = "purchase-counts"
-    bound: ClassVar[Stated] = None
 
     products: int
     split: str
     days: int = 0
+    clipped: bool = False
+
+    @property
+    def bound(self) -> Stated:
+        """Counts and presence of one customer together have the norm STEPS."""
+        return Bound(changed(STEPS, signed=False)) if self.clipped else None
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
         """Returns counts (products,) and the number of customers with a history."""
+        if self.clipped:
+            return {
+                "counts": Field((self.products,), STEPS),
+                "customers": Field((), PRESENCE),
+                "blanks": Field((BLANKS,), STEPS),
+            }
         return {
             "counts": Field((self.products,), modulus=2**32, largest=MOST_CUSTOMERS),
             "customers": Field((), modulus=2**32, largest=MOST_CUSTOMERS),
@@ -108,48 +135,111 @@ class PurchaseCounts:
         """Returns this retailer's counts."""
         history = rows[self.split].history
         recent = history.data <= self.days if self.days else np.ones(history.nnz, bool)
+        if self.clipped:
+            return self._clipped(binary(history, recent))
         return {
             "counts": np.bincount(history.indices[recent], minlength=self.products),
             "customers": np.asarray(np.count_nonzero(np.diff(history.indptr))),
         }
 
+    def _clipped(self, x: csr_array) -> Arrays:
+        bought = np.diff(x.indptr)
+        steps = clipping.equal_steps(bought, math.sqrt(STEPS**2 - PRESENCE**2))
+        # Sums of integers below 2^53: exact in float64.
+        counts = np.bincount(x.indices, np.repeat(steps, bought), self.products)
+        return {
+            "counts": counts.astype(np.int64),
+            "customers": np.asarray(np.count_nonzero(bought) * PRESENCE),
+            "blanks": np.zeros(BLANKS, np.int64),
+        }
+
 
 @dataclass(frozen=True)
 class CoPurchases:
-    """How many customers bought both products of each pair: X'X of the binary purchase matrix X."""
+    """How many customers bought both products of each pair: X'X of the binary purchase matrix X.
+
+    clipped: whether a customer who bought n of the products in the broadcast, "products"
+        (chosen,), adds 1 / sqrt(n (n + 1) / 2) to each of their pairs, not 1; no others count.
+    """
 
     name: ClassVar[str] = "co-purchases"
-    bound: ClassVar[Stated] = None
 
     products: int
     split: str
+    clipped: bool = False
 
-    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
+    @property
+    def bound(self) -> Stated:
+        """The pairs of one customer, in the upper triangle, together have the norm STEPS."""
+        return Bound(changed(STEPS, signed=False)) if self.clipped else None
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:
         """Returns gram (products, products); its diagonal counts the customers of each product."""
+        if self.clipped:
+            chosen = len(broadcast["products"])
+            return {"gram": Field((chosen, chosen), STEPS, symmetric=True)}
         shape = (self.products, self.products)
         return {"gram": Field(shape, modulus=2**32, symmetric=True, largest=MOST_CUSTOMERS)}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's X'X, exact: small integers in float32 blocks, or sparse."""
         history = rows[self.split].history
-        x = csr_array(
-            (np.ones(history.nnz, np.float32), history.indices, history.indptr), shape=history.shape
+        x = binary(history, np.ones(history.nnz, bool))
+        if not self.clipped:
+            return {"gram": gram(x)}
+        x = x[:, _places(broadcast["products"], self.products)]
+        bought = np.diff(x.indptr).astype(np.int64)
+        return {"gram": gram(x, clipping.equal_steps(bought * (bought + 1) // 2, STEPS))}
+
+
+def binary(matrix: csr_array, kept: NDArray[np.bool_]) -> csr_array:
+    """Returns 1 (float32) where the matrix has an entry that is kept."""
+    starts = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
+    return csr_array(
+        (np.ones(np.count_nonzero(kept), np.float32), matrix.indices[kept], starts),
+        shape=matrix.shape,
+    )
+
+
+def _places(products: NDArray[np.generic], many: int) -> NDArray[np.intp]:
+    """Returns the products of a broadcast; AnswerError unless they rise within the catalogue."""
+    places = products.astype(np.intp)
+    if not (np.diff(places, prepend=-1, append=many) > 0).all():
+        raise AnswerError(
+            Code.MALFORMED, f"'products' must be different places below {many:,}, in their order"
         )
-        return {"gram": gram(x)}
+    return places
 
 
-def gram(x: csr_array) -> NDArray[np.int32]:
-    """Returns X'X of a binary matrix (customers, products) as exact integers."""
+def gram(x: csr_array, weights: NDArray[np.int64] | None = None) -> NDArray[np.integer]:
+    """Returns X'X of a binary matrix (customers, products), or X'WX, as exact integers.
+
+    weights: (customers,), below 2^24; the sums are then int64, without them int32.
+    """
     pairs = float((np.diff(x.indptr).astype(np.float64) ** 2).sum())
     cells = float(x.shape[1]) ** 2
     if _PAIR * pairs + _CELL * min(pairs, cells) < x.shape[0] * cells:
-        counts = csr_array(x.T.astype(np.int32) @ x.astype(np.int32))
-        dense: NDArray[np.int32] = counts.toarray()
-        return dense
-    total = np.zeros((x.shape[1], x.shape[1]), np.int32)
-    # float32 counts are exact below 2^24; a block has far fewer rows.
+        return _sparse_gram(x, weights)
+    # Counts are exact in float32 below 2^24, weighted ones in float64 below 2^53.
+    total = np.zeros((x.shape[1], x.shape[1]), np.int32 if weights is None else np.int64)
+    # A block has far fewer rows than would leave the exact range.
     rows = max(256, 2**24 // x.shape[1])
     for start in range(0, x.shape[0], rows):
         block = x[start : start + rows].toarray()
-        total += (block.T @ block).astype(np.int32)
+        if weights is None:
+            total += (block.T @ block).astype(np.int32)
+        else:
+            weighted = block * weights[start : start + rows, None].astype(np.float64)
+            total += (block.T.astype(np.float64) @ weighted).astype(np.int64)
     return total
+
+
+def _sparse_gram(x: csr_array, weights: NDArray[np.int64] | None) -> NDArray[np.integer]:
+    if weights is None:
+        counts = csr_array(x.T.astype(np.int32) @ x.astype(np.int32))
+    else:
+        each = np.repeat(weights, np.diff(x.indptr))
+        weighted = csr_array((each, x.indices, x.indptr), shape=x.shape)
+        counts = csr_array(x.T.astype(np.int64) @ weighted)
+    dense: NDArray[np.integer] = counts.toarray()
+    return dense

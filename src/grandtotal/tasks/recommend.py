@@ -27,9 +27,10 @@ from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
-from grandtotal.privacy.bound import Stated
+from grandtotal.privacy.bound import Release, Stated
+from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
-from grandtotal.tasks import next_basket, own_products
+from grandtotal.tasks import next_basket, own_products, recommend_in_noise
 from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
 from grandtotal.tasks.lines import titles
 from grandtotal.tasks.needs import Need, Standing
@@ -117,6 +118,8 @@ class Recommend:
 
     def fit(self, totals: Totals) -> Fitted:
         """Returns the model with the best summed validation NDCG, fitted up to the test cut."""
+        if self.common.privacy.private:
+            return recommend_in_noise.fit(self, totals)
         totals = Remembering(totals)
         candidates = [candidate for model in self.models for candidate in GRIDS[model]]
         if self.repeat:
@@ -125,6 +128,10 @@ class Recommend:
         best = max(range(len(tried)), key=lambda i: tried[i]["ndcg"])
         model = candidates[best].fit(totals, self.products, "test")
         return Fitted(model, {"chosen": model.meta, "tried": tried})
+
+    def releases(self) -> tuple[Release, ...]:
+        """Returns what is asked under epsilon: two totals of purchases and the test's."""
+        return recommend_in_noise.releases(self)
 
     def _validate(self, totals: Totals, candidate: Candidate) -> Json:
         model = candidate.fit(totals, self.products, "validation")
@@ -160,9 +167,12 @@ class Recommend:
         """Returns the delivered model."""
         return (NextBasket if self.repeat else ItemModel).build(arrays, meta)
 
-    def adapt(self, model: Model, rows: Rows) -> Model:  # noqa: ARG002
-        """Returns the model unchanged: what is personal is the customer's own history."""
-        return model
+    def adapt(self, model: Model, rows: Rows) -> Model:
+        """Returns the model, of noisy totals joined with the retailer's own exact rows.
+
+        An exact model is returned as it is: what is personal is the customer's own history.
+        """
+        return recommend_in_noise.joined(self, cast(ItemModel | NextBasket, model), rows)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the retailer's own most popular products, with the better recency window."""
@@ -277,31 +287,48 @@ class Recommend:
 
 @dataclass(frozen=True)
 class RankingScores:
-    """Sums over customers of ndcg, recall and hit at `top`, for a model in the broadcast."""
+    """Sums over customers of ndcg, recall and hit at `top`, for a model in the broadcast.
+
+    clipped: whether what one customer adds, each score and the count, is cut to the norm LARGEST,
+        which it never passes.
+    """
 
     name: ClassVar[str] = "ranking-scores"
-    bound: ClassVar[Stated] = None
+    LARGEST: ClassVar[float] = math.sqrt(len(METRICS) + 1)
 
     products: int
     top: int
     split: str
+    clipped: bool = False
+
+    @property
+    def bound(self) -> Stated:
+        """No score is negative or above 1."""
+        largest = self.LARGEST if self.clipped else 0.0
+        return bound_by_group(largest, "customer", signed=False)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
         """Returns a sum for each metric and the number of customers scored."""
+        if self.clipped:
+            scale = scale_of(self.LARGEST)
+            return {name: Field((), scale) for name in (*(m.name for m in METRICS), "customers")}
         sums = {metric.name: Field((), scale=metric.steps) for metric in METRICS}
         return {**sums, "customers": Field(())}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each customer's score is rounded before it is added."""
         model = ItemModel.build(broadcast, {})
-        sums = np.zeros(len(METRICS), np.int64)
-        customers = 0
+        sums = np.zeros(len(METRICS) + 1, np.int64)
         for ranked, wanted, _ in _ranked(model, rows[self.split], self.top):
-            steps = ranking_scores(ranked, wanted) * [m.steps for m in METRICS]
-            sums += np.rint(steps).astype(np.int64).sum(axis=0)
-            customers += len(ranked)
+            scores = ranking_scores(ranked, wanted)
+            if self.clipped:
+                counted = np.hstack([scores, np.ones((len(scores), 1))])
+                sums += sum_of_clipped(counted, self.LARGEST)
+            else:
+                steps = np.rint(scores * [m.steps for m in METRICS]).astype(np.int64)
+                sums += np.append(steps.sum(axis=0), len(ranked))
         named = {metric.name: sums[i] for i, metric in enumerate(METRICS)}
-        return {**named, "customers": np.asarray(customers)}
+        return {**named, "customers": sums[-1]}
 
 
 def _ranked(
