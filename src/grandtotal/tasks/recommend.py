@@ -36,7 +36,14 @@ from grandtotal.tasks.lines import titles
 from grandtotal.tasks.needs import Need, Standing
 from grandtotal.tasks.ranking import BLOCK, Candidate, ranking_scores, scored_customers
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
-from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
+from grandtotal.tasks.task import (
+    LONGEST,
+    Common,
+    Fitted,
+    at_home,
+    check_models,
+    check_numbers,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -169,7 +176,10 @@ class Recommend:
 
         An exact model is returned as it is: what is personal is the customer's own history.
         """
-        return recommend_in_noise.joined(self, cast(ItemModel | NextBasket, model), rows)
+        if not model.meta.get("in_noise"):
+            return model
+        own = cast(ItemModel | NextBasket, at_home(self).fit(Local(rows)).model)
+        return recommend_in_noise.joined(own, cast(ItemModel | NextBasket, model), rows)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the retailer's own most popular products, with the better recency window."""

@@ -32,7 +32,7 @@ from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local, Totals
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.task import Fitted, at_home
+from grandtotal.tasks.task import Fitted
 
 if TYPE_CHECKING:
     from grandtotal.tasks.recommend import Recommend
@@ -72,11 +72,13 @@ class Joined(ItemModel):
         return self.shared.arrays
 
 
-def joined(task: Recommend, model: ItemModel | NextBasket, rows: Rows) -> ItemModel | NextBasket:
-    """Returns the delivered model joined with the retailer's own rows; an exact one as it is."""
-    if not model.meta.get("in_noise"):
-        return model
-    own = at_home(task).fit(Local(rows)).model
+def joined(
+    own: ItemModel | NextBasket, model: ItemModel | NextBasket, rows: Rows
+) -> ItemModel | NextBasket:
+    """Returns a delivered model of noisy totals joined with the one that was trained on own rows.
+
+    Of a next basket the habit is the own one.
+    """
     if isinstance(model, NextBasket):
         assert isinstance(own, NextBasket)
         return NextBasket(_joined(own.items, model.items, rows), own.habit)
