@@ -59,7 +59,7 @@ class EDLAEInNoise:
         """
         counted = totals.total(PurchaseCounts(products, split, clipped=True))
         counts = np.maximum(counted["counts"], 0.0)
-        noise = float(np.std(counted["blanks"]))
+        noise = float(np.std(counted["blanks"]))  # nobody adds to these
         chosen = self.chosen(counts, float(counted["customers"]), noise)
         meta: Json = {"model": "edlae", "in_noise": True, "l2": self.l2, "dropout": self.dropout}
         meta |= {"customers": round(float(counted["customers"])), "products": len(chosen)}
@@ -67,10 +67,10 @@ class EDLAEInNoise:
         if len(chosen) < fewest:
             why = f"co-purchases of {len(chosen):,} products would be visible, not of {fewest:,}"
             return _popularity(counts, meta, why)
-        gram = totals.total(CoPurchases(products, split, clipped=True), {"products": chosen})[
-            "gram"
-        ]
-        edge = 2.0 * noise * _larger() * math.sqrt(len(chosen))
+        query = CoPurchases(products, split, clipped=True)
+        together = totals.total(query, {"products": chosen})
+        edge = 2.0 * float(np.std(together["blanks"])) * math.sqrt(len(chosen))
+        gram = together["gram"]
         shrunk, directions = shrink(gram, edge)
         meta |= {"directions": directions}
         if directions < 2:
@@ -88,12 +88,14 @@ class EDLAEInNoise:
         """Returns the products whose co-purchases will be visible, in the catalogue's order.
 
         Of the most bought ones so many that the last one's row stands out. Bought independently,
-        products i and j have the co-purchases sqrt(2) counts_i counts_j / customers.
+        products i and j have the co-purchases sqrt(2) counts_i counts_j / customers. The noise of
+        counts is known; that of co-purchases, for which more is spent, will be smaller.
         """
         order = np.argsort(-counts, kind="stable")
         length = math.sqrt(max(float(counts @ counts) - len(counts) * noise**2 / 2.0, 0.0))
         row = math.sqrt(2.0) * counts[order] * length / max(customers, 1.0)
-        hidden = noise * _larger() * np.sqrt(np.arange(1.0, len(counts) + 1.0))
+        smaller = math.sqrt(COUNTS.weight / PAIRS.weight)
+        hidden = noise * smaller * np.sqrt(np.arange(1.0, len(counts) + 1.0))
         visible = np.flatnonzero((row >= self.visible * hidden) & (counts[order] > 0))
         return np.sort(order[: visible.max(initial=-1) + 1])
 
@@ -110,11 +112,6 @@ def shrink(gram: NDArray[np.float64], edge: float) -> tuple[NDArray[np.float64],
     stand_out = values > edge
     left = directions[:, stand_out] * np.sqrt(np.sqrt(values[stand_out] ** 2 - edge**2))
     return left @ left.T, int(stand_out.sum())
-
-
-def _larger() -> float:
-    """Returns how much larger the noise of co-purchases is than that of counts, by the weights."""
-    return math.sqrt(COUNTS.weight / PAIRS.weight)
 
 
 def _popularity(counts: NDArray[np.float64], meta: Json, why: str) -> ItemModel:
