@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint fix bench docs clean
+.PHONY: demo test lint fix attacks bench docs clean
 
 demo: .venv/core            ## five retailers, real data, two tasks, a table and a report
 	$(BIN)/grandtotal demo
@@ -20,6 +20,9 @@ fix: .venv/test             ## formats, and mends what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python docs/generate.py
+
+attacks: .venv/test         ## every attack on the door, and the check that stops it
+	PYTHONPATH=tests $(BIN)/python -m attacks.table
 
 bench: .venv/test           ## measures into benchmarks/results.md
 	$(BIN)/python -m benchmarks all --write

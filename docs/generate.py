@@ -4,13 +4,16 @@ python docs/generate.py           writes them
 python docs/generate.py --check   fails where they are out of date
 """
 
+import json
 import sys
 from collections.abc import Iterator
+from dataclasses import Field, fields
 from pathlib import Path
 
 import click
 
 from grandtotal.cli import main
+from grandtotal.tables.limits import Limits
 from grandtotal.tables.schema import REGISTRY, Column, Table
 
 HERE = Path(__file__).parent
@@ -20,7 +23,7 @@ NOTE = "<!-- Written by docs/generate.py; edit the code instead. -->\n"
 def pages() -> dict[str, str]:
     """Returns the text of each generated page."""
     commands = "\n".join(_commands(main, "grandtotal"))
-    tables = "\n".join(_table(table) for table in REGISTRY.values())
+    tables = "\n".join([*(_table(table) for table in REGISTRY.values()), _limits()])
     return {
         "commands.md": f"{NOTE}\n# Commands\n\n{commands}",
         "data.md": f"{NOTE}\n# What a retailer's tables look like\n\n{_DATA}\n{tables}",
@@ -50,6 +53,25 @@ def _table(table: Table) -> str:
     )
     head = "| column | kind | needed | what it holds |\n| --- | --- | --- | --- |"
     return f"## {table.name}\n\n{table.doc}{_key(table)}\n\n{head}\n{rows}\n"
+
+
+_LIMITS = """## [privacy]
+
+What this retailer itself allows, whatever a plan asks: the table `[privacy]` of `retailer.toml`.
+`grandtotal ledger` shows what was spent of it, `grandtotal privacy` refuses a plan that passes it.
+"""
+
+
+def _limits() -> str:
+    rows = "\n".join(
+        f"| `{key.name}` | {_default(key)} | {key.metadata['doc']} |" for key in fields(Limits)
+    )
+    return f"{_LIMITS}\n| key | default | what it means |\n| --- | --- | --- |\n{rows}\n"
+
+
+def _default(key: Field[object]) -> str:
+    value = getattr(Limits(), key.name)
+    return f"`{json.dumps(value)}`" if value != {} else "none"
 
 
 def _bounds(column: Column) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -25,9 +26,13 @@ from grandtotal.consortium.query import Query, Rows, installed
 from grandtotal.consortium.retailer import Retailer
 from grandtotal.consortium.totals import Local
 from grandtotal.consortium.transport import EmbeddedTransport
+from grandtotal.durable import canonical
 from grandtotal.plan import Plan
+from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.bound import NoCustomers
+from grandtotal.privacy.door import Door
 from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.privacy.identity import Roster, make_identity, write_roster
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
@@ -49,7 +54,7 @@ settings.register_profile(
 settings.load_profile("same-every-time")
 
 MEMBERS = ("north", "south", "west", "east", "abroad")
-PLAN = b'{"what":"all agree on"}'
+PLAN = b'{"privacy":{"secure_sum":false},"what":"all agree on"}'
 TASK = "task"
 
 
@@ -104,19 +109,41 @@ class Federation:
 def federate(tmp_path: Path) -> Callable[..., Federation]:
     """Returns a maker of consortiums from the rows of three to five retailers."""
 
-    def make(parts: list[Rows], folder: str = "run", transport: Any = Recording) -> Federation:
+    def make(
+        parts: list[Rows], folder: str = "run", transport: Any = Recording, plan: bytes = PLAN
+    ) -> Federation:
         path = tmp_path / folder
         held = {name: Held(rows) for name, rows in zip(MEMBERS, parts, strict=False)}
+        doors = {name: Door(path / name / "door") for name in held}
         retailers = {
-            name: Retailer(name, path / name, lambda _, half=half: {TASK: half})
+            name: Retailer(name, path / name, lambda _, half=half: {TASK: half}, doors[name])
             for name, half in held.items()
         }
         sent = transport(retailers)
-        consortium = Consortium(tuple(held), sent, path / "coordinator")
-        consortium.open(PLAN)
+        roster = enrolled(doors) if promised(plan).secure_sum else None
+        consortium = Consortium(tuple(held), sent, path / "coordinator", roster=roster)
+        consortium.open(plan)
         return Federation(consortium, sent, retailers, held, path)
 
     return make
+
+
+def masked_plan(members: int, **privacy: Any) -> bytes:
+    """Returns a plan with secure sums for the first of MEMBERS."""
+    agreed = {"name": "test", "members": list(MEMBERS[:members])}
+    return canonical({"consortium": agreed, "privacy": {"secure_sum": True, **privacy}})
+
+
+def enrolled(doors: Mapping[str, Door]) -> Roster:
+    """Gives each of these a key, all the same roster, and returns it."""
+    keys = {name: make_identity(door.key_path) for name, door in doors.items()}
+    public = {name: key.public for name, key in keys.items()}
+    roster = Roster("test", 1, public, date.today() + timedelta(days=1))
+    for name, key in keys.items():
+        roster = roster.signed(name, key)
+    for door in doors.values():
+        write_roster(door.roster_path("test"), roster)
+    return roster
 
 
 @dataclass(frozen=True)

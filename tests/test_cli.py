@@ -169,9 +169,9 @@ def test_a_stranger_in_a_run_is_named(consortium: Path) -> None:
 def test_a_plan_that_asks_for_privacy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     grandtotal("init", "mine", cwd=tmp_path)
     plan = tmp_path / "mine/plan.toml"
-    plan.write_text(plan.read_text() + "\n[privacy]\nsecure_sum = true\n")
+    plan.write_text(plan.read_text() + "\nepsilon = 4.0\n")
     said = grandtotal("run", "mine/plan.toml", cwd=tmp_path, status=5).stderr
-    assert "secure_sum" in said
+    assert "epsilon" in said
     assert not (tmp_path / "runs").exists()
 
 

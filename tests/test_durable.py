@@ -189,3 +189,15 @@ def test_an_arrays_digest_does_not_depend_on_layout_or_order_of_names():
         {"b": np.asarray(1), "a": other}
     )
     assert arrays_digest({"a": matrix[:, ::2]}) == arrays_digest({"a": matrix[:, ::2].copy()})
+
+
+def test_what_a_full_disk_took_of_a_record_is_cut_off_again(tmp_path, monkeypatch):
+    log = Log(tmp_path / "log.jsonl")
+    log.append({"n": 1})
+    with monkeypatch.context() as full:
+        # As when the disk fills up between the bytes and their way to the disk.
+        full.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            log.append({"n": 2})
+    log.append({"n": 3})
+    assert log.records == read_log(tmp_path / "log.jsonl") == [{"n": 1}, {"n": 3}]

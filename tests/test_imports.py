@@ -27,16 +27,20 @@ ROOMS = (
     "coordinate",
     "verify",
     "participate",
+    "members",
     "readiness",
+    "outlook",
+    "statement",
     "retailer_process",
     "simulate",
     "comparison",
     "report",
     "terminal",
     "api",
+    "cli_members",
     "cli",
 )
-MAY_READ_TABLES = ("tasks", "participate", "readiness", "api", "cli")
+MAY_READ_TABLES = ("tasks", "participate", "readiness", "outlook", "statement", "api", "cli")
 
 
 def room_of(path):

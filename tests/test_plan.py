@@ -286,24 +286,31 @@ def test_a_task_whose_name_is_no_file_name_is_refused(write, name):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("secure_sum = true", "asks for secure_sum"),
-        ("epsilon = 4.0", "asks for epsilon = 4.0"),
-        ("epsilon = 0", "asks for epsilon = 0"),
-        ("epsilon = false", "asks for epsilon = False"),
-        ('epsilon = "none"', "asks for epsilon = none"),
-        ("delta = 1e-6", "asks for delta"),
-        ("secure_sum = false\nepsilon = 1", "asks for epsilon"),
+        ("epsilon = 4.0", "epsilon and delta go together"),
+        ("delta = 1e-6", "epsilon and delta go together"),
+        ("epsilon = 0\ndelta = 1e-6", "epsilon = 0, expected a number above 0"),
+        ("epsilon = -1\ndelta = 1e-6", "epsilon = -1, expected a number above 0"),
+        ("epsilon = nan\ndelta = 1e-6", "epsilon = nan, expected"),
+        ("epsilon = inf\ndelta = 1e-6", "epsilon = inf, expected"),
+        ("epsilon = false\ndelta = 1e-6", "epsilon = False, expected"),
+        ('epsilon = "none"\ndelta = 1e-6', "epsilon = 'none', expected"),
+        ("epsilon = 1\ndelta = 0", "delta = 0, expected"),
+        ("epsilon = 1\ndelta = 1", "delta = 1, expected"),
+        ("secure_sum = false\nepsilon = 1\ndelta = 1e-6", "set secure_sum = true"),
     ],
 )
-def test_what_this_version_cannot_promise_is_refused(write, asked, words):
-    said = refusal(write(more=f"[privacy]\n{asked}\n"), RefusedError)
-    assert words in said
-    assert "Nothing was run" in said
+def test_an_epsilon_that_promises_nothing_is_refused(write, asked, words):
+    assert words in refusal(write(more=f"[privacy]\n{asked}\n"))
 
 
-@pytest.mark.parametrize("asked", ["[privacy]", "[privacy]\nsecure_sum = false"])
-def test_a_plan_that_asks_for_nothing_is_accepted(write, asked):
-    assert Plan.read(write(more=asked + "\n")).members
+@pytest.mark.parametrize("asked", ["", "[privacy]", "[privacy]\nsecure_sum = true"])
+def test_secure_sums_are_what_a_plan_promises_unless_it_says_no(write, asked):
+    assert Plan.read(write(more=asked + "\n")).common.privacy.secure_sum
+
+
+def test_a_plan_may_say_that_it_wants_no_secure_sums(write):
+    plan = Plan.read(write(more="[privacy]\nsecure_sum = false\n"))
+    assert not plan.common.privacy.secure_sum
 
 
 @pytest.mark.parametrize("value", ['"true"', '"false"', "1", "0", "[]", "{}"])

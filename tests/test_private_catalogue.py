@@ -22,7 +22,7 @@ from grandtotal.consortium.transport import EmbeddedTransport
 from grandtotal.coordinate import coordinate
 from grandtotal.durable import arrays_digest, digest, read_log
 from grandtotal.errors import AnswerError, Code, PlanError, RetailerError
-from grandtotal.participate import Matching, opener
+from grandtotal.participate import Matching, door_of, opener
 from grandtotal.plan import Plan, catalogue_path
 from grandtotal.simulate import find_configs, start
 from grandtotal.tables import Tables, load_config
@@ -184,6 +184,7 @@ def embedded(run_folder, folder):
                 name,
                 run_folder.retailer(name),
                 opener(name, folder / name / "retailer.toml", run_folder.retailer(name)),
+                door_of(folder / name / "retailer.toml"),
             )
             for name in MEMBERS
         }

@@ -330,7 +330,7 @@ def test_a_retailer_that_is_killed_is_named_and_the_run_goes_on(new_run, example
         for name in RETAILERS
     }
     arguments = commands["south"][0][-3:]
-    dying = [sys.executable, "-c", DYING.format(last=4), *arguments]
+    dying = [sys.executable, "-c", DYING.format(last=9), *arguments]
     transport = PipeTransport({**commands, "south": (dying, folder.retailer("south"))})
     killed = rf"process of 'south' ended \(exit status -{int(signal.SIGKILL)}\)"
     try:
@@ -338,7 +338,9 @@ def test_a_retailer_that_is_killed_is_named_and_the_run_goes_on(new_run, example
             coordinate(plan, transport, folder)
     finally:
         transport.close()
-    assert len(folder.rounds()) == 2  # opened, two answers, and killed at the next
+    assert (
+        len(folder.rounds()) == 2
+    )  # opened, three steps of set-up, two each for two totals, and killed at the next
     assert folder.finished() is None
     simulate(folder)
     assert results(folder) == results(whole)
@@ -556,9 +558,7 @@ def test_a_question_that_was_answered_is_not_answered_from_other_tables(
     launch = folder.launch()
     moved = tmp_path / "north"
     (moved / "data").mkdir(parents=True)
-    for path in (example / "north").rglob("*.*"):
-        if path.is_file():
-            (moved / path.relative_to(example / "north")).write_bytes(path.read_bytes())
+    shutil.copytree(example / "north", moved, dirs_exist_ok=True)
     lines = (moved / "data" / "transactions.csv").read_text().splitlines()
     (moved / "data" / "transactions.csv").write_text("\n".join(lines[::2]) + "\n")
     launch["retailers"]["north"] = str(moved / "retailer.toml")

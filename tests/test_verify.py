@@ -8,8 +8,9 @@ from click.testing import CliRunner
 from safetensors.numpy import load, save
 
 from grandtotal.cli import main
-from grandtotal.durable import Log, arrays_digest, read_log, write_json
+from grandtotal.durable import Log, arrays_digest, read_json, read_log, write_json
 from grandtotal.errors import RunError
+from grandtotal.participate import door_of
 from grandtotal.plan import Plan
 from grandtotal.runfolder import RunFolder
 from grandtotal.simulate import find_configs, simulate, start
@@ -50,6 +51,7 @@ def test_an_honest_run_holds(honest):
     found = verify(honest)
     assert [finding.check for finding in found if finding.ok] == [
         "totals",
+        "masked",
         "replay",
         "asked of north",
         "asked of south",
@@ -59,7 +61,7 @@ def test_an_honest_run_holds(honest):
 
 def test_it_needs_the_coordinators_folder_alone(run):
     shutil.rmtree(run.path / "retailers")
-    assert [finding.check for finding in verify(run)] == ["totals", "replay"]
+    assert [finding.check for finding in verify(run)] == ["totals", "masked", "replay"]
     assert not failing(run)
 
 
@@ -87,6 +89,41 @@ def test_an_altered_total_with_an_altered_record_gives_other_questions(run):
     found = failing(run)
     assert "other totals than the run was finished with" in found["totals"]
     assert "another broadcast than the totals give" in found["replay"]
+
+
+def test_a_total_that_is_not_the_sum_of_what_was_signed_is_found(run):
+    """Every file of the coordinator is altered alike, and the retailers' signatures stay."""
+    record = next(r for r in run.rounds() if r.get("query") == "test-scores")
+    path = run.coordinator / "totals" / f"{record['question']}.safetensors"
+    words = {name: array.copy() for name, array in load(path.read_bytes()).items()}
+    words["federated numerators"][0] += 1
+    path.write_bytes(save(words))
+    changed = arrays_digest(words)
+    rewrite(
+        run.coordinator / "rounds.jsonl",
+        lambda r: {**r, "total": changed} if r["question"] == record["question"] else r,
+    )
+    assert "not the sum of what the retailers signed" in failing(run)["masked"]
+
+
+def test_what_a_retailer_sent_cannot_be_altered_afterwards(run):
+    path = next((run.coordinator / "masked").glob("*/south"))
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)
+    assert "south" in failing(run)["masked"]
+
+
+def test_signatures_count_that_the_pinned_roster_knows(run, example):
+    assert not failing(run)
+    pinned = door_of(example / "north/retailer.toml").roster_path("small")
+    assert all(finding.ok for finding in verify(run, pinned))
+    found = read_json(pinned)
+    found["members"][0][1] = found["members"][1][1]
+    forged = run.path / "forged.json"
+    write_json(forged, found)
+    findings = {f.check: f for f in verify(run, forged)}
+    assert not findings["masked"].ok
 
 
 def test_a_question_that_the_algorithm_does_not_ask_is_found(run):

@@ -21,7 +21,9 @@ from grandtotal.simulate import find_configs, simulate, start
 if TYPE_CHECKING:
     import polars as pl
 
+    from grandtotal.outlook import Outlook
     from grandtotal.readiness import Checked
+    from grandtotal.statement import Statement
     from grandtotal.verify import Finding
 
 Path_ = str | Path
@@ -107,6 +109,29 @@ def check(config: Path_, plan: Path_ | None = None) -> Checked:
         return Checked(findings, uses(findings))
     read = Plan.read(Path(plan))
     return Checked(findings, uses(findings), read.name, standings(read, tables))
+
+
+def privacy(plan: Path_, customers: int | None = None) -> Outlook:
+    """Returns what a plan's epsilon will cost, before anything is asked.
+
+    customers: how many there are; counted in the tables found beside the plan if it is left out.
+    RefusedError where the plan passes a cap of a retailer.toml that is found there.
+    """
+    from grandtotal.outlook import outlook
+
+    return outlook(Path(plan), customers)
+
+
+def ledger(config: Path_, consent: tuple[str, ...] = ()) -> Statement:
+    """Returns what left one retailer in all runs, and what it spent; RefusedError if tampered.
+
+    consent: a set of retailers for which this one allows to answer what it answered for others.
+    """
+    from grandtotal import statement
+
+    if consent:
+        statement.consent(Path(config), consent)
+    return statement.statement(Path(config))
 
 
 def run(
@@ -207,11 +232,12 @@ class Run:
             raise RunError(f"no retailer '{retailer}' in the run: {', '.join(members)}")
 
 
-def verify(run: Path_, runs: Path_ = "runs") -> list[Finding]:
+def verify(run: Path_, runs: Path_ = "runs", roster: Path_ | None = None) -> list[Finding]:
     """Returns what a check of a finished run's coordinator found; see `grandtotal.verify`."""
     from grandtotal.verify import verify
 
-    return verify(RunFolder.find(Path(runs), str(run)))
+    pinned = None if roster is None else Path(roster)
+    return verify(RunFolder.find(Path(runs), str(run)), pinned)
 
 
 def compare(first: Path_, second: Path_, runs: Path_ = "runs") -> Json:

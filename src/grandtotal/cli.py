@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from grandtotal import __version__
+from grandtotal import __version__, cli_members
 from grandtotal.errors import GrandtotalError
 
 if TYPE_CHECKING:
@@ -163,6 +163,45 @@ def catalogue_key(file: Path) -> None:
     click.echo(f"Wrote {file}. Give it to the other retailers, and never to the coordinator.")
 
 
+@command(main, "grandtotal privacy my-consortium/plan.toml --customers 50000")
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option(
+    "--customers",
+    type=click.IntRange(min=1),
+    help="How many there are in all; counted in the tables beside the plan if left out.",
+)
+@json_option
+def privacy(plan: Path, customers: int | None, as_json: bool) -> None:
+    """Say before training what a plan's epsilon costs: its noise against what it hides.
+
+    Exit status 5 if it passes a cap in a retailer.toml that is found beside the plan.
+    """
+    from grandtotal import api
+
+    seen = api.privacy(plan, customers)
+    click.echo(_json(seen.json()) if as_json else seen.text(), nl=as_json)
+
+
+@command(main, "grandtotal ledger my-consortium/north/retailer.toml")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--consent",
+    metavar="A,B,C",
+    help="Allow what was answered for other retailers to be answered for these.",
+)
+@json_option
+def ledger(config: Path, consent: str | None, as_json: bool) -> None:
+    """Show what left one retailer in all runs: questions, plans, bytes, epsilon spent and left.
+
+    Exit status 5 if the ledger was tampered with.
+    """
+    from grandtotal import api
+
+    members = tuple(name.strip() for name in consent.split(",")) if consent else ()
+    stated = api.ledger(config, members)
+    click.echo(_json(stated.json()) if as_json else stated.text(), nl=as_json)
+
+
 @command(main, "grandtotal run my-consortium/plan.toml")
 @click.argument("plan", type=click.Path(path_type=Path))
 @runs_option
@@ -246,17 +285,24 @@ def report(run: str, retailer: str | None, runs: Path) -> None:
 
 @command(main, "grandtotal verify latest")
 @click.argument("run", metavar="RUN")
+@click.option(
+    "--roster",
+    type=click.Path(path_type=Path),
+    help="The roster that you have pinned; the coordinator's copy if left out.",
+)
 @runs_option
 @json_option
-def verify(run: str, runs: Path, as_json: bool) -> None:
-    """Compute again, from the totals, all that a run's coordinator asked and sent.
+def verify(run: str, roster: Path | None, runs: Path, as_json: bool) -> None:
+    """Compute again all that a run's coordinator added up, asked and sent.
+
+    Totals from what the retailers masked and signed; questions and models from the totals.
 
     Exit status 7 if it asked anything that the algorithm does not ask, or a total is not the one
     that the record names.
     """
     from grandtotal import api
 
-    found = api.verify(run, runs)
+    found = api.verify(run, runs, roster)
     if as_json:
         click.echo(_json([vars(finding) for finding in found]))
     else:
@@ -264,6 +310,10 @@ def verify(run: str, runs: Path, as_json: bool) -> None:
             click.echo(f"{'holds' if finding.ok else 'FAILS'}  {finding.check}: {finding.text}")
     if not all(finding.ok for finding in found):
         sys.exit(7)
+
+
+main.add_command(cli_members.retailer)
+main.add_command(cli_members.consortium)
 
 
 @main.group(name="runs")
@@ -343,11 +393,7 @@ def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
     read = Plan.read(plan)
     folder = start(read, find_configs(read, plan.parent), runs, processes)
     if not as_json:
-        click.echo(
-            f"{len(read.members)} retailers, {_catalogue(read)}.\nNo secure sum and no "
-            f"differential privacy in this version: the coordinator's process sees each\n"
-            f"retailer's summand."
-        )
+        click.echo(f"{len(read.members)} retailers, {_catalogue(read)}.\n{_promise(read)}")
     _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
 
 
@@ -355,6 +401,25 @@ def _catalogue(plan: Plan) -> str:
     if plan.matching is None:
         return f"{len(plan.common.catalogue):,} products listed in the plan"
     return f"a private catalogue of what at least {plan.matching.minimum} of them sell"
+
+
+def _promise(plan: Plan) -> str:
+    promised = plan.common.privacy
+    if promised.private:
+        return (
+            "Secure sums: what a retailer sends is masked, and only totals can be read.\n"
+            f"epsilon = {promised.epsilon:g} at delta = {promised.delta:g}: totals are noised; "
+            f"`grandtotal privacy` says what that costs."
+        )
+    if promised.secure_sum:
+        return (
+            "Secure sums: what a retailer sends is masked, and only totals can be read.\nNo "
+            "differential privacy: a total is exact, and may tell what is said in the report."
+        )
+    return (
+        "No secure sums and no differential privacy, as the plan says: the coordinator's process\n"
+        "sees each retailer's summand."
+    )
 
 
 def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -> None:

@@ -1,6 +1,7 @@
 """The coordinator's side of a run: totals in, models out."""
 
 import time
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from grandtotal.consortium.totals import Totals
 from grandtotal.consortium.transport import Transport
 from grandtotal.durable import Json, arrays_digest, digest, write_json
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
+from grandtotal.privacy.identity import read_roster
 from grandtotal.runfolder import RunFolder
 from grandtotal.tasks.scores import ROWS, known_values
 from grandtotal.tasks.task import Task, scores_asked
@@ -27,7 +29,14 @@ def coordinate(
     started = time.monotonic()
     here = folder.coordinator
     write_json(here / "versions.json", versions())
-    consortium = Consortium(plan.members, transport, here, listener)
+    roster = here / "roster.json"
+    consortium = Consortium(
+        plan.members,
+        transport,
+        here,
+        listener,
+        read_roster(roster, date.today(), plan.members) if roster.exists() else None,
+    )
     consortium.open(plan.content)
     models = train(plan, consortium, here)
     consortium.close()
@@ -82,6 +91,9 @@ def _test_scores(name: str, task: Task, totals: Totals) -> Json:
     """
     query = scores_asked(name, task)
     sums = totals.total(query)
+    if query.largest:
+        # Neither part of a headline is below 0: what noise makes so counts as nothing.
+        sums = {name: np.maximum(part, 0) for name, part in sums.items()}
     rows = [row for row in ROWS if f"{row} numerators" in sums]
     return {
         row: {

@@ -5,6 +5,7 @@ synchronised. So a file appears by rename only after its bytes are on the disk, 
 counts only if it is complete and its check sum is right.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -41,7 +42,7 @@ def arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     return digest(canonical(described), *(memoryview(c.view(np.uint8).data) for c in contents))
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes | memoryview) -> None:
     """Puts the content at the path, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
@@ -50,7 +51,7 @@ def write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def partial_path(path: Path) -> Path:
@@ -79,24 +80,29 @@ class Log:
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = list(_whole_lines(path))
         self.records: list[Json] = [record for record, _ in lines]
-        self._size = sum(size for _, size in lines)
-        if path.exists() and path.stat().st_size > self._size:
-            os.truncate(path, self._size)
+        self._cut_to(sum(size for _, size in lines))
 
     def append(self, record: Json) -> None:
-        """Adds one record; it is durable when this returns. OSError: as if it never was."""
+        """Adds one record; it is durable when this returns."""
         line = canonical({**record, "check": digest(canonical(record))[:16]}) + b"\n"
         created = not self.path.exists()
-        with self.path.open("ab") as file:
-            # A full disk may have kept part of a line; what follows it would be lost with it.
-            file.truncate(self._size)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        with self.path.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, "only a part of a record could be written")
+                os.fsync(file.fileno())
+            except OSError:
+                # The part that a full disk took would make the next record unreadable.
+                file.truncate(size)
+                raise
         if created:
-            _sync_folder(self.path.parent)
-        self._size += len(line)
+            sync_folder(self.path.parent)
         self.records.append(record)
+
+    def _cut_to(self, size: int) -> None:
+        if self.path.exists() and self.path.stat().st_size > size:
+            os.truncate(self.path, size)
 
 
 def read_log(path: Path) -> list[Json]:
@@ -120,7 +126,8 @@ def _lines(path: Path) -> Iterable[bytes]:
     return path.read_bytes().splitlines(keepends=True) if path.exists() else ()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable: files that were created, renamed or removed."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

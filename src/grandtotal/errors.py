@@ -67,6 +67,11 @@ class Code(StrEnum):
     BUDGET = "budget"
     DELTA_TOO_LARGE = "delta-too-large"
     LEDGER = "ledger"
+    NOT_SIGNED = "not-signed"
+    OTHER_VIEW = "other-view"
+    TOO_FEW = "too-few"
+    SLOT_USED = "slot-used"
+    RELEASED = "released"
     MALFORMED = "malformed"
     DISK = "disk"
     INTERNAL = "internal"
@@ -92,6 +97,11 @@ _MEANING = {
     Code.BUDGET: "the question was not in the plan's schedule, or costs more than its cap allows",
     Code.DELTA_TOO_LARGE: "delta is not below one over the number of its customers",
     Code.LEDGER: "its ledger is damaged, in use, or older than its peers know; its log.txt says it",
+    Code.NOT_SIGNED: "it was shown something that the member named did not sign",
+    Code.OTHER_VIEW: "it was shown other keys, questions or members than its peers",
+    Code.TOO_FEW: "fewer retailers are left than a total needs",
+    Code.SLOT_USED: "the slot was used before; a new attempt needs a new slot",
+    Code.RELEASED: "it released this total before, for another set or in another slot",
     Code.MALFORMED: "it could not read the message",
     Code.DISK: "it could not write its record of what leaves; nothing was released",
     Code.INTERNAL: "it failed; its own log.txt says where",

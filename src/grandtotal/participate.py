@@ -15,16 +15,28 @@ from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.retailer import Participation
 from grandtotal.consortium.totals import Local
-from grandtotal.durable import Json, arrays_digest, read_json, write, write_json
+from grandtotal.durable import (
+    Json,
+    arrays_digest,
+    canonical,
+    digest,
+    read_json,
+    write,
+    write_json,
+)
 from grandtotal.errors import AnswerError, Code, PlanError
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
+from grandtotal.privacy.door import Door
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.ledger import Cap
+from grandtotal.privacy.terms import Terms
 from grandtotal.tasks.assortment import Assortment, read_assortment, shared_key
-from grandtotal.tasks.scores import DELIVERED, UnitScores, load_scores, save_scores
+from grandtotal.tasks.scores import UnitScores, load_scores, save_delivered, save_scores
 from grandtotal.tasks.task import Task, at_home, metric_of
 
 if TYPE_CHECKING:
     from grandtotal.algorithms.model import Model
+    from grandtotal.tables.limits import Limits
     from grandtotal.tables.read import Tables
 
 
@@ -43,14 +55,14 @@ class Participant:
 
         A model that is delivered again, as after a crash, finds the finished scores and is done.
         """
-        digest = arrays_digest(arrays)
+        model = arrays_digest(arrays)
         summary = scores_summary(self.folder, self.name)
         if summary.exists():
-            _refuse_another_model(self.name, read_json(summary)["model"], digest)
+            _refuse_another_model(self.name, read_json(summary)["model"], model)
             return
         save_arrays(model_path(self.folder, self.name), arrays, meta)
         write_json(
-            summary, {"model": digest, **self._score(self.task.build(arrays, meta["model"]), meta)}
+            summary, {"model": model, **self._score(self.task.build(arrays, meta["model"]), meta)}
         )
 
     def _score(self, federated: Model, meta: Json) -> Json:
@@ -64,9 +76,9 @@ class Participant:
         }
         scores = {row: home.score(m, self.rows, "test") for row, (m, _) in models.items()}
         if self.task.common.privacy.private:
-            split = self.task.scored.split
-            delivered = self.task.score(federated, self.rows, split)
-            save_scores(self.folder, self.name, DELIVERED, delivered)
+            scored = self.task.scored
+            delivered = self.task.score(federated, self.rows, scored.split)
+            save_delivered(self.folder, self.name, scored, delivered)
         for row, found in scores.items():
             save_scores(self.folder, self.name, row, found)
         seed = self.task.common.seed
@@ -153,11 +165,68 @@ def opener(
         tables = tables_of(config_path, folder / "set_aside")
         _refuse_stranger(retailer, tables.config.retailer, plan, config_path)
         _refuse_changed_tables(tables, folder)
+        _refuse_large_delta(plan, tables)
         parts = _parts(retailer, plan, tables, folder)
         write(folder / "plan.json", content)
         return parts
 
     return open_plan
+
+
+def agreeing(config_path: Path, folder: Path) -> Callable[[bytes], Terms]:
+    """Returns what a retailer agrees to with a plan: the plan's noise, and its own caps.
+
+    folder: of the run, in which the opener kept what the tables are.
+    """
+
+    def agree(content: bytes) -> Terms:
+        from grandtotal.tables.config import load_config
+
+        plan, config = Plan.parse(content), load_config(config_path)
+        # Not retailer.toml itself: a comment in it must not make another question of the same one.
+        tables = read_json(folder / "snapshot.json")
+        tables.pop(config.path.name)
+        return Terms(
+            door=config.door,
+            cap=cap_of(config.limits),
+            name=plan.name,
+            purposes=plan.kinds,
+            budget=plan.budget(),
+            tables=digest(canonical(tables)),
+        )
+
+    return agree
+
+
+def cap_of(limits: Limits) -> Cap:
+    """Returns the caps of a retailer's own file."""
+    return Cap(limits.epsilon, limits.delta, limits.purposes, limits.exact_totals)
+
+
+def customers_of(tables: Tables) -> int:
+    """Returns how many customers the transactions name; 0 where they name none."""
+    import polars as pl
+
+    named = [
+        piece["customer"].drop_nulls().unique()
+        for piece in tables.pieces("transactions", ["customer"])
+        if "customer" in piece.columns
+    ]
+    return pl.concat(named).n_unique() if named else 0
+
+
+def _refuse_large_delta(plan: Plan, tables: Tables) -> None:
+    delta = plan.common.privacy.delta
+    if delta is None:
+        return
+    customers = customers_of(tables)
+    if delta * customers >= 1:
+        raise AnswerError(
+            Code.DELTA_TOO_LARGE,
+            f"{tables.config.path}: {customers:,} customers, and the plan's delta is {delta:g}: a "
+            f"mechanism that gives one customer away whole would keep that promise; agree on a "
+            f"delta well below {1 / customers:.1g}",
+        )
 
 
 def _parts(retailer: str, plan: Plan, tables: Tables, folder: Path) -> dict[str, Participation]:
@@ -198,6 +267,20 @@ def _assortment(plan: Plan, tables: Tables, folder: Path) -> Assortment:
     assert plan.matching is not None
     key = shared_key(tables, folder)
     return read_assortment(tables, plan.common.key, plan.matching.most, key)
+
+
+def name_of(config: Path) -> str:
+    """Returns what a retailer.toml calls its retailer."""
+    from grandtotal.tables.config import load_config
+
+    return load_config(config).retailer
+
+
+def door_of(config: Path) -> Door:
+    """Returns the folder of keys and rosters beside a retailer.toml."""
+    from grandtotal.tables.config import load_config
+
+    return Door(load_config(config).door)
 
 
 def tables_of(config: Path, set_aside: Path | None) -> Tables:

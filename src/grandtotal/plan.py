@@ -16,11 +16,10 @@ from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.consortium import refuse_too_few
 from grandtotal.consortium.query import installed
 from grandtotal.durable import Json, canonical
-from grandtotal.errors import PlanError, RefusedError
+from grandtotal.errors import PlanError
 from grandtotal.privacy.accounting import Budget
 from grandtotal.privacy.agreement import Agreement
-from grandtotal.privacy.bound import Release
-from grandtotal.tasks.task import Common, Task, check_numbers, settings
+from grandtotal.tasks.task import Common, Task, check_numbers, releases_of, settings
 
 _SECTIONS = ("consortium", "privacy", "tasks")
 CATALOGUE = "catalogue"  # the part of a run in which a private catalogue is found
@@ -63,7 +62,7 @@ class Plan:
         """
         if not self.common.privacy.private:
             return None
-        releases = {name: _releases(name, task) for name, task in self.tasks.items()}
+        releases = {name: releases_of(name, task) for name, task in self.tasks.items()}
         return Budget.of(self.common.privacy, releases, len(self.members))
 
     @property
@@ -112,8 +111,7 @@ class Plan:
         """Returns the plan of a JSON value; `where` names it in messages."""
         _refuse_unknown(source, _SECTIONS, where)
         asked = _table({"privacy": {}, **source}, "privacy", where)
-        _refuse_privacy(asked, where)
-        privacy = settings(Agreement, {"secure_sum": False, **asked}, f"{where}: [privacy]")
+        privacy = settings(Agreement, asked, f"{where}: [privacy]")
         agreed = settings(_Agreed, _table(source, "consortium", where), f"{where}: [consortium]")
         common = agreed.common(where, privacy)
         tasks = _table(source, "tasks", where)
@@ -134,17 +132,6 @@ class Plan:
             source,
             agreed.matching,
         )
-
-
-def _releases(name: str, task: Task) -> tuple[Release, ...]:
-    stated = getattr(task, "releases", None)
-    if stated is None:
-        raise RefusedError(
-            f"[tasks.{name}]: a task of kind '{task.kind}' does not state what it will ask, so "
-            f"that epsilon cannot be divided; take the task out of the plan, or epsilon and delta"
-        )
-    releases: tuple[Release, ...] = stated()
-    return releases
 
 
 def plan_in(folder: Path) -> Plan:
@@ -269,16 +256,6 @@ def _refuse_unknown(source: Mapping[str, Any], known: tuple[str, ...], where: st
             near = difflib.get_close_matches(key, known, 1)
             hint = f"; did you mean [{near[0]}]?" if near else ""
             raise PlanError(f"{where}: unknown '{key}', expected {', '.join(known)}{hint}")
-
-
-def _refuse_privacy(asked: Mapping[str, Any], where: str) -> None:
-    # A promise that cannot be kept is refused, never ignored.
-    if asked.get("secure_sum") is True:
-        raise RefusedError(
-            f"{where}: [privacy] asks for secure_sum, which this version does not have: the "
-            f"coordinator would see every retailer's summand. Nothing was run. Set it to false "
-            f"only if all members accept that"
-        )
 
 
 def _catalogue(path: Path) -> list[str]:

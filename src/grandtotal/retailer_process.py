@@ -9,7 +9,7 @@ from pathlib import Path
 
 from grandtotal.consortium.retailer import Retailer
 from grandtotal.consortium.transport import read_frame, write_frame
-from grandtotal.participate import opener
+from grandtotal.participate import agreeing, door_of, opener
 
 
 def main(name: str, config: Path, folder: Path) -> None:
@@ -18,7 +18,8 @@ def main(name: str, config: Path, folder: Path) -> None:
     outgoing = os.fdopen(os.dup(1), "wb")
     # Whatever prints by accident goes to the log, not between two messages.
     os.dup2(2, 1)
-    retailer = Retailer(name, folder, opener(name, config, folder))
+    agree = agreeing(config, folder)
+    retailer = Retailer(name, folder, opener(name, config, folder), door_of(config), agree)
     while True:
         try:
             message = read_frame(incoming)

@@ -6,6 +6,7 @@ rows and lays all retailers' tables side by side. Nothing here exists across com
 
 import sys
 from collections.abc import Callable, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -20,17 +21,23 @@ from grandtotal.durable import Json, arrays_digest, read_json, write_json
 from grandtotal.errors import PlanError, RetailerError
 from grandtotal.participate import (
     Participant,
+    agreeing,
     describe,
+    door_of,
     load_rows,
     model_path,
     opener,
     scores_summary,
 )
 from grandtotal.plan import Plan
+from grandtotal.privacy.door import Door
 from grandtotal.privacy.fingerprint import new_key, write_key
+from grandtotal.privacy.identity import Roster, make_identity, read_unverified, write_roster
 from grandtotal.runfolder import RunFolder
 from grandtotal.tasks.scores import ROWS, UnitScores
 from grandtotal.tasks.task import Task, at_home
+
+ROSTER_LIFE = timedelta(days=365)
 
 
 def find_configs(plan: Plan, folder: Path) -> dict[str, Path]:
@@ -52,6 +59,8 @@ def start(plan: Plan, configs: Mapping[str, Path], runs: Path, processes: bool) 
         "processes": processes,
     }
     folder = RunFolder.create(runs, plan, launch)
+    if plan.common.privacy.secure_sum:
+        _share_roster(plan, configs, folder)
     if plan.matching is not None:
         _share_key(plan, folder)
     return folder
@@ -79,6 +88,42 @@ def simulate(folder: RunFolder, listener: Listener = unheard) -> None:
     compare(folder.plan(), folder, retailers or _prepared(plan, folder, configs), listener)
 
 
+def _share_roster(plan: Plan, configs: Mapping[str, Path], folder: RunFolder) -> None:
+    """Gives every retailer on this machine a key, if it has none, and all the same roster."""
+    doors = {name: door_of(path) for name, path in configs.items()}
+    for door in doors.values():
+        if not door.key_path.exists():
+            make_identity(door.key_path)
+    keys = {name: door.identity() for name, door in doors.items()}
+    public = {name: key.public for name, key in keys.items()}
+    roster = _agreed(plan, doors, public)
+    if roster is None:
+        epoch = 1 + max(_epoch(door.roster_path(plan.name)) for door in doors.values())
+        roster = Roster(plan.name, epoch, public, date.today() + ROSTER_LIFE)
+        for name, key in keys.items():
+            roster = roster.signed(name, key)
+        for door in doors.values():
+            write_roster(door.roster_path(plan.name), roster)
+    write_roster(folder.coordinator / "roster.json", roster)
+
+
+def _agreed(plan: Plan, doors: Mapping[str, Door], public: Mapping[str, bytes]) -> Roster | None:
+    """Returns the roster that all of them hold already; None where they hold none or several."""
+    try:
+        held = [door.roster(plan.name, plan.members) for door in doors.values()]
+    except PlanError:
+        return None
+    same = len({roster.digest for roster in held}) == 1
+    return held[0] if same and dict(held[0].members) == dict(public) else None
+
+
+def _epoch(path: Path) -> int:
+    try:
+        return read_unverified(path).epoch
+    except PlanError:
+        return 0
+
+
 Prepared = Mapping[str, Mapping[str, Participation]]
 """The parts of every retailer, by retailer and task."""
 
@@ -94,7 +139,13 @@ def _transport(
         return PipeTransport(commands), {}
     prepared: dict[str, Mapping[str, Participation]] = {}
     retailers = {
-        name: Retailer(name, folder.retailer(name), _kept(prepared, name, path, folder))
+        name: Retailer(
+            name,
+            folder.retailer(name),
+            _kept(prepared, name, path, folder),
+            door_of(path),
+            agreeing(path, folder.retailer(name)),
+        )
         for name, path in configs.items()
     }
     return EmbeddedTransport(retailers), prepared

@@ -12,11 +12,17 @@ from pathlib import Path
 
 from grandtotal.consortium.consortium import delivery_digest, stored_total
 from grandtotal.consortium.query import Query, question_digest
+from grandtotal.consortium.sums import recomputed, setting_of, transcript_path
 from grandtotal.coordinate import train
-from grandtotal.durable import Json, arrays_digest, digest, read_log
+from grandtotal.durable import Json, arrays_digest, digest, read_json, read_log
 from grandtotal.errors import GrandtotalError, RunError
 from grandtotal.plan import Plan
 from grandtotal.privacy.fixedpoint import Arrays, decode
+from grandtotal.privacy.identity import (
+    read_unverified,
+    refuse_foreign_signatures,
+    refuse_unsigned,
+)
 from grandtotal.runfolder import RunFolder
 
 
@@ -29,10 +35,12 @@ class Finding:
     text: str
 
 
-def verify(folder: RunFolder) -> list[Finding]:
+def verify(folder: RunFolder, roster: Path | None = None) -> list[Finding]:
     """Returns the findings about a finished run; RunError where it is not finished.
 
     Needs the coordinator's folder alone; the account of a retailer is compared where it is there.
+    roster: whose signatures count, as the retailer that asks has pinned it; the coordinator's own
+        copy if left out.
     """
     finished = folder.finished()
     if finished is None:
@@ -40,6 +48,7 @@ def verify(folder: RunFolder) -> list[Finding]:
     kept = {name: folder.retailer(name) / "egress.jsonl" for name in folder.plan().members}
     return [
         _finding("totals", lambda: _totals(folder, finished)),
+        *_secure(folder, roster or folder.coordinator / "roster.json"),
         _finding("replay", lambda: _replay(folder, finished)),
         *(
             _finding(f"asked of {name}", lambda path=path: _asked(folder, path))  # type: ignore[misc]
@@ -63,6 +72,37 @@ def _totals(folder: RunFolder, finished: Json) -> str:
     if digest(*(record["total"].encode() for record in rounds)) != finished["totals"]:
         raise RunError("rounds.jsonl names other totals than the run was finished with")
     return f"{len(rounds)} totals are those that the record names"
+
+
+def _secure(folder: RunFolder, roster: Path) -> list[Finding]:
+    if not folder.plan().common.privacy.secure_sum:
+        return []
+    return [_finding("masked", lambda: _masked(folder, roster))]
+
+
+def _masked(folder: RunFolder, path: Path) -> str:
+    run = read_json(folder.coordinator / "run.json")
+    # Whether it is still valid today does not matter: it was when the run was made.
+    roster = read_unverified(path)
+    refuse_unsigned(roster)
+    refuse_foreign_signatures(roster)
+    content = (folder.coordinator / "plan.json").read_bytes()
+    setting = setting_of(content, run["run"], run["code"], roster)
+    rounds = [record for record in folder.rounds() if "total" in record]
+    kept = [r for r in rounds if transcript_path(folder.coordinator, r["question"]).exists()]
+    for record in kept:
+        words = recomputed(folder.coordinator, setting, record["question"])
+        if arrays_digest(words) != record["total"]:
+            raise RunError(
+                f"round {record['round']}: the total is not the sum of what the retailers signed"
+            )
+    if not kept and rounds:
+        return "the plan says keep_masked = false: no total can be added up again"
+    if len(kept) < len(rounds):
+        raise RunError(
+            f"what the retailers signed is there for {len(kept)} of {len(rounds)} totals only"
+        )
+    return f"{len(kept)} totals added up again from what the retailers masked and signed"
 
 
 def _replay(folder: RunFolder, finished: Json) -> str:

@@ -104,3 +104,15 @@ def test_the_page_of_results_has_commands_tables_and_bars(monkeypatch: pytest.Mo
     assert "## `python -m benchmarks it`" in page
     assert "| slower | 1.2 | x | <= 1.15 | MISSED |" in page
     assert "| seconds | 1,234 |  |  |  |" in page
+
+
+def test_the_secure_sum_that_is_measured_is_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import secure_sum
+
+    rows = secure_sum._case_rows(secure_sum.Case(4, 1, 1, 60.0, 60.0), 80_000)
+    (apart,) = [row for row in rows if "differ from the sum in the clear" in row.name]
+    assert (apart.value, apart.ok) == (0, True)
+    (upload,) = [row for row in rows if "over the plain dense vector" in row.name]
+    assert upload.value is not None
+    assert 1.0 < upload.value < 1.2

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.conftest import PLAN
 
-from grandtotal.consortium import consortium as consortium_module
+from grandtotal.consortium import sums
 from grandtotal.consortium.consortium import Consortium
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.transport import EmbeddedTransport
@@ -50,7 +51,7 @@ def asked_of(tmp_path, query, replies, *, members=MEMBERS):
     summand = seal(Message("summand", {}, {"summand": np.zeros(24, np.uint8)}))
     scripted = Scripted({**dict.fromkeys(members, summand), **replies})
     consortium = Consortium(members, scripted, tmp_path / "coordinator")
-    consortium.open(b"{}")
+    consortium.open(PLAN)
     with pytest.raises(RetailerError) as failed:
         consortium.of("task").total(query)
     assert read_log(tmp_path / "coordinator" / "rounds.jsonl") == []
@@ -104,7 +105,7 @@ def test_a_summand_of_many_blocks_adds_up(
     federate, given_query, monkeypatch, tmp_path_factory, data, columns, size
 ):
     monkeypatch.setattr(egress, "BLOCK_BYTES", size)
-    monkeypatch.setattr(consortium_module, "BLOCK_BYTES", size)
+    monkeypatch.setattr(sums, "BLOCK_BYTES", size)
     query = given_query(tuple((f"f{i}", *column, 1) for i, column in enumerate(columns)))
     fields = query.fields({})
     answers = [
@@ -126,7 +127,7 @@ def test_a_summand_of_many_blocks_adds_up(
 
 def test_only_the_first_block_carries_the_broadcast(federate, given_query, monkeypatch):
     monkeypatch.setattr(egress, "BLOCK_BYTES", 8)
-    monkeypatch.setattr(consortium_module, "BLOCK_BYTES", 8)
+    monkeypatch.setattr(sums, "BLOCK_BYTES", 8)
     made = federate(rows(ANSWERS))
     assert made.totals.total(given_query(), {"model": np.ones(2)})["sum"].tolist() == TOTAL
     assert [list(message.arrays) for message in made.transport.sent] == [[], ["model"], [], []]
@@ -168,7 +169,7 @@ def again(federation):
         federation.consortium.members, federation.transport, federation.folder / "coordinator"
     )
     federation.transport.sent.clear()
-    consortium.open(b'{"what":"all agree on"}')
+    consortium.open(PLAN)
     return consortium
 
 

@@ -1,4 +1,5 @@
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -268,7 +269,8 @@ def test_a_delivered_model_reaches_its_task(federation):
 
 def test_members_that_the_plan_does_not_name_are_refused(tmp_path):
     retailer = Retailer("north", tmp_path, lambda _: {})
-    plan = json.dumps({"consortium": {"members": ["north", "south", "west"]}})
+    agreed = {"members": ["north", "south", "west"]}
+    plan = json.dumps({"consortium": agreed, "privacy": {"secure_sum": False}})
     body = {"plan": plan, "version": __version__, "code": code_digest(), "members": ["north"]}
     assert code(retailer.handle(seal(Message("open", body)))) == Code.OTHER_MEMBERS
     whole = {**body, "members": ["north", "south", "west"]}
@@ -278,3 +280,31 @@ def test_members_that_the_plan_does_not_name_are_refused(tmp_path):
 def test_the_name_of_a_task_is_no_path(tmp_path):
     with pytest.raises(AnswerError, match="no name of a task"):
         scores_path(tmp_path, "../south/demand", "alone")
+
+
+class Half:
+    """The retailer half of a task."""
+
+    rows: ClassVar = {"answer": {"sum": np.arange(3)}}
+
+
+def test_a_plan_that_could_not_be_opened_whole_is_not_answered(tmp_path, given_query):
+    retailer = Retailer("north", tmp_path, lambda _: {"task": Half()})
+    members = ["north", "south", "west"]
+    plan = json.dumps({"consortium": {"name": "c", "members": members}})
+    body = {"plan": plan, "version": __version__, "code": code_digest(), "members": members}
+    # Secure sums are asked for, and this retailer has no key.
+    assert code(retailer.handle(seal(Message("open", {**body, "run": "r"})))) == Code.PLAN_REFUSED
+    for plan_digest in (digest(plan.encode()), ""):
+        asked = {
+            "plan": plan_digest,
+            "round": 1,
+            "task": "task",
+            "query": "given",
+            "parameters": {"columns": [["sum", [3], 64, 1]]},
+            "question": question_digest(plan_digest, "task", given_query(), {}),
+            "block": 0,
+        }
+        code(retailer.handle(seal(Message("ask", asked))))
+    assert read_log(tmp_path / "egress.jsonl") == []
+    retailer.close()

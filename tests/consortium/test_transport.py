@@ -74,6 +74,9 @@ class Reversing:
     def handle(self, message):
         return message[::-1]
 
+    def close(self):
+        pass
+
 
 def test_pipes_carry_what_the_embedded_transport_carries(pipes):
     messages = {"a": b"abc", "b": b"", "c": bytes(range(256)) * 5000}

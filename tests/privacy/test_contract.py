@@ -75,7 +75,7 @@ def test_every_query_has_a_case(covered):
 
 
 def test_one_unit_moves_no_summand_beyond_its_bound(case, tmp_path):
-    check(case, tmp_path, 30 if "of_a_customer" in case.__qualname__ else 120)
+    check(case, tmp_path, 30 if "of_a_customer" in case.__qualname__ else 80)
 
 
 def test_an_exact_query_promises_nothing_about_customers(asked):

@@ -156,9 +156,9 @@ def test_an_unknown_question_has_its_fields_listed_and_no_promise_made(run: Any)
 
 def test_report_states_what_this_version_does_not_do(run: Any) -> None:
     text = simulated(run).text
-    assert "There is no secure sum yet" in text
-    assert "sees every retailer’s summand" in text
-    assert "There is no differential privacy yet" in text
+    assert "Summands were masked: the coordinator could read totals alone" in text
+    assert "not what the total itself tells" in text
+    assert "There is no differential privacy in this plan" in text
     assert "here that needs only two" in text
 
 
@@ -166,7 +166,7 @@ def test_report_states_what_this_version_does_not_do(run: Any) -> None:
 def test_report_claims_nothing_to_be_anonymous_or_secure(run: Any, retailer: str | None) -> None:
     text = Page(write_report(run.folder, retailer)).text.lower()
     assert "anonym" not in text
-    assert re.findall(r"\S+ secur\w* \S+", text) == ["no secure sum"]
+    assert re.findall(r"\S+ secur\w* \S+", text) == []
 
 
 def test_demo_is_said_to_be_one_retailer_split_and_others_are_not(
@@ -247,6 +247,18 @@ def test_coordinators_report_holds_no_row_of_a_retailer(run: Any) -> None:
         assert score not in page.text
     assert "980" not in page.part("Data used")
     assert "All retailers together · 5,928 customers" in scores
+
+
+def test_coordinators_report_of_noisy_totals_has_the_delivered_model_alone(run: Any) -> None:
+    for task, units in (("recommend", "customers"), ("demand", "products")):
+        path = run.folder.coordinator / "scores" / f"{task}.json"
+        known = read_json(path)
+        headline = next(iter(known["rows"]["federated"]))
+        federated = {headline: known["rows"]["federated"][headline], units: None}
+        write_json(path, {**known, "rows": {"federated": federated}})
+    page = coordinators(run)
+    assert "customers, not counted" in page.text
+    assert "each retailer’s own" not in page.text  # as which row of what is not shared
 
 
 def test_coordinators_report_opens_no_retailers_folder(run: Any) -> None:

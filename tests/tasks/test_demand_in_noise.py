@@ -8,16 +8,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grandtotal.algorithms.glm import GLM
+from grandtotal.algorithms.glm import GLM, GLMMoments
 from grandtotal.consortium.totals import Local
 from grandtotal.coordinate import _test_scores
 from grandtotal.durable import arrays_digest
-from grandtotal.errors import DataError, PlanError, RefusedError
+from grandtotal.errors import AnswerError, DataError, PlanError, RefusedError
 from grandtotal.participate import Participant
 from grandtotal.privacy.agreement import Agreement
 from grandtotal.privacy.bound import Bound
 from grandtotal.tasks.demand import Demand
-from grandtotal.tasks.demand_model import wape
+from grandtotal.tasks.demand_model import DemandModel, wape
+from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
+from grandtotal.tasks.intervals import ForecastErrors
 from grandtotal.tasks.lines import lines_of_few
 from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.task import at_home, releases_of, scores_asked
@@ -34,10 +36,14 @@ def private(common):
 
 
 @pytest.fixture(scope="module")
-def pooled(private, frames):
-    """Returns everybody's rows, as the task under epsilon has them."""
-    task = private()
-    return task.pooled([task.rows(found) for found in frames.values()])
+def rows_of(frames):
+    """Returns a maker of everybody's rows, as a task has them."""
+    return lambda task: task.pooled([task.rows(found) for found in frames.values()])
+
+
+@pytest.fixture(scope="module")
+def pooled(private, rows_of):
+    return rows_of(private())
 
 
 class Noisy:
@@ -62,8 +68,9 @@ class Noisy:
 
 @pytest.mark.parametrize("models", CHOICES)
 @pytest.mark.parametrize("few", [0, 3])
-def test_what_is_asked_is_bounded_and_in_the_schedule(private, pooled, models, few):
-    task, totals = private(models=models, products_per_customer=few), Noisy(pooled)
+def test_what_is_asked_is_bounded_and_in_the_schedule(private, rows_of, models, few):
+    task = private(models=models, products_per_customer=few)
+    totals = Noisy(rows_of(task))
     task.fit(totals)
     asked = Counter(query.name for query in totals.asked)
     scores = scores_asked("demand", task)
@@ -103,6 +110,15 @@ def test_any_noise_leaves_a_model_that_can_forecast_and_travel(private, pooled, 
     assert found.units > 0
 
 
+def test_a_model_of_nothing_but_noise_does_not_stop_a_retailer(private, frames):
+    task = private()
+    rows = task.rows(frames["north"])
+    wild = DemandModel.shared({"model": "poisson"}, np.full(22, 1e6), np.ones((1, 80)))
+    adapted = task.adapt(wild, rows)
+    assert not adapted.level.size
+    assert task.score(adapted, rows, "test").units > 0
+
+
 def test_noise_takes_no_direction_below_the_penalty():
     # The eigenvalue of -50 tells that noise is as large as 50 in any direction.
     sums = {"curvature": np.diag([100.0, -50.0]), "gradient": np.array([100.0, 100.0])}
@@ -110,6 +126,16 @@ def test_noise_takes_no_direction_below_the_penalty():
     b, fit = GLM("ridge", l2=1.0, rounds=1, largest=1.0).fit(totals, 2, "test", {})
     assert b == pytest.approx([100 / 150, 100 / 50], abs=1e-6)
     assert fit == {"rounds": 1}
+
+
+def test_whoever_asks_cannot_choose_how_little_noise_is_enough(private, pooled):
+    totals = Noisy(pooled)
+    private().fit(totals)
+    given = {"series": np.ones((1, 80)), "coefficients": np.zeros(22)}
+    for query in totals.asked:
+        for few in (0, 1, 9):  # the plan says 8
+            with pytest.raises(AnswerError, match="the plan says how many"):
+                Local(pooled).total(replace(query, per_customer=few), given)
 
 
 # --- rows ---
@@ -190,12 +216,15 @@ def test_products_per_customer_is_a_number(private, few):
 # --- the test ---
 
 
-def test_only_the_delivered_models_headline_is_shared(private, frames, tmp_path):
+def test_only_the_delivered_models_headline_is_shared(private, frames, rows_of, tmp_path):
     task = private()
-    fitted = task.fit(Noisy(task.pooled([task.rows(found) for found in frames.values()]), 1e-3))
+    fitted = task.fit(Noisy(rows_of(task), 1e-3))
     meta = {"model": fitted.model.meta, "choice": fitted.choice}
     part = Participant("north", "demand", task, frames["north"], tmp_path)
     part.receive(meta, fitted.model.arrays)
+
+    with pytest.raises(AnswerError, match="by the plan they are of each product, 8 a customer"):
+        replace(scores_asked("demand", task), per_customer=1).answer(part.rows, part, {})
 
     class Totals:
         def total(self, query):
@@ -211,7 +240,56 @@ def test_only_the_delivered_models_headline_is_shared(private, frames, tmp_path)
     assert rows["federated"]["wape"] == pytest.approx(own, rel=0.2)
 
 
+def test_a_score_that_noise_took_below_nothing_is_none(private):
+    parts = {f"federated {part}": np.array([-0.5]) for part in ("numerators", "denominators")}
+    totals = SimpleNamespace(total=lambda _: parts)
+    assert _test_scores("demand", private(), totals) == {
+        "federated": {"wape": None, "products": None}
+    }
+
+
+def test_days_and_a_small_history_are_asked_about_as_well(private, frames):
+    task = private(every="day", horizon=7, test=14, history=140)
+    rows = task.pooled([task.rows(frames["north"])])
+    model = task.fit(Noisy(rows, 0.01)).model
+    assert np.isfinite(model.forecast(rows["test"].cases(model.series)[0])).all()
+
+
 def test_a_recommendation_counts_one_customer_for_one(common):
     query = scores_asked("recommend", Recommend(replace(common, privacy=PRIVATE)))
     assert query.bound == Bound(2**0.5 * 2**16, "customer")
     assert scores_asked("recommend", Recommend(common)).bound is None
+
+
+# --- queries ---
+
+
+@pytest.mark.parametrize(
+    ("query", "largest"),
+    [
+        (GLMMoments("poisson", 22, "test"), 1e5),
+        (GLMMoments("ridge", 22, "test"), 1e5),
+        (ForecastScores("poisson", "test"), 1e4),
+        (ForecastErrors("poisson", "test", 2), 1e3),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_bound_that_clips_nothing_leaves_the_totals(private, frames, query, largest):
+    rows = private(products_per_customer=0).rows(frames["north"])
+    series = rows["test"].parts[0].capped()
+    broadcast = {"series": series, "coefficients": np.linspace(-0.2, 0.2, 22).round(3)}
+    exact = Local(rows).total(query, broadcast)
+    clipped = Local(rows).total(replace(query, largest=largest), broadcast)
+    assert clipped.keys() <= exact.keys()
+    for name, found in clipped.items():
+        # Each of 56 products is rounded by up to half a step of largest / 2^16.
+        assert found == pytest.approx(exact[name], abs=56 * largest / 2**16 / 2)
+
+
+def test_the_season_of_all_products_is_the_sum_of_their_series(private, frames):
+    rows = private(products_per_customer=0).rows(frames["north"])
+    exact = Local(rows).total(DemandSeries(56, 80))["units"]
+    season = Local(rows).total(DemandSeries(56, 80, 1e4))["units"]
+    assert season == pytest.approx(exact.sum(axis=0)[None], abs=56 * 1e4 / 2**16 / 2)
+    short = Local(rows).total(DemandSeries(56, 80, 1.0))["units"]
+    assert np.linalg.norm(short) <= 56

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from grandtotal.algorithms.elementary import exp
-from grandtotal.consortium.query import Rows, State
+from grandtotal.consortium.query import Rows, State, shared_rows
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
@@ -135,7 +135,8 @@ class GLMMoments:
         coefficients = broadcast["coefficients"]
         p = self.features
         if self.largest:
-            return self._clipped(rows[self.split].training(broadcast), coefficients)
+            shared = shared_rows(rows, self.split, self.per_customer)
+            return self._clipped(shared.training(broadcast), coefficients)
         curvature, gradient = np.zeros((p, p), np.int64), np.zeros(p, np.int64)
         loss, count, reach = 0, 0, 0.0
         for design in rows[self.split].training(broadcast):

@@ -1,31 +1,29 @@
 """The coordinator's side: asks every retailer the same question and adds up what they say."""
 
+import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Query, parameters, question_digest
+from grandtotal.consortium.sums import Asked, PlainSums, SecureSums, Sums, setting_of
 from grandtotal.consortium.transport import Reply, RetailerId, Transport
-from grandtotal.durable import Json, Log, arrays_digest, digest, write
-from grandtotal.errors import AnswerError, Code, RefusedError, RetailerError, RunError
-from grandtotal.privacy.egress import BLOCK_BYTES
+from grandtotal.durable import Json, Log, arrays_digest, digest, read_json, write, write_json
+from grandtotal.errors import AnswerError, Code, PlanError, RefusedError, RetailerError, RunError
+from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.fixedpoint import Arrays, Field, decode, refuse_overflow
+from grandtotal.privacy.identity import Roster
 from grandtotal.versions import code_digest
 
 Listener = Callable[[Json], None]
 """Called with every record of rounds.jsonl as it is written."""
-
-
-NOTHING = np.empty(0)
 
 
 def unheard(record: Json) -> None:
@@ -45,26 +43,55 @@ class Consortium:
         transport: Transport,
         folder: Path,
         listener: Listener = unheard,
+        roster: Roster | None = None,
     ) -> None:
         refuse_too_few(members)
-        self.members = members
+        self._all = members
         self._transport = transport
         self._folder = folder
         self._listener = listener
+        self._roster = roster
         self._log = Log(folder / "rounds.jsonl")
         self._done = {record["question"]: record for record in self._log.records}
         self._plan = ""
+        self._sums: Sums = PlainSums(members, self._exchange)
+
+    @property
+    def members(self) -> tuple[RetailerId, ...]:
+        """The retailers that are asked; who dropped out is not among them."""
+        return self._sums.members
 
     def open(self, plan: bytes) -> None:
-        """Shows the plan to every retailer; each reads its tables and says whether it can."""
+        """Shows the plan to every retailer; each reads its tables and says whether it can.
+
+        PlanError where the plan wants secure sums and there is no roster.
+        """
         self._plan = digest(plan)
+        run = self._run()
+        privacy = promised(plan)
+        if privacy.secure_sum:
+            if self._roster is None:
+                raise PlanError(
+                    "the plan asks for secure sums, but there is no roster of the retailers' keys"
+                )
+            setting = setting_of(plan, run, code_digest(), self._roster)
+            self._sums = SecureSums(setting, self._exchange, self._folder, privacy.keep_masked)
         body = {
             "plan": plan.decode(),
             "version": __version__,
             "code": code_digest(),
-            "members": list(self.members),
+            "members": list(self._all),
+            "run": run,
         }
-        self._exchange(Message("open", body), "opened")
+        self._tell(Message("open", body), "opened")
+
+    def _run(self) -> str:
+        # Drawn once: a run that goes on after a crash is the same one to its retailers.
+        path = self._folder / "run.json"
+        if not path.exists():
+            write_json(path, {"run": secrets.token_hex(16), "code": code_digest()})
+        name: str = read_json(path)["run"]
+        return name
 
     def of(self, task: str) -> "TaskTotals":
         """Returns the totals over the rows that the retailers prepared for one task."""
@@ -85,20 +112,14 @@ class Consortium:
     ) -> None:
         started = time.monotonic()
         body = {
-            "plan": self._plan,
             "round": len(self._log.records) + 1,
             "task": task,
             "query": query.name,
             "parameters": parameters(query),
             "question": question,
         }
-        total = _Sum(fields)
-        for block in range(total.blocks):
-            # The broadcast travels once; later blocks of the same summand are asked for by name.
-            message = Message("ask", {**body, "block": block}, broadcast if block == 0 else {})
-            replies = self._exchange(message, "summand")
-            for name, reply in replies.items():
-                total.add(name, block, reply.arrays.get("summand", NOTHING))
+        asked = Asked(body, broadcast, fields)
+        words = self._sums.total(asked)
         self._commit(
             {
                 "round": body["round"],
@@ -108,17 +129,18 @@ class Consortium:
                 "question": question,
                 "members": list(self.members),
                 "fields": {name: list(field.shape) for name, field in fields.items()},
-                "bytes_out": dict.fromkeys(self.members, total.size),
+                "bytes_out": dict.fromkeys(self.members, asked.size),
                 "bytes_in": sum(array.nbytes for array in broadcast.values()),
                 "seconds": round(time.monotonic() - started, 4),
             },
-            total.words(),
+            words,
         )
 
     def _commit(self, record: Json, words: Arrays) -> None:
         write(total_path(self._folder, record["question"]), save(words))
         record["total"] = arrays_digest(words)
         self._append(record)
+        self._sums.committed(record["question"])
 
     def _append(self, record: Json) -> None:
         self._log.append(record)
@@ -132,8 +154,8 @@ class Consortium:
         if question in self._done:
             return
         started = time.monotonic()
-        body = {"plan": self._plan, "task": task, "meta": meta, "model": model}
-        self._exchange(Message("deliver", body, arrays), "delivered")
+        body = {"task": task, "meta": meta, "model": model}
+        self._tell(Message("deliver", body, arrays), "delivered")
         self._append(
             {
                 "round": len(self._log.records) + 1,
@@ -147,18 +169,33 @@ class Consortium:
 
     def close(self) -> None:
         """Tells every retailer that the run is over."""
-        self._exchange(Message("close", {"plan": self._plan}), "closed")
+        self._tell(Message("close", self._sums.closing()), "closed")
 
-    def _exchange(self, message: Message, expected: str) -> dict[RetailerId, Message]:
-        content = seal(message)
-        replies = self._transport.exchange(dict.fromkeys(self.members, content))
-        opened = {name: _read(name, replies.get(name)) for name in self.members}
-        refusals = {name: reply for name, reply in opened.items() if reply.kind != expected}
+    def _tell(self, message: Message, expected: str) -> None:
+        self._exchange(dict.fromkeys(self.members, message), expected)
+
+    def _exchange(
+        self, messages: Mapping[RetailerId, Message], expected: str, may_miss: int = 0
+    ) -> dict[RetailerId, Message]:
+        # A message to all is sealed once: it may hold a model of gigabytes.
+        sealed: dict[int, bytes] = {}
+        for message in messages.values():
+            if id(message) not in sealed:
+                body = {"plan": self._plan, **message.body}
+                sealed[id(message)] = seal(Message(message.kind, body, message.arrays))
+        content = {name: sealed[id(message)] for name, message in messages.items()}
+        replies = self._transport.exchange(content, may_miss)
+        here = {
+            name: _read(name, replies.get(name))
+            for name in messages
+            if may_miss == 0 or isinstance(replies.get(name), bytes)
+        }
+        refusals = {name: reply for name, reply in here.items() if reply.kind != expected}
         if refusals:
             raise RetailerError(
                 "; ".join(f"'{name}': {_refusal(reply)}" for name, reply in refusals.items())
             )
-        return opened
+        return here
 
 
 class Record(Protocol):
@@ -226,41 +263,3 @@ def _read(name: RetailerId, reply: Reply | None) -> Message:
 def _refusal(reply: Message) -> str:
     code = reply.body.get("code")
     return Code(code).meaning if code in list(Code) else f"an unexpected '{reply.kind}'"
-
-
-class _Sum:
-    """The running total of the blocks of the retailers' summands."""
-
-    def __init__(self, fields: dict[str, Field]) -> None:
-        self.size = sum(field.bytes for field in fields.values())
-        self.blocks = max(1, -(-self.size // BLOCK_BYTES))
-        self._buffer = np.zeros(self.size, np.uint8)
-        self._fields = fields
-
-    def add(self, name: RetailerId, block: int, content: NDArray[Any]) -> None:
-        """Adds a block, modulo the modulus of each field."""
-        start = block * BLOCK_BYTES
-        if content.dtype != np.uint8 or content.shape != self._buffer[start:][:BLOCK_BYTES].shape:
-            raise RetailerError(
-                f"'{name}' sent a block of {content.nbytes} bytes that nobody asked"
-            )
-        for word, first, last in self._words(start, start + len(content)):
-            mine = self._buffer[first:last].view(word)
-            mine += content[first - start : last - start].view(word)
-
-    def _words(self, start: int, stop: int) -> Iterator[tuple[np.dtype[Any], int, int]]:
-        begin = 0
-        for field in self._fields.values():
-            end = begin + field.bytes
-            if max(begin, start) < min(end, stop):
-                yield field.word, max(begin, start), min(end, stop)
-            begin = end
-
-    def words(self) -> Arrays:
-        """Returns the words of each field, shape (field.length,)."""
-        words: Arrays = {}
-        begin = 0
-        for name, field in self._fields.items():
-            words[name] = self._buffer[begin : begin + field.bytes].view(field.word)[: field.length]
-            begin += field.bytes
-        return words

@@ -20,7 +20,10 @@ from grandtotal.privacy.fixedpoint import Arrays
 MAGIC = b"GTOT"
 VERSION = 1
 KINDS = frozenset(
-    {"open", "opened", "ask", "summand", "deliver", "delivered", "close", "closed", "error"}
+    {
+        *("open", "opened", "ask", "summand", "deliver", "delivered", "close", "closed", "error"),
+        *("advertise", "share", "receive", "survivors", "unmask", "signed"),
+    }
 )
 DTYPES = frozenset({"|u1", "<i4", "<u4", "<f4", "<i8", "<u8", "<f8"})
 _PREFIX = len(MAGIC) + 1 + 4

@@ -47,6 +47,28 @@ class Query(Protocol):
         ...
 
 
+def shared(split: str) -> str:
+    """Returns the name of a split's rows that clipped queries are about, and no other query."""
+    return f"shared {split}"
+
+
+def shared_rows(rows: Rows, split: str, per_customer: int) -> Any:
+    """Returns what a clipped query is about; AnswerError where it promises what the rows are not.
+
+    per_customer: in how many groups of these rows a customer is, as the query says. It travels, and
+    whoever asks must not choose how little noise is enough: the rows say how many there are, as the
+    retailer's own plan limits them.
+    """
+    found = rows[shared(split)]
+    if found.per_customer != per_customer:
+        raise AnswerError(
+            Code.PLAN_REFUSED,
+            f"asked for rows in which a customer is part of {per_customer} products (0: of any "
+            f"number), in these it is {found.per_customer}: the plan says how many",
+        )
+    return found
+
+
 def parameters(query: Query) -> Json:
     """Returns the parameters that travel with the query's name."""
     return asdict(query)  # type: ignore[call-overload, no-any-return]

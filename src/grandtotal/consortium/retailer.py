@@ -4,6 +4,7 @@ import json
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,10 +13,17 @@ import numpy as np
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Rows, asked_digest, build_query, question_digest
-from grandtotal.durable import Json, digest
+from grandtotal.consortium.sums import setting_of
+from grandtotal.durable import Json, arrays_digest, digest
 from grandtotal.errors import AnswerError, Code, DataError, GrandtotalError, PlanError
-from grandtotal.privacy.egress import Egress, Question, Terms
+from grandtotal.privacy.agreement import promised
+from grandtotal.privacy.door import Door
+from grandtotal.privacy.egress import Egress, Question
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.ledger import Ledger
+from grandtotal.privacy.protocol import Ask
+from grandtotal.privacy.secure_sum import Member
+from grandtotal.privacy.terms import Terms
 from grandtotal.versions import code_digest
 
 
@@ -46,17 +54,25 @@ class Retailer:
     """
 
     def __init__(
-        self, name: str, folder: Path, opener: Opener, agreeing: Agreeing | None = None
+        self,
+        name: str,
+        folder: Path,
+        opener: Opener,
+        door: Door | None = None,
+        agreeing: Agreeing | None = None,
     ) -> None:
         self.name = name
         self.folder = folder
         self._opener = opener
+        self._door = door
         self._agreeing = agreeing or (lambda _: Terms(folder / "door"))
+        self._member: Member | None = None
         self._egress: Egress | None = None
         self._plan = ""
         self._members: tuple[str, ...] = ()
         self._tasks: Mapping[str, Participation] = {}
-        self._blocks: tuple[str, list[memoryview]] = ("", [])
+        self._leaving = NOTHING_LEAVES
+        self._asked = ""
 
     def handle(self, message: bytes) -> bytes:
         """Returns the reply to one message; never raises, since a reply is all that may leave."""
@@ -74,13 +90,35 @@ class Retailer:
             raise AnswerError(Code.OTHER_PLAN, "asked about a plan that was not opened here")
         if message.kind == "ask":
             return self._summand(message)
+        if message.kind in ("advertise", "share", "receive", "survivors", "unmask"):
+            signed = self._protocol(message)
+            return Message("signed", {}, {"signed": np.frombuffer(signed, np.uint8)})
         if message.kind == "deliver":
             self._tasks[message.body["task"]].receive(message.body["meta"], message.arrays)
             return Message("delivered")
         if message.kind == "close":
+            self._end_slot(message.body)
+            if self._egress is not None:
+                self._egress.finish()
             self.close()
             return Message("closed")
         raise AnswerError(Code.MALFORMED, f"a retailer does not answer '{message.kind}'")
+
+    def _protocol(self, message: Message) -> bytes:
+        """Returns this retailer's signed step of the secure sum."""
+        if self._member is None:
+            raise AnswerError(Code.OTHER_PLAN, "the plan was opened without secure sums")
+        body, shown = message.body, _shown(message.arrays)
+        if message.kind == "advertise":
+            note = self._peers.note(known=True)
+            return self._member.advertise(body["batch"], body["first_slot"], body["slots"], note)
+        if message.kind == "share":
+            return self._member.share(body["batch"], shown[""])
+        if message.kind == "receive":
+            return self._member.receive(body["batch"], shown[""])
+        if message.kind == "survivors":
+            return self._member.survivors(body["slot"], shown["headers"])
+        return self._member.unmask(body["slot"], shown["headers"], shown["signatures"] or None)
 
     def _open(self, body: Json) -> Message:
         if (body["version"], body["code"]) != (__version__, code_digest()):
@@ -92,12 +130,13 @@ class Retailer:
         plan = body["plan"].encode()
         _refuse_other_members(body)
         self.close()
-        self._tasks = self._opener(plan)
-        self._plan = digest(plan)
-        self._members = tuple(body["members"])
+        tasks, members = self._opener(plan), tuple(body["members"])
         self._egress = Egress(
-            self.folder / "egress.jsonl", self._agreeing(plan), self._plan, self._members
+            self.folder / "egress.jsonl", self._agreeing(plan), digest(plan), members
         )
+        self._member = self._masking(plan, body, self._egress.ledger)
+        # Last of all: without tasks nothing is answered.
+        self._plan, self._members, self._tasks = digest(plan), members, tasks
         return Message("opened", {"version": __version__})
 
     def close(self) -> None:
@@ -107,37 +146,67 @@ class Retailer:
             self._egress.close()
             self._egress = None
 
+    def _masking(self, plan: bytes, body: Json, ledger: Ledger) -> Member | None:
+        if not promised(plan).secure_sum:
+            return None
+        if self._door is None:
+            raise PlanError("the plan asks for secure sums; this retailer has no identity key")
+        consortium = json.loads(plan)["consortium"]["name"]
+        roster = self._door.roster(consortium, tuple(body["members"]))
+        setting = setting_of(plan, body["run"], code_digest(), roster)
+        self._peers = _Peers(self.name, consortium, roster.epoch, ledger)
+        folder = self.folder / "secure_sum"
+        identity, witness = self._door.identity(), self._peers.witness
+        return Member(self.name, identity, setting, folder, witness=witness)
+
     def _summand(self, message: Message) -> Message:
         body = message.body
         if body["block"] == 0:
-            self._blocks = (body["question"], self._release(body, message.arrays))
-        question, blocks = self._blocks
-        if question != body["question"]:
+            self._end_slot(body)
+            self._leaving = self._release(body, message.arrays)
+        leaving = self._leaving
+        if leaving.question != body["question"]:
             raise AnswerError(Code.MALFORMED, "a later block of another question was asked for")
-        block = blocks[body["block"]]
-        if body["block"] == len(blocks) - 1:
+        arrays = {"summand": np.frombuffer(leaving.blocks[body["block"]], np.uint8)}
+        if body["block"] == len(leaving.blocks) - 1:
+            arrays |= {"header": np.frombuffer(leaving.header, np.uint8)} if leaving.header else {}
             # It may be gigabytes; whoever asks again begins with the first block.
-            self._blocks = ("", [])
-        return Message("summand", {}, {"summand": np.frombuffer(block, np.uint8)})
+            self._leaving = NOTHING_LEAVES
+        return Message("summand", {}, arrays)
 
-    def _release(self, body: Json, broadcast: Arrays) -> list[memoryview]:
+    def _end_slot(self, body: Json) -> None:
+        # The total is on the coordinator's disk: what could unmask it is not needed any more, and
+        # its noise is not sent again.
+        if self._member is not None and "over" in body:
+            self._member.close(body["over"])
+        if self._egress is not None and self._asked not in ("", body.get("question")):
+            self._egress.committed(self._asked)
+        self._asked = body.get("question", "")
+
+    def _release(self, body: Json, broadcast: Arrays) -> "_Leaving":
         query = build_query(body["query"], body["parameters"])
         digest_here = question_digest(self._plan, body["task"], query, broadcast)
         if digest_here != body["question"]:
             raise AnswerError(Code.MALFORMED, "the question is not the one that its digest names")
+        fields = query.fields(broadcast)
+        active = self._members if self._member is None else tuple(body["active"])
         question = Question(
             digest_here,
             query.name,
             body["round"],
-            self._members,
-            query.fields(broadcast),
+            active,
+            fields,
             body["task"],
             asked_digest(query, broadcast),
             query.bound,
         )
         answer = query.answer(self._tasks[body["task"]].rows, self, broadcast)
         assert self._egress is not None  # opened with the plan that is asked about
-        return self._egress.release(question, answer)
+        if self._member is None:
+            return _Leaving(digest_here, self._egress.release(question, answer))
+        ask = Ask(body["slot"], digest_here, arrays_digest(broadcast), fields, active)
+        masked = _Masking(self._member, ask, self._peers)
+        return _Leaving(digest_here, self._egress.release(question, answer, masked), masked.header)
 
     def _write_down(self, code: Code, error: Exception) -> None:
         known = isinstance(error, GrandtotalError)
@@ -148,6 +217,58 @@ class Retailer:
             path = self.folder / "log.txt"
             with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
                 log.write(f"{code}: {text}\n")
+
+
+@dataclass(frozen=True)
+class _Leaving:
+    """A summand on its way out: its question, its blocks and, under masks, its signed header."""
+
+    question: str
+    blocks: list[memoryview]
+    header: bytes = b""
+
+
+NOTHING_LEAVES = _Leaving("", [])
+
+
+class _Masking:
+    """What egress calls to mask a summand; keeps the header that goes with it."""
+
+    def __init__(self, member: Member, ask: Ask, peers: "_Peers") -> None:
+        self._member = member
+        self._ask = ask
+        self._peers = peers
+        self.header = b""
+
+    def __call__(self, summand: memoryview) -> None:
+        self.header = self._member.mask(self._ask, summand, self._peers.note())
+
+
+@dataclass(frozen=True)
+class _Peers:
+    """How the ledgers of the members of one consortium watch each other, in signed notes."""
+
+    me: str
+    consortium: str
+    epoch: int
+    ledger: Ledger
+
+    def note(self, known: bool = False) -> bytes:
+        """Returns the note that goes with a signed message of this retailer."""
+        return self.ledger.note(self.consortium, self.epoch, known)
+
+    def witness(self, notes: Mapping[str, bytes]) -> None:
+        """Takes the notes that came with the peers' messages; AnswerError refuses to go on."""
+        self.ledger.witness(self.me, self.consortium, self.epoch, notes)
+
+
+def _shown(arrays: Arrays) -> dict[str, dict[str, bytes]]:
+    """Returns the signed messages of the peers, by what they are and by name."""
+    shown: dict[str, dict[str, bytes]] = {"": {}, "headers": {}, "signatures": {}}
+    for key, array in arrays.items():
+        what, _, name = key.partition(" ")
+        shown[what][name] = array.tobytes()
+    return shown
 
 
 def _refuse_other_members(body: Json) -> None:

@@ -206,3 +206,19 @@ def _divided(task: str, asked: tuple[Release, ...], rho: float) -> dict[tuple[st
         (task, release.query): Scheduled(rho * release.weight / whole, release.times)
         for release in asked
     }
+
+
+def as_gaussian(releases: Mapping[float, int], delta: float) -> float:
+    """Returns the epsilon at delta of so many continuous Gaussian releases of each rho.
+
+    By privacy loss distributions (dp-accounting), which compose without loss: what an auditor
+    compares. What is enforced is `epsilon_of` the sum, which is never smaller.
+    """
+    # Imported where it is needed: it takes seconds.
+    from dp_accounting import GaussianDpEvent
+    from dp_accounting.pld import PLDAccountant
+
+    accountant = PLDAccountant()
+    for rho, times in releases.items():
+        accountant.compose(GaussianDpEvent(1 / math.sqrt(2 * rho)), times)
+    return float(accountant.get_epsilon(delta))

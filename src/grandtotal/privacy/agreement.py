@@ -1,5 +1,6 @@
 """What a plan promises about privacy: the table [privacy], read and checked, the same for all."""
 
+import json
 from dataclasses import dataclass
 
 from grandtotal.errors import PlanError
@@ -67,6 +68,14 @@ class Agreement:
                 "epsilon without secure_sum: each retailer adds only its share of the noise, so "
                 "that a summand that is not masked has too little; set secure_sum = true"
             )
+
+
+def promised(plan: bytes) -> Agreement:
+    """Returns what the text of a plan promises; PlanError where it cannot be read."""
+    try:
+        return Agreement(**json.loads(plan).get("privacy", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise PlanError(f"the plan: its [privacy] cannot be read ({error})") from error
 
 
 def _refuse_no_count(name: str, value: object, least: int) -> None:

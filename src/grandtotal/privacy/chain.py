@@ -18,6 +18,7 @@ from grandtotal.errors import AnswerError, Code
 
 HEAD = "head"
 LOCK = "lock"
+FORMAT = 1
 NOTHING_YET = "0" * 64
 
 
@@ -47,6 +48,7 @@ class Chain:
         """Adds a record and returns it; it is durable when this returns."""
         record: Json = {
             **facts,
+            "format": FORMAT,
             "n": len(self.records) + 1,
             "kind": kind,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -78,6 +80,8 @@ def verify(path: Path) -> list[Json]:
         _damaged(f"{path}: line {len(records) + 1} was changed, or is of another version")
     digests = _digests(records)
     for n, record in enumerate(records, 1):
+        if record.get("format") != FORMAT:
+            _damaged(f"{path}: line {n} has format {record.get('format')}, this version {FORMAT}")
         if (record.get("n"), record.get("previous")) != (n, digests[n - 1]):
             _damaged(f"{path}: line {n} does not follow from the line before it")
     head = path.with_name(HEAD)

@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,21 @@ from numpy.typing import NDArray
 
 from grandtotal.durable import Json, Log, digest
 from grandtotal.errors import AnswerError, Code
-from grandtotal.privacy.accounting import Budget
 from grandtotal.privacy.bound import Bound, NoCustomers, Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field, encode
-from grandtotal.privacy.ledger import Cap, Charge, Ledger
+from grandtotal.privacy.ledger import Charge, Ledger
 from grandtotal.privacy.noise import Entropy, NoiseKeys, NoiseStream
+from grandtotal.privacy.terms import Terms
 
 BLOCK_BYTES = 32 * 2**20  # of a summand in one message
 _ROOM = 8.0  # standard deviations of a retailer's noise that its capacity leaves free
+
+Mask = Callable[[memoryview], None]
+"""Adds masks to the bytes of a summand, in place."""
+
+
+def in_the_clear(summand: memoryview) -> None:
+    """Leaves a summand as it is: for a plan that all members agreed to run without secure sums."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +49,6 @@ class Question:
     bound: Stated = None
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What this retailer agreed to when it opened a plan, and its own limits.
-
-    door: the folder of its ledger, the same in every run. cap: its own. name: of the plan.
-    purposes: the kind of every task. budget: of a plan with epsilon; None where totals are exact.
-    tables: digest of the tables that answer.
-    """
-
-    door: Path
-    cap: Cap = field(default_factory=Cap)
-    name: str = ""
-    purposes: Mapping[str, str] = field(default_factory=dict)
-    budget: Budget | None = None
-    tables: str = ""
-
-
 class Egress:
     """What happens to a summand, in this order:
 
@@ -74,8 +64,9 @@ class Egress:
     5. Noise: under epsilon every entry gets this retailer's share, modulo the same 2^64 or 2^32.
        The same question again has the same noise, until `committed` deletes its key; then never.
     6. Log: what leaves is in egress.jsonl of this run, for people to read, before it leaves.
-    7. Release: the bytes, in blocks of at most 32 MiB. They are not masked here: whoever sends
-       them adds the masks of the secure sum, where the plan asks for it.
+    7. Mask: masks that cancel in the sum (secure_sum.py), unless all members agreed to none: then
+       the coordinator's process sees every retailer's summand.
+    8. Release: the bytes, in blocks of at most 32 MiB.
 
     The log holds for each release: round, query, question, members, fields, bytes, the digest of
     the clear summand (which stays here) and the time; the ledger also rho, unit, norm and sigma.
@@ -92,18 +83,20 @@ class Egress:
         self._terms = terms
         self._plan = plan
         self._run = str(path.parent.resolve())
-        self._keys = NoiseKeys(terms.door / "noise", entropy)
+        self._keys = NoiseKeys(terms.door / "noise" / digest(self._run.encode()), entropy)
         self._log = Log(path)
         self._logged = {record["question"] for record in self._log.records}
         self.ledger = Ledger(terms.door, terms.cap)
         try:
-            self.ledger.admit(self._run, plan, terms.name, members, _planned(terms))
+            self.ledger.admit(self._run, plan, terms.name, members, terms.planned)
         except BaseException:
             self.close()
             raise
 
-    def release(self, question: Question, answer: Arrays) -> list[memoryview]:
-        """Returns the blocks of the encoded, noised summand, after writing down that they leave."""
+    def release(
+        self, question: Question, answer: Arrays, mask: Mask = in_the_clear
+    ) -> list[memoryview]:
+        """Returns the blocks of the masked summand, after writing down that they leave."""
         _refuse_other_fields(question, answer)
         bound = self._bound(question, answer)
         sigma = self._sigma(question, bound) if bound else 0.0
@@ -116,14 +109,19 @@ class Egress:
         if bound:
             _add_noise(question, summand, NoiseStream(sigma, key))
         self._write_down(question, charge)
+        mask(summand.data)
         return blocks(summand.data)
 
     def committed(self, question: str) -> None:
         """Forgets the noise of a question whose total everybody has: it is never sent again."""
-        self._keys.forget(self._release_of(question))
+        self._keys.forget(question)
+
+    def finish(self) -> None:
+        """Forgets all noise of this run: nothing of it is ever sent again."""
+        self._keys.forget_all()
 
     def close(self) -> None:
-        """Lets another run of this retailer begin."""
+        """Lets another run of this retailer begin, or this one go on later."""
         self.ledger.close()
 
     def _bound(self, question: Question, answer: Arrays) -> Bound | None:
@@ -183,17 +181,14 @@ class Egress:
 
     def _key(self, question: Question) -> bytes:
         """Returns the key of the question's noise: a new one is on the disk before it is used."""
-        key = self._keys.kept(self._release_of(question.digest))
+        key = self._keys.kept(question.digest)
         if key is None and self.ledger.reserved(self._run, question.digest) is not None:
             raise AnswerError(
                 Code.ANSWER_CHANGED,
                 f"'{question.query}' was answered and its total committed: other noise on the same "
                 f"numbers would be a second release",
             )
-        return key or self._keys.new(self._release_of(question.digest))
-
-    def _release_of(self, question: str) -> str:
-        return digest(self._run.encode(), question.encode())
+        return key or self._keys.new(question.digest)
 
     def _write_down(self, question: Question, charge: Charge) -> None:
         if question.digest not in self._logged:
@@ -228,15 +223,6 @@ def _add_noise(question: Question, summand: NDArray[np.uint8], noise: NoiseStrea
         stop = start + field_.bytes
         noise.add(summand[start:stop].view(field_.word)[: field_.length])
         start = stop
-
-
-def _planned(terms: Terms) -> dict[str, float]:
-    """Returns the rho that a plan may spend, by purpose."""
-    planned: dict[str, float] = {}
-    if terms.budget is not None:
-        for task, purpose in terms.purposes.items():
-            planned[purpose] = planned.get(purpose, 0.0) + terms.budget.planned(task)
-    return planned
 
 
 def _record(question: Question, charge: Charge) -> Json:

@@ -10,10 +10,9 @@ Units are never mixed: what was spent on customers and on products are two accou
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 from grandtotal.durable import Json, canonical
 from grandtotal.errors import AnswerError, Code
@@ -43,6 +42,37 @@ class Cap:
         """Returns the rho of all purposes, or of one; infinite where that one has no cap."""
         epsilon = self.epsilon if purpose is None else self.purposes.get(purpose)
         return math.inf if epsilon is None else rho_within(epsilon, self.delta)
+
+    def refuse_plan(self, name: str, planned: Mapping[str, float], spent: Spent) -> None:
+        """Raises AnswerError if a plan would pass a cap; it may spend `planned` rho by purpose."""
+        if not planned and not self.exact_totals:
+            raise AnswerError(
+                Code.BUDGET,
+                f"plan '{name}' asks for exact totals, and [privacy] in this retailer.toml has "
+                f"exact_totals = false: agree on epsilon and delta in the plan",
+            )
+        # Which units its queries have is known when they are asked: it must fit for any.
+        for before in spent.values() or ({},):
+            self.refuse(f"plan '{name}'", planned, before)
+
+    def refuse(self, what: str, more: Mapping[str, float], spent: Mapping[str, float]) -> None:
+        """Raises AnswerError if more rho by purpose, of one unit, would pass a cap."""
+        for purpose, rho in more.items():
+            before = spent.get(purpose, 0.0)
+            self._refuse_beyond(self.rho(purpose), before, rho, f"{what}, for {purpose},")
+        self._refuse_beyond(self.rho(), sum(spent.values()), sum(more.values()), what)
+
+    def _refuse_beyond(self, cap: float, spent: float, more: float, what: str) -> None:
+        # What was planned to the last digit must not fail by the rounding of a sum.
+        if spent + more <= cap * (1 + 1e-9):
+            return
+        now, most, before = (epsilon_of(rho, self.delta) for rho in (spent + more, cap, spent))
+        raise AnswerError(
+            Code.BUDGET,
+            f"{what} would bring epsilon to {now:.3g} at delta = {self.delta:g}; {before:.3g} was "
+            f"spent before and the cap is {most:.3g}. What was spent is never refunded: ask for "
+            f"less, or raise the cap in [privacy] of retailer.toml",
+        )
 
 
 @dataclass(frozen=True)
@@ -79,9 +109,7 @@ class Ledger:
         self.folder = folder
         self.cap = cap or Cap()
         self._chain = Chain(folder / FILE)
-        self.account = Account()
-        for record in self._chain.records:
-            self.account.add(record)
+        self.account = Account(self._chain.records)
 
     def close(self) -> None:
         """Lets another run open the ledger."""
@@ -96,14 +124,7 @@ class Ledger:
         """
         if (run, plan) in self.account.plans:
             return
-        if not planned and not self.cap.exact_totals:
-            raise AnswerError(
-                Code.BUDGET,
-                f"plan '{name}' asks for exact totals, and [privacy] in this retailer.toml has "
-                f"exact_totals = false: agree on epsilon and delta in the plan",
-            )
-        for spent in self.account.spent.values() or ({},):
-            self._refuse_over(spent, planned, f"plan '{name}'")
+        self.cap.refuse_plan(name, planned, self.account.spent)
         facts = {"name": name, "members": list(members), "planned": dict(planned)}
         self._append("plan", {"run": run, "plan": plan, **facts})
 
@@ -121,7 +142,7 @@ class Ledger:
         self._refuse_other_members(charge)
         if charge.rho is not None:
             spent = self.account.spent.get(charge.unit, {})
-            self._refuse_over(spent, {charge.purpose: charge.rho}, f"'{charge.query}'")
+            self.cap.refuse(f"'{charge.query}'", {charge.purpose: charge.rho}, spent)
         self._append("release", {**asdict(charge), "members": list(charge.members)})
 
     def reserved(self, run: str, question: str) -> Json | None:
@@ -136,75 +157,63 @@ class Ledger:
         """Allows what was answered for other sets of retailers to be answered for this one."""
         self._append("consent", {"members": sorted(members)})
 
-    @property
-    def epoch(self) -> int:
-        """The roster epoch under which this ledger releases; 1 before any readmission."""
-        return self.account.epoch
+    def note(self, consortium: str, epoch: int, known: bool = False) -> bytes:
+        """Returns what the peers are to remember of this ledger; whoever sends it signs it.
 
-    def note(self) -> bytes:
-        """Returns what the peers are to remember of this ledger; whoever sends it signs it."""
-        records = len(self._chain.records)
-        head, spent = self._chain.digests[records], self.account.spent
-        return canonical({"records": records, "head": head, "epoch": self.epoch, "spent": spent})
-
-    def see(self, notes: Mapping[str, bytes]) -> None:
-        """Writes down the notes of the peers; AnswerError if one is older than its last."""
-        read = {peer: _note(peer, note) for peer, note in notes.items()}
-        for peer, note in read.items():
-            last = self.account.peers.get(peer, note)
-            if (note["epoch"], note["records"]) < (last["epoch"], last["records"]):
-                raise AnswerError(
-                    Code.LEDGER,
-                    f"'{peer}' shows a ledger of {note['records']} records and has shown one of "
-                    f"{last['records']}: an old copy was put back there; nothing is released with "
-                    f"it until it is in a roster of the next epoch",
-                )
-        self._append("heads", {"peers": read})
-
-    def known(self) -> dict[str, bytes]:
-        """Returns the last note of each peer: what to tell it when it starts."""
-        return {peer: canonical(note) for peer, note in self.account.peers.items()}
-
-    def refuse_older(self, mine: Mapping[str, bytes]) -> None:
-        """Raises AnswerError if a peer knows a later, or another, ledger of this retailer.
-
-        mine: this retailer's notes as the peers keep them. From then on nothing is released until
-        `readmit`, by no run.
+        epoch: of the roster of this consortium. known: also what is remembered of each peer, for
+        the beginning of a run.
         """
-        self._refuse_if_older()
-        read = {peer: _note(peer, note) for peer, note in mine.items()}
-        if not all(self._is_before_now(note) for note in read.values()):
-            self._append("older", {"peers": read})
-            self._refuse_if_older()
+        mine = {
+            "records": len(self._chain.records),
+            "head": self._chain.digests[-1],
+            "epoch": epoch,
+            "spent": self.account.spent,
+        }
+        peers = self.account.peers.get(consortium, {}) if known else {}
+        return canonical({"mine": mine, "known": peers})
 
-    def readmit(self, epoch: int, mine: Mapping[str, bytes]) -> None:
-        """Begins again under a later roster, with what the peers know to be spent carried over.
+    def witness(self, me: str, consortium: str, epoch: int, notes: Mapping[str, bytes]) -> None:
+        """Takes the peers' notes: what they know of this ledger, and what they say of theirs.
 
-        epoch: of a roster that all members signed, above `epoch`; the caller has checked it.
+        AnswerError where a peer knows a later, or another, ledger of this retailer under the same
+        roster: this is an old copy then, and nothing is released from it by any run. Under a roster
+        of a later epoch, which all members signed since, it begins again, with what the peers know
+        to be spent carried over. AnswerError also where a peer's own ledger went back.
         """
-        if epoch <= self.epoch:
-            raise AnswerError(
-                Code.LEDGER,
-                f"{self._chain.path}: under a roster of epoch {self.epoch} already; a later one, "
-                f"signed by all members, is needed, not {epoch}",
-            )
-        carried: Spent = {}
-        for peer, content in mine.items():
-            for unit, purposes in _note(peer, content)["spent"].items():
-                for purpose, rho in purposes.items():
-                    missing = rho - self.account.spent.get(unit, {}).get(purpose, 0.0)
-                    most = carried.setdefault(unit, {})
-                    most[purpose] = max(most.get(purpose, 0.0), missing)
-        self._append("readmitted", {"epoch": epoch, "carried": carried})
+        read = {peer: _read(peer, note) for peer, note in notes.items() if peer != me}
+        about_me = {p: known[me] for p, (_, known) in read.items() if me in known}
+        self._compare(epoch, about_me)
+        last = self.account.peers.get(consortium, {})
+        for peer, (note, _) in read.items():
+            _refuse_backwards(peer, note, last.get(peer, note))
+        peers = {peer: note for peer, (note, _) in read.items()}
+        self._append("heads", {"consortium": consortium, "peers": peers})
 
     def _append(self, kind: str, facts: Json) -> None:
         self.account.add(self._chain.append(kind, facts))
 
-    def _is_before_now(self, note: Json) -> bool:
-        if note["epoch"] < self.epoch:
-            return True  # was carried over when this epoch began
-        later = note["epoch"] > self.epoch or note["records"] >= len(self._chain.digests)
-        return not later and self._chain.digests[note["records"]] == note["head"]
+    def _compare(self, epoch: int, mine: Mapping[str, Json]) -> None:
+        if not all(
+            note["epoch"] < epoch or self._is_before_now(note, epoch) for note in mine.values()
+        ):
+            if not self.account.older:
+                self._append("older", {"peers": dict(mine), "epoch": epoch})
+            self._refuse_if_older()
+        if self.account.older and not (mine and all(n["epoch"] < epoch for n in mine.values())):
+            self._refuse_if_older()
+        carried: Spent = {}
+        for note in mine.values():
+            for (unit, purpose), rho in self._missing(note).items():
+                most = carried.setdefault(unit, {})
+                most[purpose] = max(most.get(purpose, 0.0), rho)
+        if carried or self.account.older:
+            self._append("readmitted", {"epoch": epoch, "carried": carried})
+
+    def _is_before_now(self, note: Json, epoch: int) -> bool:
+        if note["epoch"] > epoch or note["records"] >= len(self._chain.digests):
+            return False
+        known: str = note["head"]
+        return self._chain.digests[note["records"]] == known
 
     def _refuse_if_older(self) -> None:
         if self.account.older:
@@ -214,6 +223,17 @@ class Ledger:
                 f"an old copy, and what was spent since is not in it. Put the newest copy back, or "
                 f"have all members sign a roster of the next epoch, which carries that over",
             )
+
+    def _missing(self, note: Json) -> dict[tuple[str, str], float]:
+        """Returns the rho, by unit and purpose, that a peer knows to be spent and this does not."""
+        missing = {}
+        for unit, purposes in note["spent"].items():
+            for purpose, rho in purposes.items():
+                here = self.account.spent.get(unit, {}).get(purpose, 0.0)
+                # Sums of the same numbers in another order differ in the last digits.
+                if rho > here * (1 + 1e-9):
+                    missing[unit, purpose] = rho - here
+        return missing
 
     def _refuse_other_members(self, charge: Charge) -> None:
         members = frozenset(charge.members)
@@ -230,45 +250,26 @@ class Ledger:
                         f"`grandtotal ledger --consent {','.join(sorted(members))}` allows it",
                     )
 
-    def _refuse_over(
-        self, spent: Mapping[str, float], more: Mapping[str, float], what: str
-    ) -> None:
-        for purpose, rho in more.items():
-            before = spent.get(purpose, 0.0)
-            self._refuse_beyond(self.cap.rho(purpose), before, rho, f"{what}, for {purpose},")
-        self._refuse_beyond(self.cap.rho(), sum(spent.values()), sum(more.values()), what)
-
-    def _refuse_beyond(self, cap: float, spent: float, more: float, what: str) -> None:
-        # What was planned to the last digit must not fail by the rounding of a sum.
-        if spent + more <= cap * (1 + 1e-9):
-            return
-        now, most, before = (epsilon_of(r, self.cap.delta) for r in (spent + more, cap, spent))
-        raise AnswerError(
-            Code.BUDGET,
-            f"{what} would bring epsilon to {now:.3g} at delta = {self.cap.delta:g}; "
-            f"{before:.3g} was spent before and the cap is {most:.3g}. What was spent is never "
-            f"refunded: ask for less, or raise the cap in [privacy] of retailer.toml",
-        )
-
 
 class Account:
     """What the records of a ledger add up to.
 
     spent: rho by unit and purpose. alike: for each subject, and each (query, clear summand), the
-    sets of members it was released for and when. peers: the last note of each. older: whether the
-    peers knew a later ledger, and nobody readmitted this one since.
+    sets of members it was released for and when. peers: by consortium the last note of each.
+    older: whether the peers knew a later ledger, and nobody readmitted this one since.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, records: Iterable[Json] = ()) -> None:
         self.spent: Spent = {}
         self.plans: dict[tuple[str, str], Json] = {}
         self.released: dict[tuple[str, str], Json] = {}
         self.asked: Counter[tuple[str, str, str]] = Counter()
         self.alike: dict[str | tuple[str, str], dict[frozenset[str], str]] = {}
         self.consented: set[frozenset[str]] = set()
-        self.peers: dict[str, Json] = {}
+        self.peers: dict[str, dict[str, Json]] = {}
         self.older = False
-        self.epoch = 1
+        for record in records:
+            self.add(record)
 
     def add(self, record: Json) -> None:
         """Adds one record, in the order of the ledger."""
@@ -280,11 +281,11 @@ class Account:
         elif kind == "consent":
             self.consented.add(frozenset(record["members"]))
         elif kind == "heads":
-            self.peers |= record["peers"]
+            self.peers.setdefault(record["consortium"], {}).update(record["peers"])
         elif kind == "older":
             self.older = True
         elif kind == "readmitted":
-            self.older, self.epoch = False, record["epoch"]
+            self.older = False
             for unit, purposes in record["carried"].items():
                 for purpose, rho in purposes.items():
                     self._spend(unit, purpose, rho)
@@ -302,22 +303,35 @@ class Account:
         purposes[purpose] = purposes.get(purpose, 0.0) + rho
 
 
-def _note(peer: str, content: bytes) -> Json:
+def _read(peer: str, content: bytes) -> tuple[Json, Json]:
+    """Returns a peer's note of its own ledger, and what it knows of others' by name."""
     try:
         note: Json = json.loads(content)
-        counts = [note["records"], note["epoch"]]
-        spent = [rho for purposes in note["spent"].values() for rho in purposes.values()]
-        known = isinstance(note["head"], str) and len(note) == 4
-        whole = all(type(count) is int and count >= 0 for count in counts)
-        if not (known and whole and all(0 <= rho < math.inf for rho in spent)):
-            _no_note(peer)
+        mine, known = note["mine"], note["known"]
+        valid = all(_is_note(each) for each in (mine, *known.values()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        _no_note(peer)
-    return note
+        valid = False
+    if not valid:
+        raise AnswerError(Code.MALFORMED, f"'{peer}' sent a note of its ledger that is none")
+    return mine, known
 
 
-def _no_note(peer: str) -> NoReturn:
-    raise AnswerError(Code.MALFORMED, f"'{peer}' sent a note of its ledger that is none")
+def _is_note(note: Json) -> bool:
+    counts = [note["records"], note["epoch"]]
+    spent = [rho for purposes in note["spent"].values() for rho in purposes.values()]
+    whole = all(type(count) is int and count >= 0 for count in counts)
+    named = isinstance(note["head"], str) and len(note) == 4
+    return named and whole and all(0 <= rho < math.inf for rho in spent)
+
+
+def _refuse_backwards(peer: str, note: Json, last: Json) -> None:
+    if (note["epoch"], note["records"]) < (last["epoch"], last["records"]):
+        raise AnswerError(
+            Code.LEDGER,
+            f"'{peer}' shows a ledger of {note['records']} records and has shown one of "
+            f"{last['records']}: an old copy was put back there; nothing is released with it until "
+            f"all members sign a roster of the next epoch",
+        )
 
 
 def _refuse_another_release(before: Json, now: Charge) -> None:

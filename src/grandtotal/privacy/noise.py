@@ -74,6 +74,11 @@ class NoiseKeys:
         """Deletes the key of a release: the same noise is never drawn again."""
         self._path(release).unlink(missing_ok=True)
 
+    def forget_all(self) -> None:
+        """Deletes all keys of the folder."""
+        for path in self._folder.glob("*.key*"):
+            path.unlink()
+
     def _path(self, release: str) -> Path:
         return self._folder / f"{release}.key"
 

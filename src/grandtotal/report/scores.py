@@ -59,6 +59,8 @@ def _described(found: Findings) -> list[tuple[str, Json]]:
 
 
 def _sample(described: Json) -> str:
+    if described["sample"] is None:  # under epsilon nobody is counted
+        return f"{described['units']}, not counted"
     return counted(described["sample"], described["units"].removesuffix("s"), described["units"])
 
 

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 
+from grandtotal.plan import Plan
+from grandtotal.privacy.protocol import threshold, tolerated
 from grandtotal.report.glossary import QUESTIONS, question_of
 from grandtotal.report.markup import MISSING, Html, Row, joined, listed, paragraph, table, tag
 from grandtotal.report.plots import bars
@@ -194,14 +196,46 @@ def _came_in(queries: Collection[str]) -> str:
     )
 
 
+def _seen_by_the_coordinator(source: Source) -> str:
+    if not source.plan.common.privacy.secure_sum:
+        return (
+            "There were no secure sums: the coordinator’s process saw every retailer’s summand "
+            "before it added them, as the plan said."
+        )
+    count = len(source.plan.members)
+    lie, t = tolerated(count), threshold(count)
+    return (
+        "Summands were masked: the coordinator could read totals alone, as long as at most "
+        f"{spelled(lie)} of the {spelled(count)} retailers took sides with it against the "
+        f"protocol, or {spelled(t - 1)} only told it what they saw. Masks hide a summand, not "
+        "what the total itself tells."
+    )
+
+
+def _noise(plan: Plan) -> str:
+    promised = plan.common.privacy
+    if promised.epsilon is None:
+        return (
+            "There is no differential privacy in this plan: totals are exact, no noise is added "
+            "and no customer’s share is bounded. What an exact total tells is said above, question "
+            "by question."
+        )
+    known = promised.known_to(len(plan.members))
+    return (
+        f"Totals are noised: epsilon = {promised.epsilon:g} at delta = {promised.delta:g} for the "
+        f"whole run, for one unit of each query (a customer, where it says so) that is known to at "
+        f"most {spelled(known)} of the retailers, as long as at most {spelled(promised.colluders)} "
+        f"of them collude with the coordinator and every retailer clips and adds noise as its "
+        f"software does: one that does not cannot be caught under masks. Noise hides a unit, not a "
+        f"retailer’s volumes."
+    )
+
+
 def _not_done(source: Source) -> list[str]:
     members = source.plan.members
     return [
-        "There is no secure sum yet: the coordinator’s process sees every retailer’s summand "
-        "before it adds them. Let it run where all members accept that.",
-        "There is no differential privacy yet: totals are exact, no noise is added and no "
-        "customer’s share is bounded. What an exact total tells is said above, question by "
-        "question.",
+        _seen_by_the_coordinator(source),
+        _noise(source.plan),
         f"There are {spelled(len(members))} retailers. All but one of them together can read the "
         "remaining one’s summand by taking their own from the total"
         + (": here that needs only two." if len(members) == 3 else "."),

@@ -25,6 +25,8 @@
     query = "select sku as product, title from items"   # or table = "items"
     password_env = "SHOP_PASSWORD"        # or password_file = "secret.txt"
 
+    [privacy]                             # what this retailer allows; see limits.py
+
 The file is the retailer's own and never leaves it.
 """
 
@@ -40,12 +42,13 @@ from typing import Any, Literal, NoReturn
 from zoneinfo import ZoneInfo
 
 from grandtotal.errors import PlanError
+from grandtotal.tables.limits import KEYS, Limits
 from grandtotal.tables.schema import REGISTRY
 
 Duplicates = Literal["set-aside", "keep"]
 PriceIs = Literal["unit", "line", "before-discount"]
 
-_RETAILER_KEYS = ("retailer", "currency", "time_zone", "catalogue_key", "tables")
+_RETAILER_KEYS = ("retailer", "currency", "time_zone", "catalogue_key", "tables", "privacy")
 _DATABASE_KEYS = ("url", "query", "table", "password_env", "password_file")
 _TABLE_KEYS = (
     *("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates"),
@@ -101,11 +104,17 @@ class RetailerConfig:
     time_zone: str
     tables: Mapping[str, TableSource]
     catalogue_key: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def folder(self) -> Path:
         """The folder of retailer.toml, to which the tables' paths are relative."""
         return self.path.parent
+
+    @property
+    def door(self) -> Path:
+        """The folder of this retailer's ledger and keys, the same in every run."""
+        return self.folder / self.limits.door
 
     def place(self, table: str) -> str:
         """Returns where a table is, for a message: its path, or the URL of its database."""
@@ -228,7 +237,15 @@ class _Section:
             time_zone=self._time_zone(),
             tables={name: tables.section(name).source(name) for name in tables.values},
             catalogue_key=self.text("catalogue_key") if "catalogue_key" in self.values else None,
+            limits=self.section("privacy").limits(),
         )
+
+    def limits(self) -> Limits:
+        self.check_keys(KEYS)
+        try:
+            return Limits(**self.values)
+        except ValueError as error:
+            self.fail(str(error))
 
     def _retailer(self) -> str:
         name = self.text("retailer")

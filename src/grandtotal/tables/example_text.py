@@ -97,4 +97,11 @@ path = "data/stores.csv"
 
 [tables.calendar]              # date, region, holiday, weather, trend, known_at
 path = "data/calendar.csv"
+
+[privacy]                      # what you allow, whatever a plan asks; docs/data.md has all keys
+door = "door"                  # the folder of your keys and of the ledger of all that left you
+epsilon = 10.0                 # of all plans together, at delta; what was spent is never refunded
+delta = 1e-6
+exact_totals = true            # false: refuse plans without epsilon, which no cap can count
+# purposes = {{ recommend = 4.0 }} # a smaller epsilon for one kind of task
 """

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.model import Model
-from grandtotal.consortium.query import Rows
+from grandtotal.consortium.query import Rows, shared
 from grandtotal.consortium.totals import Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
@@ -165,7 +165,7 @@ class Demand:
     def scored(self) -> Scored:
         """The WAPE of the delivered model, product by product."""
         largest = largest_score(self, "test")
-        return Scored("shared test", largest, "product", self.products_per_customer)
+        return Scored(shared("test"), largest, "product", self.products_per_customer)
 
     # --- the retailer's half ---
 
@@ -182,19 +182,19 @@ class Demand:
         rows["now"] = replace(self._panel(sales, now, now + self.horizon), scored=(now,), kept={})
         if self.common.privacy.private:
             few = self.products_per_customer
-            shared = read_sales(*given, few) if few else sales
-            rows |= {f"shared {split}": panel for split, panel in self._panels(shared).items()}
+            of_few = self._panels(read_sales(*given, few) if few else sales, few)
+            rows |= {shared(split): panel for split, panel in of_few.items()}
         return rows
 
-    def _panels(self, sales: Sales) -> dict[str, Panel]:
+    def _panels(self, sales: Sales, per_customer: int = 0) -> dict[str, Panel]:
         test = self.history - self.test
         return {
-            "validation": self._panel(sales, test - self.test, test),
-            "test": self._panel(sales, test, self.history),
+            "validation": self._panel(sales, test - self.test, test, per_customer),
+            "test": self._panel(sales, test, self.history, per_customer),
         }
 
-    def _panel(self, sales: Sales, cut: int, until: int) -> Panel:
-        return Panel((sales,), *self.origins(cut, until), cut, until)
+    def _panel(self, sales: Sales, cut: int, until: int, per_customer: int = 0) -> Panel:
+        return Panel((sales,), *self.origins(cut, until), cut, until, per_customer)
 
     def origins(self, cut: int, until: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Returns the origins of training, all of whose targets lie before the cut, and of scoring.

@@ -68,7 +68,7 @@ def fit_in_noise(task: Demand, totals: Totals) -> Fitted:
         tried = [score for score, _ in fitted.values()]
         given["coefficients"] = fitted[name][1]
         glm = _glm(task, name, "test", 1)
-    coefficients, fit = glm.fit(totals, task.width, "shared test", given)
+    coefficients, fit = glm.fit(totals, task.width, "test", given)
     meta = {"model": name, "l2": GRID[name].l2, "fit": fit, "near": task.near}
     model = DemandModel.shared(meta, coefficients, given["series"])
     return Fitted(model, {"chosen": meta, "tried": tried})
@@ -76,9 +76,9 @@ def fit_in_noise(task: Demand, totals: Totals) -> Fitted:
 
 def _validated(task: Demand, totals: Totals, name: str, given: Arrays) -> tuple[Json, np.ndarray]:
     glm = _glm(task, name, "validation", ROUNDS[name])
-    coefficients, fit = glm.fit(totals, task.width, "shared validation", given)
+    coefficients, fit = glm.fit(totals, task.width, "validation", given)
     largest = largest_score(task, "validation")
-    query = ForecastScores(name, "shared validation", largest, task.products_per_customer)
+    query = ForecastScores(name, "validation", largest, task.products_per_customer)
     sums = totals.total(query, {**given, "coefficients": coefficients})
     sold = float(sums["sold"])
     # Noise may leave nothing sold: such a score is no reason to choose a model.

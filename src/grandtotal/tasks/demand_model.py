@@ -16,6 +16,7 @@ from grandtotal.algorithms.elementary import log
 from grandtotal.algorithms.glm import GLM, Design, features, mean
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json
+from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.intervals import CLASSES, QUANTILES, SIZES, is_late, pinball
 from grandtotal.tasks.sales import Cases, Panel
@@ -105,14 +106,24 @@ def adapted(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
     The quantiles are its own or the consortium's, whichever were better on the later half of the
     validation when made of the earlier. All is learned on rows before the test and stays at home.
     """
-    leveled = _with_level(model, validation)
-    if wape(leveled, validation) < wape(model, validation):
-        model = _with_level(model, test)
+    model = _leveled(model, validation, test)
     if not model.spread.size:
         return _with_own_quantiles(model, validation)
     if _later_loss(model, validation, None) < _later_loss(model, validation, model.spread[0]):
         return _with_own_quantiles(model, validation)
     return replace(model, edges=SIZES, ratios=model.spread[1])
+
+
+def _leveled(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
+    """Returns the model with the retailer's own level if that was better on the validation."""
+    try:
+        if wape(_with_level(model, validation), validation) < wape(model, validation):
+            return _with_level(model, test)
+    except AnswerError as error:
+        # A model of little but noise forecasts more than the sums of a correction can hold.
+        if error.code is not Code.OVERFLOW:
+            raise
+    return model
 
 
 def _with_level(model: DemandModel, panel: Panel) -> DemandModel:

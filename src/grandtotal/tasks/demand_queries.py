@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from grandtotal.algorithms.glm import UNIT_STEPS
-from grandtotal.consortium.query import Rows, State
+from grandtotal.consortium.query import Rows, State, shared_rows
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
@@ -46,7 +46,7 @@ class DemandSeries:
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's units in whole steps."""
         if self.largest:
-            parts = rows["shared test"].parts
+            parts = shared_rows(rows, "test", self.per_customer).parts
             seasons = [sum_of_clipped(part.capped(), self.largest) for part in parts]
             return {"units": np.sum(seasons, axis=0)[None]}
         capped = sum(part.capped() for part in rows["test"].parts)
@@ -84,9 +84,11 @@ class ForecastScores:
             {"model": self.family}, broadcast["coefficients"], broadcast["series"]
         )
         error, sold = 0, 0
-        for cases in cases_of(model, rows[self.split]):
+        clipped = bool(self.largest)
+        panel = shared_rows(rows, self.split, self.per_customer) if clipped else rows[self.split]
+        for cases in cases_of(model, panel):
             missed = np.abs(model.forecast(cases) - cases.sold)
-            if self.largest:
+            if clipped:
                 of_products = [np.bincount(cases.series, each) for each in (missed, cases.sold)]
                 parts = sum_of_clipped(np.stack(of_products, axis=1), self.largest)
             else:

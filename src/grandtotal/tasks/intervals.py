@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.consortium.query import Rows, State
+from grandtotal.consortium.query import Rows, State, shared_rows
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, by_unit, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
@@ -64,7 +64,9 @@ class ForecastErrors:
 
         meta = {"model": self.family}
         model = DemandModel.shared(meta, broadcast["coefficients"], broadcast["series"])
-        panel = rows[self.split]
+        panel = (
+            shared_rows(rows, self.split, self.per_customer) if self.largest else rows[self.split]
+        )
         counts = np.zeros(SHAPE, np.int64)
         for cases in cases_of(model, panel):
             late = is_late(cases.origin, panel.scored)

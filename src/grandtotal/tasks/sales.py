@@ -120,6 +120,7 @@ class Panel:
     """The sales of one retailer, or in a simulation of several, seen from one cut.
 
     training: origins whose targets all lie before the cut. scoring: origins from the cut on.
+    per_customer: how many products the lines of one customer count for; 0 is any number.
     """
 
     parts: tuple[Sales, ...]
@@ -127,6 +128,7 @@ class Panel:
     scored: tuple[int, ...]
     cut: int
     until: int
+    per_customer: int = 0
     kept: dict[Any, list[Cases]] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -134,7 +136,7 @@ class Panel:
         """Returns the panels of several retailers as one: for simulations."""
         parts = tuple(part for panel in panels for part in panel.parts)
         first = panels[0]
-        return Panel(parts, first.origins, first.scored, first.cut, first.until)
+        return Panel(parts, first.origins, first.scored, first.cut, first.until, first.per_customer)
 
     def training(self, broadcast: Arrays) -> list[Design]:
         """Returns the design of every part, for the consortium's series in the broadcast."""

@@ -217,6 +217,13 @@ def save_scores(folder: Path, task: str, row: str, scores: UnitScores) -> None:
     save_arrays(scores_path(folder, task, row), scores.arrays, {"task": task, "row": row})
 
 
+def save_delivered(folder: Path, task: str, scored: Scored, scores: UnitScores) -> None:
+    """Keeps the unit scores of the delivered model, and whose they are."""
+    whose = {"unit": scored.unit, "per_customer": scored.per_customer}
+    meta = {"task": task, "row": DELIVERED, **whose}
+    save_arrays(scores_path(folder, task, DELIVERED), scores.arrays, meta)
+
+
 def load_scores(folder: Path, task: str, row: str, metrics: tuple[Metric, ...]) -> UnitScores:
     """Returns what `save_scores` kept."""
     arrays, _ = load_arrays(scores_path(folder, task, row))
@@ -273,7 +280,7 @@ class TestScores:
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums, from its own disk: the test rows are not scored again."""
         if self.largest:
-            return self._clipped(load_arrays(scores_path(state.folder, self.task, DELIVERED))[0])
+            return self._clipped(*load_arrays(scores_path(state.folder, self.task, DELIVERED)))
         answer: Arrays = {}
         for row in ROWS:
             arrays, _ = load_arrays(scores_path(state.folder, self.task, row))
@@ -283,7 +290,14 @@ class TestScores:
             answer[f"{row} units"] = np.array([len(arrays["numerators"])])
         return answer
 
-    def _clipped(self, kept: Arrays) -> Arrays:
+    def _clipped(self, kept: Arrays, meta: Json) -> Arrays:
+        # Whoever asks must not choose how little noise is enough.
+        if (meta["unit"], meta["per_customer"]) != (self.unit, self.per_customer):
+            raise AnswerError(
+                Code.PLAN_REFUSED,
+                f"asked for scores of each {self.unit}, {self.per_customer} a customer; by the "
+                f"plan they are of each {meta['unit']}, {meta['per_customer']} a customer",
+            )
         above, below = kept["numerators"][:, 0], kept["denominators"][:, 0]
         parts = np.maximum(np.stack([above, below], axis=1), 0)
         sums = sum_of_clipped(parts / self.largest, 1.0)

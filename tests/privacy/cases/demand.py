@@ -31,13 +31,11 @@ LARGEST = st.sampled_from([0.02, 1.0, 30.0, 4e3])
 QUERIES = {
     "demand-series": lambda draw, few: DemandSeries(PRODUCTS, WEEKS, draw(LARGEST), few),
     "glm-moments": lambda draw, few: GLMMoments(
-        draw(FAMILY), TASK.width, "shared test", draw(LARGEST), few
+        draw(FAMILY), TASK.width, "test", draw(LARGEST), few
     ),
-    "forecast-scores": lambda draw, few: ForecastScores(
-        draw(FAMILY), "shared test", draw(LARGEST), few
-    ),
+    "forecast-scores": lambda draw, few: ForecastScores(draw(FAMILY), "test", draw(LARGEST), few),
     "forecast-errors": lambda draw, few: ForecastErrors(
-        draw(FAMILY), "shared test", 1, draw(LARGEST), few
+        draw(FAMILY), "test", 1, draw(LARGEST), few
     ),
 }
 
