@@ -87,9 +87,9 @@ class World:
             exact = self._ndcg(
                 dict.fromkeys(self.holders, self.task.fit(consortium.of(TASK)).model)
             )
-        own = {name: self.task.fit(Local(rows)).model for name, rows in self.holders.items()}
+        own = {name: self.task.fit(Local(rows)) for name, rows in self.holders.items()}
         base = {name: self.task.baseline(rows)[0] for name, rows in self.holders.items()}
-        alone = self._ndcg(own)
+        alone = self._ndcg({name: fitted.model for name, fitted in own.items()})
         found = [
             Row(f"{self.name}: ndcg, baseline", self._ndcg(base)),
             Row(f"{self.name}: ndcg, alone", alone),
@@ -105,7 +105,7 @@ class World:
                 ]
                 scores = [self._ndcg(dict.fromkeys(self.holders, model)) for model in shared]
                 home = {
-                    name: joined(own[name], shared[0], rows)  # type: ignore[arg-type]
+                    name: joined(self.task, own[name], shared[0], rows)  # type: ignore[arg-type]
                     for name, rows in self.holders.items()
                 }
                 label = f"{self.name}, epsilon {epsilon:g}, S = {known}"

@@ -107,17 +107,17 @@ def test_what_is_joined_at_home_does_not_travel(private, pooled, parts, repeat):
 
 def test_joined_with_bestsellers_a_retailers_own_model_stays_as_it_is(private, pooled, parts):
     task = private(models=("popularity", "ease"))
-    own = at_home(task).fit(Local(parts["west"])).model
-    found = joined(own, task.fit(Noisy(pooled, 1e3)).model, parts["west"])
-    assert (found.weights == own.weights).all()
-    assert (found.prior == own.prior).all()
+    own = at_home(task).fit(Local(parts["west"]))
+    found = joined(at_home(task), own, task.fit(Noisy(pooled, 1e3)).model, parts["west"])
+    assert (found.weights == own.model.weights).all()
+    assert (found.prior == own.model.prior).all()
 
 
 def test_at_home_a_noisy_model_is_better_than_the_own_one_and_than_itself(private, pooled, parts):
     task = private(models=("ease",))
     shared = task.fit(Noisy(pooled, 0.3)).model
-    own = {name: at_home(task).fit(Local(rows)).model for name, rows in parts.items()}
-    home = {name: joined(own[name], shared, rows) for name, rows in parts.items()}
+    own = {name: at_home(task).fit(Local(rows)) for name, rows in parts.items()}
+    home = {name: joined(at_home(task), own[name], shared, rows) for name, rows in parts.items()}
     found = ndcg(task, home, parts)
-    assert found > ndcg(task, own, parts)
+    assert found > ndcg(task, {name: fitted.model for name, fitted in own.items()}, parts)
     assert found > ndcg(task, dict.fromkeys(parts, shared), parts)

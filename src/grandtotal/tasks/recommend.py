@@ -9,7 +9,7 @@ recommended and count as hits: half of a grocer's basket was in an earlier one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -125,8 +125,13 @@ class Recommend:
         """Returns the model with the best summed validation NDCG, fitted up to the test cut."""
         if self.common.privacy.private:
             return recommend_in_noise.fit(self, totals)
+        return self.choose(
+            totals, [candidate for model in self.models for candidate in GRIDS[model]]
+        )
+
+    def choose(self, totals: Totals, candidates: Sequence[Candidate]) -> Fitted:
+        """Returns the candidate with the best summed validation NDCG, fitted up to the test cut."""
         totals = Remembering(totals)
-        candidates = [candidate for model in self.models for candidate in GRIDS[model]]
         if self.repeat:
             return next_basket.choose(totals, candidates, self.products, self.top)
         tried = [self._validate(totals, candidate) for candidate in candidates]
@@ -178,8 +183,9 @@ class Recommend:
         """
         if not model.meta.get("in_noise"):
             return model
-        own = cast(ItemModel | NextBasket, at_home(self).fit(Local(rows)).model)
-        return recommend_in_noise.joined(own, cast(ItemModel | NextBasket, model), rows)
+        home = cast(Recommend, at_home(self))
+        own = home.fit(Local(rows))
+        return recommend_in_noise.joined(home, own, cast(ItemModel | NextBasket, model), rows)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the retailer's own most popular products, with the better recency window."""
