@@ -7,8 +7,9 @@ counts as hidden who is removed, added or becomes anybody else. S is how many re
 customer may be known to: 1, or all five. delta is 1e-5, for a million customers 1e-7.
 
 "shared" is the model that is released. "at home" is what a retailer uses: the shared model joined
-with its own exact rows, which never leave; mean over all customers. "alone" is the best own model
-without the consortium, "exact" the federated one without epsilon. "of exact" divides by the latter.
+with its own exact rows, which never leave, as its own validation chose; mean over all customers.
+"alone" is the best own model without the consortium, "exact" the federated one without epsilon.
+"of exact" divides by the latter.
 
 MovieLens 1M, given split, NDCG@20, as in recommend-ml1m. Online Retail II as the package ships it,
 NDCG@10 of what was new to the customer in the last 91 days. Generated: customers of three of 60
@@ -139,9 +140,10 @@ def private(
 
 def _shared(label: str, scores: list[float], exact: float, model: Model) -> list[Row]:
     """Returns the mean over draws of the noise, and says where bestsellers are all that is left."""
-    if "why" in model.meta:
-        print(f"  {label}: {model.meta['why']}")
-    told = " (bestsellers)" if "why" in model.meta else ""
+    why = model.meta["in_noise"].get("why")
+    if why:
+        print(f"  {label}: {why}")
+    told = " (bestsellers)" if why else ""
     return [
         Row(f"{label}: shared{told}, of exact", float(np.mean(scores)) / exact),
         *(

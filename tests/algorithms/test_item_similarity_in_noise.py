@@ -64,8 +64,8 @@ def test_without_noise_all_is_chosen_and_nothing_shrunk(rows):
     )["gram"]
     penalty = 0.33 / 0.67 * np.diagonal(weighted) + 4.0
     assert (found.weights == autoencoder(weighted, penalty)).all()
-    assert found.meta["products"] == PRODUCTS
-    assert found.meta["customers"] == 3000
+    assert found.meta["in_noise"]["products"] == PRODUCTS
+    assert found.meta["in_noise"]["customers"] == 3000
 
 
 def test_without_noise_it_recommends_as_the_exact_model_does(rows):
@@ -80,7 +80,7 @@ def test_groups_are_found_in_noise(rows, seed):
     within, between = inside(model)
     assert within > 0.005
     assert abs(between) < within / 4
-    assert GROUPS <= model.meta["directions"] < PRODUCTS
+    assert GROUPS <= model.meta["in_noise"]["directions"] < PRODUCTS
 
 
 def test_noise_that_hides_everything_leaves_bestsellers_and_says_so(rows):
@@ -90,7 +90,7 @@ def test_noise_that_hides_everything_leaves_bestsellers_and_says_so(rows):
     assert not model.weights.size
     assert (model.prior >= 0).all()
     assert model.meta["model"] == "popularity"
-    assert "bestsellers alone" in model.meta["why"]
+    assert "bestsellers alone" in model.meta["in_noise"]["why"]
 
 
 def test_bestsellers_in_noise_are_nearly_the_bestsellers(rows):

@@ -88,7 +88,7 @@ def test_any_noise_leaves_a_model_that_can_be_built_and_scored(
 def test_where_noise_hides_co_purchases_the_choice_says_so(private, pooled):
     fitted = private().fit(Noisy(pooled, 1e3))
     assert fitted.choice["chosen"]["model"] == "popularity"
-    assert "bestsellers alone" in fitted.choice["chosen"]["why"]
+    assert "bestsellers alone" in fitted.choice["chosen"]["in_noise"]["why"]
 
 
 def test_an_exact_model_needs_nothing_from_home(recommend, parts):

@@ -181,7 +181,7 @@ class Recommend:
 
         An exact model is returned as it is: what is personal is the customer's own history.
         """
-        if not model.meta.get("in_noise"):
+        if "in_noise" not in model.meta:
             return model
         home = cast(Recommend, at_home(self))
         own = home.fit(Local(rows))

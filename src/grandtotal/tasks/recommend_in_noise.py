@@ -85,9 +85,9 @@ class Pulled:
 
     def fit(self, totals: Totals, products: int, split: str) -> ItemModel:
         """Returns the weights, with the shared prior."""
-        meta = {**self.shared.meta, "towards": "shared", "l2": self.l2}
         if math.isinf(self.l2):
-            return ItemModel(self.shared.weights, self.shared.prior, {**meta, "l2": None})
+            return self.shared
+        meta = {"model": "ease", "l2": self.l2, "in_noise": self.shared.meta["in_noise"]}
         gram = totals.total(CoPurchases(products, split))["gram"]
         weights = autoencoder(gram, np.full(products, self.l2), self.shared.weights)
         return ItemModel(weights, self.shared.prior, meta)
