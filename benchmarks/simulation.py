@@ -61,7 +61,7 @@ def federated(
                     name,
                     folder / name,
                     _opener(Holder(rows, task, folder / name)),
-                    _agreeing(folder / name, budget),
+                    agreeing=_agreeing(folder / name, budget),
                 )
                 for name, rows in holders.items()
             }

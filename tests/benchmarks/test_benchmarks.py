@@ -140,7 +140,6 @@ def test_a_model_under_epsilon_is_made_of_totals_with_noise(
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     from benchmarks import privacy_utility
-
     from grandtotal.tasks.recommend import Recommend
     from grandtotal.tasks.task import Common
 
