@@ -24,6 +24,7 @@ from benchmarks import (
     exactness,
     membership,
     next_basket,
+    privacy_utility,
     recommend_ml1m,
     secure_sum,
     trees,
@@ -42,6 +43,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "audit": audit,
     "dp-step": dp_step,
     "membership": membership,
+    "privacy-utility": privacy_utility,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _HEAD = ("what", "value", "unit", "bar", "")

@@ -54,3 +54,12 @@ def test_pooled_purchases_are_the_customers_of_all(build):
     for name in ("history", "future"):
         stacked = np.concatenate([getattr(part, name).toarray() for part in parts])
         assert (getattr(pooled, name).toarray() == stacked).all()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.4])
+def test_weighted_purchases_are_counted_exactly(share):
+    rng = np.random.default_rng(9)
+    x = (rng.random((4000, 150)) < share).astype(np.float32)
+    weights = rng.integers(0, 2**16, 4000)
+    whole = x.astype(np.int64)
+    assert (gram(csr_array(x), weights) == whole.T @ (whole * weights[:, None])).all()

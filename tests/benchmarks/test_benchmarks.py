@@ -6,6 +6,7 @@ That the numbers pass on real data is not tested here: `make bench` measures it.
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -116,3 +117,35 @@ def test_the_secure_sum_that_is_measured_is_the_sum(monkeypatch: pytest.MonkeyPa
     (upload,) = [row for row in rows if "over the plain dense vector" in row.name]
     assert upload.value is not None
     assert 1.0 < upload.value < 1.2
+
+
+def test_generated_customers_are_always_the_same_and_want_what_they_have_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import privacy_utility
+
+    once, again = (privacy_utility.generated(3000) for _ in range(2))
+    assert len(once) == 5
+    for name, rows in once.items():
+        history, future = rows["test"].history, rows["test"].future
+        assert (history != again[name]["test"].history).nnz == 0
+        assert history.multiply(future).nnz == 0
+        assert set(history.data.tolist()) == {1}
+    assert sum(rows["test"].history.shape[0] for rows in once.values()) == 3000
+
+
+def test_a_model_under_epsilon_is_made_of_totals_with_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import privacy_utility
+    from grandtotal.tasks.recommend import Recommend
+    from grandtotal.tasks.task import Common
+
+    holders = privacy_utility.generated(3000)
+    common = Common(date(2024, 1, 1), tuple(str(i) for i in range(2000)))
+    task = Recommend(common, ("popularity",), top=20)
+    one, other = (privacy_utility.private(task, holders, 1e-5, 8.0, 1) for _ in range(2))
+    assert (one.arrays["prior"] != other.arrays["prior"]).any()
+    assert abs(one.meta["in_noise"]["customers"] - 3000) < 1000

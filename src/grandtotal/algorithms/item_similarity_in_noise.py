@@ -54,30 +54,30 @@ class EDLAEInNoise:
     def fit(self, totals: Totals, products: int, split: str) -> ItemModel:
         """Returns the weights among the chosen products, the counts of all as prior. Two rounds.
 
-        Where too few products or directions stand out of the noise the model is popularity, and
-        its meta says "why".
+        Where too few products or directions stand out of the noise the model is popularity. What
+        noise left is in its meta, "in_noise": customers, products, directions, and "why".
         """
         counted = totals.total(PurchaseCounts(products, split, clipped=True))
         counts = np.maximum(counted["counts"], 0.0)
-        noise = float(np.std(counted["blanks"]))
+        noise = float(np.std(counted["blanks"]))  # nobody adds to these
         chosen = self.chosen(counts, float(counted["customers"]), noise)
-        meta: Json = {"model": "edlae", "in_noise": True, "l2": self.l2, "dropout": self.dropout}
-        meta |= {"customers": round(float(counted["customers"])), "products": len(chosen)}
+        left: Json = {"customers": round(float(counted["customers"])), "products": len(chosen)}
         fewest = min(FEWEST, products // 2)
         if len(chosen) < fewest:
             why = f"co-purchases of {len(chosen):,} products would be visible, not of {fewest:,}"
-            return _popularity(counts, meta, why)
-        gram = totals.total(CoPurchases(products, split, clipped=True), {"products": chosen})[
-            "gram"
-        ]
-        edge = 2.0 * noise * _larger() * math.sqrt(len(chosen))
+            return _popularity(counts, left, why)
+        query = CoPurchases(products, split, clipped=True)
+        together = totals.total(query, {"products": chosen})
+        edge = 2.0 * float(np.std(together["blanks"])) * math.sqrt(len(chosen))
+        gram = together["gram"]
         shrunk, directions = shrink(gram, edge)
-        meta |= {"directions": directions}
+        left |= {"directions": directions}
         if directions < 2:
-            return _popularity(counts, meta, "nothing but popularity stands out")
+            return _popularity(counts, left, "nothing but popularity stands out")
         customers = np.maximum(np.diagonal(gram), np.diagonal(shrunk))
         np.fill_diagonal(shrunk, customers)
         penalty = self.dropout / (1.0 - self.dropout) * customers + self.l2 + edge / 2.0
+        meta = {"model": "edlae", "l2": self.l2, "dropout": self.dropout, "in_noise": left}
         weights = np.zeros((products, products), np.float32)
         weights[np.ix_(chosen, chosen)] = autoencoder(shrunk, penalty)
         return ItemModel(weights, tie_break(counts), meta)
@@ -88,12 +88,14 @@ class EDLAEInNoise:
         """Returns the products whose co-purchases will be visible, in the catalogue's order.
 
         Of the most bought ones so many that the last one's row stands out. Bought independently,
-        products i and j have the co-purchases sqrt(2) counts_i counts_j / customers.
+        products i and j have the co-purchases sqrt(2) counts_i counts_j / customers. The noise of
+        counts is known; that of co-purchases, for which more is spent, will be smaller.
         """
         order = np.argsort(-counts, kind="stable")
         length = math.sqrt(max(float(counts @ counts) - len(counts) * noise**2 / 2.0, 0.0))
         row = math.sqrt(2.0) * counts[order] * length / max(customers, 1.0)
-        hidden = noise * _larger() * np.sqrt(np.arange(1.0, len(counts) + 1.0))
+        smaller = math.sqrt(COUNTS.weight / PAIRS.weight)
+        hidden = noise * smaller * np.sqrt(np.arange(1.0, len(counts) + 1.0))
         visible = np.flatnonzero((row >= self.visible * hidden) & (counts[order] > 0))
         return np.sort(order[: visible.max(initial=-1) + 1])
 
@@ -112,15 +114,10 @@ def shrink(gram: NDArray[np.float64], edge: float) -> tuple[NDArray[np.float64],
     return left @ left.T, int(stand_out.sum())
 
 
-def _larger() -> float:
-    """Returns how much larger the noise of co-purchases is than that of counts, by the weights."""
-    return math.sqrt(COUNTS.weight / PAIRS.weight)
-
-
-def _popularity(counts: NDArray[np.float64], meta: Json, why: str) -> ItemModel:
+def _popularity(counts: NDArray[np.float64], left: Json, why: str) -> ItemModel:
     told = f"bestsellers alone: the noise that hides a customer hides co-purchases too; {why}"
-    known = {**meta, "model": "popularity", "days": 0, "why": told}
-    return ItemModel(np.empty((0, 0), np.float32), counts.astype(np.float32), known)
+    meta = {"model": "popularity", "days": 0, "in_noise": {**left, "why": told}}
+    return ItemModel(np.empty((0, 0), np.float32), counts.astype(np.float32), meta)
 
 
 @dataclass(frozen=True)
@@ -129,8 +126,8 @@ class PopularityInNoise:
 
     def fit(self, totals: Totals, products: int, split: str) -> ItemModel:
         """Returns the model whose score is the weighted count. One round."""
-        counts = totals.total(PurchaseCounts(products, split, clipped=True))["counts"]
-        meta = {"model": "popularity", "in_noise": True, "days": 0}
-        return ItemModel(
-            np.empty((0, 0), np.float32), np.maximum(counts, 0).astype(np.float32), meta
-        )
+        counted = totals.total(PurchaseCounts(products, split, clipped=True))
+        counts = np.maximum(counted["counts"], 0.0).astype(np.float32)
+        left = {"customers": round(float(counted["customers"]))}
+        meta = {"model": "popularity", "days": 0, "in_noise": left}
+        return ItemModel(np.empty((0, 0), np.float32), counts, meta)

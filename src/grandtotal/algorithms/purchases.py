@@ -159,7 +159,8 @@ class CoPurchases:
     """How many customers bought both products of each pair: X'X of the binary purchase matrix X.
 
     clipped: whether a customer who bought n of the products in the broadcast, "products"
-        (chosen,), adds 1 / sqrt(n (n + 1) / 2) to each of their pairs, not 1; no others count.
+        (chosen,), adds 1 / sqrt(n (n + 1) / 2) to each of their pairs, not 1; no others count. The
+        total then has blanks as well.
     """
 
     name: ClassVar[str] = "co-purchases"
@@ -177,7 +178,10 @@ class CoPurchases:
         """Returns gram (products, products); its diagonal counts the customers of each product."""
         if self.clipped:
             chosen = len(broadcast["products"])
-            return {"gram": Field((chosen, chosen), STEPS, symmetric=True)}
+            return {
+                "gram": Field((chosen, chosen), STEPS, symmetric=True),
+                "blanks": Field((BLANKS,), STEPS),
+            }
         shape = (self.products, self.products)
         return {"gram": Field(shape, modulus=2**32, symmetric=True, largest=MOST_CUSTOMERS)}
 
@@ -189,7 +193,8 @@ class CoPurchases:
             return {"gram": gram(x)}
         x = x[:, _places(broadcast["products"], self.products)]
         bought = np.diff(x.indptr).astype(np.int64)
-        return {"gram": gram(x, clipping.equal_steps(bought * (bought + 1) // 2, STEPS))}
+        steps = clipping.equal_steps(bought * (bought + 1) // 2, STEPS)
+        return {"gram": gram(x, steps), "blanks": np.zeros(BLANKS, np.int64)}
 
 
 def binary(matrix: csr_array, kept: NDArray[np.bool_]) -> csr_array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +55,7 @@ def with_model(shared: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
 def same_kind(meta: Json, grid: Mapping[str, tuple[Candidate, ...]]) -> Candidate | None:
     """Returns the candidate with the settings of the model that was chosen, None if none has."""
     candidates = grid.get(meta["model"], ())
-    same = (c for c in candidates if all(meta.get(f.name) == getattr(c, f.name) for f in fields(c)))
+    same = (c for c in candidates if all(meta.get(name) == v for name, v in vars(c).items()))
     return next(same, None)
 
 

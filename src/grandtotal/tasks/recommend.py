@@ -9,7 +9,7 @@ recommended and count as hits: half of a grocer's basket was in an earlier one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -36,7 +36,14 @@ from grandtotal.tasks.lines import titles
 from grandtotal.tasks.needs import Need, Standing
 from grandtotal.tasks.ranking import BLOCK, Candidate, ranking_scores, scored_customers
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
-from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
+from grandtotal.tasks.task import (
+    LONGEST,
+    Common,
+    Fitted,
+    at_home,
+    check_models,
+    check_numbers,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -120,8 +127,13 @@ class Recommend:
         """Returns the model with the best summed validation NDCG, fitted up to the test cut."""
         if self.common.privacy.private:
             return recommend_in_noise.fit(self, totals)
+        return self.choose(
+            totals, [candidate for model in self.models for candidate in GRIDS[model]]
+        )
+
+    def choose(self, totals: Totals, candidates: Sequence[Candidate]) -> Fitted:
+        """Returns the candidate with the best summed validation NDCG, fitted up to the test cut."""
         totals = Remembering(totals)
-        candidates = [candidate for model in self.models for candidate in GRIDS[model]]
         if self.repeat:
             return next_basket.choose(totals, candidates, self.products, self.top)
         tried = [self._validate(totals, candidate) for candidate in candidates]
@@ -172,7 +184,11 @@ class Recommend:
 
         An exact model is returned as it is: what is personal is the customer's own history.
         """
-        return recommend_in_noise.joined(self, cast(ItemModel | NextBasket, model), rows)
+        if "in_noise" not in model.meta:
+            return model
+        home = cast(Recommend, at_home(self))
+        own = home.fit(Local(rows))
+        return recommend_in_noise.joined(home, own, cast(ItemModel | NextBasket, model), rows)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the retailer's own most popular products, with the better recency window."""

@@ -7,13 +7,14 @@ What is asked:
 
 Nothing is chosen by shared scores: each of them would be a release. What a retailer does with its
 own exact rows and the delivered model is none, and it is where the noise is made up for: an
-autoencoder of its own co-purchases, whose penalty pulls the weights not to 0 but half way to the
-delivered ones. The settings are those that its own validation chose for its own rows alone.
+autoencoder of its own co-purchases, whose penalty pulls the weights not to 0 but to the delivered
+ones. How strongly is chosen by its own validation, and so is whether it is used at all.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,14 +33,14 @@ from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local, Totals
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.task import Fitted, at_home
+from grandtotal.tasks.task import Fitted
 
 if TYPE_CHECKING:
     from grandtotal.tasks.recommend import Recommend
 
 HABIT = Habit(0.9, 0.5)  # of the delivered model; each retailer's own takes its place at home
 SCORES = Release("test-scores", 1, 0.04)
-_TOWARDS = np.float32(0.5)
+PULLS = (100.0, 300.0, 1000.0, math.inf)  # penalties, in customers, between own and shared
 
 
 def releases(task: Recommend) -> tuple[Release, ...]:
@@ -72,25 +73,49 @@ class Joined(ItemModel):
         return self.shared.arrays
 
 
-def joined(task: Recommend, model: ItemModel | NextBasket, rows: Rows) -> ItemModel | NextBasket:
-    """Returns the delivered model joined with the retailer's own rows; an exact one as it is."""
-    if not model.meta.get("in_noise"):
-        return model
-    own = at_home(task).fit(Local(rows)).model
-    if isinstance(model, NextBasket):
-        assert isinstance(own, NextBasket)
-        return NextBasket(_joined(own.items, model.items, rows), own.habit)
-    assert isinstance(own, ItemModel)
-    return _joined(own, model, rows)
+@dataclass(frozen=True)
+class Pulled:
+    """EASE of the own exact rows, whose penalty pulls the weights to the shared ones instead of 0.
+
+    l2: ridge penalty, in customers; where it is infinite, the shared model as it is.
+    """
+
+    shared: ItemModel
+    l2: float
+
+    def fit(self, totals: Totals, products: int, split: str) -> ItemModel:
+        """Returns the weights, with the shared prior."""
+        if math.isinf(self.l2):
+            return self.shared
+        meta = {"model": "ease", "l2": self.l2, "in_noise": self.shared.meta["in_noise"]}
+        gram = totals.total(CoPurchases(products, split))["gram"]
+        weights = autoencoder(gram, np.full(products, self.l2), self.shared.weights)
+        return ItemModel(weights, self.shared.prior, meta)
 
 
-def _joined(own: ItemModel, shared: ItemModel, rows: Rows) -> Joined:
-    """Returns the own model; if it is an autoencoder, with weights pulled towards the shared."""
-    if "l2" not in own.meta or not shared.weights.size:
-        return Joined(own.weights, own.prior, own.meta, shared)
-    products = len(own.prior)
-    gram = Local(rows).total(CoPurchases(products, "test"))["gram"]
-    dropout = own.meta.get("dropout", 0.0)
-    penalty = dropout / (1.0 - dropout) * np.diagonal(gram) + own.meta["l2"]
-    weights = autoencoder(gram, penalty, _TOWARDS * shared.weights)
-    return Joined(weights, own.prior, {**own.meta, "towards": float(_TOWARDS)}, shared)
+def joined(
+    home: Recommend, own: Fitted, model: ItemModel | NextBasket, rows: Rows
+) -> ItemModel | NextBasket:
+    """Returns a delivered model of noisy totals joined with the retailer's own rows.
+
+    home: the task where nothing leaves. own: what it fits to the own rows alone, which stays where
+    the own validation prefers it. That the delivered model has seen the validation's purchases
+    does not flatter it much: no customer moves it by more than the noise hides.
+    """
+    shared = model.items if isinstance(model, NextBasket) else model
+    best = own
+    if shared.weights.size:
+        pulled = home.choose(Local(rows), [Pulled(shared, l2) for l2 in PULLS])
+        best = max(own, pulled, key=_validated)
+    if isinstance(best.model, NextBasket):
+        return replace(best.model, items=_kept(best.model.items, shared))
+    assert isinstance(best.model, ItemModel)
+    return _kept(best.model, shared)
+
+
+def _validated(fitted: Fitted) -> float:
+    return max(float(tried["ndcg"]) for tried in fitted.choice["tried"])
+
+
+def _kept(made: ItemModel, shared: ItemModel) -> Joined:
+    return Joined(made.weights, made.prior, made.meta, shared)
