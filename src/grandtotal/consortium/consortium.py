@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load, save_file
 
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Query, parameters, question_digest
 from grandtotal.consortium.transport import Reply, RetailerId, Transport
-from grandtotal.durable import Json, Log, arrays_digest, digest, write
+from grandtotal.durable import Json, Log, arrays_digest, digest, write_by
 from grandtotal.errors import AnswerError, Code, RefusedError, RetailerError, RunError
 from grandtotal.privacy.egress import BLOCK_BYTES
 from grandtotal.privacy.fixedpoint import Arrays, Field, decode, refuse_overflow
@@ -75,14 +75,15 @@ class Consortium:
         fields = query.fields(broadcast)
         refuse_overflow(fields, len(self.members))
         question = question_digest(self._plan, task, query, broadcast)
-        if question not in self._done:
-            self._ask(task, query, broadcast, question, fields)
-        words = stored_total(self._folder, self._done[question])
+        if question in self._done:
+            words = stored_total(self._folder, self._done[question])
+        else:
+            words = self._ask(task, query, broadcast, question, fields)
         return {name: decode(words[name], field) for name, field in fields.items()}
 
     def _ask(
         self, task: str, query: Query, broadcast: Arrays, question: str, fields: dict[str, Field]
-    ) -> None:
+    ) -> Arrays:
         started = time.monotonic()
         body = {
             "plan": self._plan,
@@ -99,6 +100,7 @@ class Consortium:
             replies = self._exchange(message, "summand")
             for name, reply in replies.items():
                 total.add(name, block, reply.arrays.get("summand", NOTHING))
+        words = total.words()
         self._commit(
             {
                 "round": body["round"],
@@ -112,11 +114,13 @@ class Consortium:
                 "bytes_in": sum(array.nbytes for array in broadcast.values()),
                 "seconds": round(time.monotonic() - started, 4),
             },
-            total.words(),
+            words,
         )
+        return words
 
     def _commit(self, record: Json, words: Arrays) -> None:
-        write(total_path(self._folder, record["question"]), save(words))
+        path = total_path(self._folder, record["question"])
+        write_by(path, lambda partial: save_file(words, partial))
         record["total"] = arrays_digest(words)
         self._append(record)
 

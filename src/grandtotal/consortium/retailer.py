@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ import numpy as np
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Rows, build_query, question_digest
+from grandtotal.consortium.waiting import on_disk
 from grandtotal.durable import Json, digest
 from grandtotal.errors import AnswerError, Code, DataError, GrandtotalError, PlanError
 from grandtotal.privacy.egress import Egress, Question
@@ -49,7 +50,7 @@ class Retailer:
         self._plan = ""
         self._members: tuple[str, ...] = ()
         self._tasks: Mapping[str, Participation] = {}
-        self._blocks: tuple[str, list[memoryview]] = ("", [])
+        self._blocks: tuple[str, Sequence[memoryview]] = ("", [])
 
     def handle(self, message: bytes) -> bytes:
         """Returns the reply to one message; never raises, since a reply is all that may leave."""
@@ -102,7 +103,7 @@ class Retailer:
             self._blocks = ("", [])
         return Message("summand", {}, {"summand": np.frombuffer(block, np.uint8)})
 
-    def _release(self, body: Json, broadcast: Arrays) -> list[memoryview]:
+    def _release(self, body: Json, broadcast: Arrays) -> Sequence[memoryview]:
         query = build_query(body["query"], body["parameters"])
         digest_here = question_digest(self._plan, body["task"], query, broadcast)
         if digest_here != body["question"]:
@@ -111,7 +112,7 @@ class Retailer:
             digest_here, query.name, body["round"], self._members, query.fields(broadcast)
         )
         answer = query.answer(self._tasks[body["task"]].rows, self, broadcast)
-        return self._egress.release(question, answer)
+        return on_disk(self._egress.release(question, answer), self.folder)
 
     def _write_down(self, code: Code, error: Exception) -> None:
         known = isinstance(error, GrandtotalError)
