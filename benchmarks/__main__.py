@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import exactness, next_basket, recommend_ml1m
+from benchmarks import exactness, next_basket, recommend_ml1m, scale
 from benchmarks.rows import MissingDataError, Row
 from grandtotal.versions import versions
 
@@ -26,6 +26,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "exactness": exactness,
     "recommend-ml1m": recommend_ml1m,
     "next-basket": next_basket,
+    "scale": scale,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _HEAD = ("what", "value", "unit", "bar", "")
