@@ -43,32 +43,40 @@ PAIRS = 3  # of readings
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Seconds of each part; GiB at their peak; the load at their end; and what came out.
-
-    processor: seconds of all cores that all parts took. reading: `Tables` over a plain scan.
-    """
+class Seconds:
+    """What each part took."""
 
     check: float
     purchases: float
     totals: float
     ease: float
-    processor: float
+
+    @property
+    def rows(self) -> float:
+        """What reads lines."""
+        return self.check + self.purchases
+
+    @property
+    def whole(self) -> float:
+        """All parts."""
+        return self.rows + self.totals + self.ease
+
+
+@dataclass(frozen=True)
+class Cost:
+    """GiB at the peak of all parts, the load of the machine at their end, and what came out.
+
+    waited: seconds on the wall. worked: of all cores together, whoever else uses them.
+    reading: `Tables` over a plain scan of the same files.
+    """
+
+    waited: Seconds
+    worked: Seconds
     memory: float
     load: float
     ndcg_ease: float
     ndcg_popularity: float
     reading: float
-
-    @property
-    def rows(self) -> float:
-        """Seconds of what reads lines."""
-        return self.check + self.purchases
-
-    @property
-    def whole(self) -> float:
-        """Seconds of all parts."""
-        return self.rows + self.totals + self.ease
 
 
 def measured(sizes: list[Size], apart: bool) -> Iterator[Cost]:
@@ -86,16 +94,38 @@ def measured(sizes: list[Size], apart: bool) -> Iterator[Cost]:
 
 @dataclass
 class _Watch:
-    """Seconds by name."""
+    """Seconds by a clock, by name; the totals are asked for within the fit."""
 
+    clock: Callable[[], float]
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
         """Adds the seconds spent inside."""
-        started = time.monotonic()
+        started = self.clock()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+        self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - started
+
+    def parts(self) -> Seconds:
+        """Returns what each part took."""
+        check, purchases, fit, totals = map(
+            self.seconds.__getitem__, ("check", "purchases", "fit", "totals")
+        )
+        return Seconds(check, purchases, totals, fit - totals)
+
+
+@dataclass(frozen=True)
+class _Watches:
+    """A watch on the wall, and one that runs while this process works."""
+
+    waited: _Watch = field(default_factory=lambda: _Watch(time.monotonic))
+    worked: _Watch = field(default_factory=lambda: _Watch(time.process_time))
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Adds the seconds spent inside, by both."""
+        with self.waited.of(name), self.worked.of(name):
+            yield
 
 
 @dataclass(frozen=True)
@@ -103,7 +133,7 @@ class _Watched:
     """Totals whose seconds are known."""
 
     totals: Totals
-    watch: _Watch
+    watch: _Watches
 
     def total(self, query: Query, broadcast: Arrays | None = None) -> Arrays:
         """Returns the total."""
@@ -113,7 +143,7 @@ class _Watched:
 
 def cost(folder: Path, planted: Planted) -> Cost:
     """Returns what the files in this folder cost."""
-    size, watch, processor = planted.size, _Watch(), time.process_time()
+    size, watch = planted.size, _Watches()
     common = Common(TODAY, size.catalogue)
     for name in size.names:
         with watch.of("check"):
@@ -127,17 +157,12 @@ def cost(folder: Path, planted: Planted) -> Cost:
         totals = _Watched(consortium.of(TASK), watch)
         with watch.of("fit"):
             ease = EASE(L2).fit(totals, size.products, "test")
-        processor = time.process_time() - processor
         memory, load = _peak(), os.getloadavg()[0]
-        fit = watch.seconds["fit"] - watch.seconds["totals"]
         popularity = Popularity().fit(consortium.of(TASK), size.products, "test")
     some = [_some(rows["test"]) for rows in held.values()]
     return Cost(
-        watch.seconds["check"],
-        watch.seconds["purchases"],
-        watch.seconds["totals"],
-        fit,
-        processor,
+        watch.waited.parts(),
+        watch.worked.parts(),
         memory,
         load,
         _ndcg(common, ease, some),
