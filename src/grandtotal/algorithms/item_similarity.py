@@ -21,6 +21,9 @@ from grandtotal.errors import PlanError
 from grandtotal.privacy.fixedpoint import mirror
 from grandtotal.threads import threads_for
 
+_FACTORED = 6000  # rows of a matrix that is factored as a whole
+_STRIP = 1024  # rows of a product that are in memory at once
+
 
 @dataclass(frozen=True)
 class ItemKNN:
@@ -136,17 +139,51 @@ def _narrowed(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def inverse_in_place(matrix: NDArray[np.float64]) -> None:
-    """Replaces a symmetric positive definite C-ordered matrix by its inverse (Cholesky)."""
+    """Replaces a symmetric positive definite C-ordered matrix by its inverse; reads its upper half.
+
+    By Cholesky, and where it is large by halves: with W = P^-1 R and S = Q - R'W, the inverse of
+    [P R; R' Q] is [P^-1 + W S^-1 W', -W S^-1; ., S^-1]. These are products of matrices, as much
+    work as the factors of the whole, and no more memory than a quarter of it. OpenBLAS in two
+    threads writes past its buffers in the factors of 20,000 rows.
+    """
+    with threads_for(len(matrix)):
+        _invert(matrix)
+
+
+def _invert(matrix: NDArray[np.float64]) -> None:
+    half = len(matrix) // 2
+    if len(matrix) <= _FACTORED:
+        _invert_factored(matrix)
+        return
+    p, r, q = matrix[:half, :half], matrix[:half, half:], matrix[half:, half:]
+    _invert(p)
+    w = p @ r
+    for some in _strips(len(q)):
+        q[some, some.start :] -= r[:, some].T @ w[:, some.start :]
+    _invert(q)
+    for some in _strips(half):
+        r[some] = -(w[some] @ q)
+        p[some, some.start :] -= r[some] @ w[some.start :].T
+    mirror(matrix)
+
+
+def _invert_factored(matrix: NDArray[np.float64]) -> None:
     if not len(matrix):
         return
+    whole = np.ascontiguousarray(matrix)
     # The transpose of a symmetric C-ordered matrix is the same matrix in LAPACK's own order.
-    with threads_for(len(matrix)):
-        _, failed = dpotrf(matrix.T, lower=1, overwrite_a=1)
-        if not failed:
-            _, failed = dpotri(matrix.T, lower=1, overwrite_c=1)
+    _, failed = dpotrf(whole.T, lower=1, overwrite_a=1)
+    if not failed:
+        _, failed = dpotri(whole.T, lower=1, overwrite_c=1)
     if failed:
         raise PlanError("X'X + l2 I cannot be inverted: raise l2")
-    mirror(matrix)
+    mirror(whole)
+    if whole is not matrix:
+        matrix[:] = whole
+
+
+def _strips(rows: int) -> list[slice]:
+    return [slice(start, min(start + _STRIP, rows)) for start in range(0, rows, _STRIP)]
 
 
 def _tie_break(customers: NDArray[np.float64]) -> NDArray[np.float32]:
