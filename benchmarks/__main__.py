@@ -26,6 +26,7 @@ from benchmarks import (
     next_basket,
     privacy_utility,
     recommend_ml1m,
+    scale,
     secure_sum,
     trees,
     trees_exact,
@@ -44,6 +45,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "dp-step": dp_step,
     "membership": membership,
     "privacy-utility": privacy_utility,
+    "scale": scale,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _HEAD = ("what", "value", "unit", "bar", "")

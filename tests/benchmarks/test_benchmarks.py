@@ -55,6 +55,18 @@ def test_federated_is_pooled_and_what_an_independent_program_says() -> None:
     assert [row for row in found["rows"] if not row["ok"]] == []
 
 
+def test_scale_measures_every_part_and_finds_the_planted_tastes() -> None:
+    found = result(command("scale", "--quick"))["rows"]
+    whole = "40,000 lines, 4,000 customers, 200 products, 3 retailers"
+    values = {row["name"]: row["value"] for row in found}
+    parts = ("check", "every customer's purchases", "co-purchase totals", "EASE")
+    assert values[f"{whole}: all of these"] == sum(values[f"{whole}: {part}"] for part in parts)
+    assert all(value > 0 for value in values.values())
+    assert {row["name"] for row in found if row["ok"]} == {f"{whole}: EASE over popularity"}
+    doubled = {name.partition(" from ")[0] for name in values if " from " in name}
+    assert doubled == {"lines", "products", "retailers"}
+
+
 def test_missing_data_are_skipped_with_the_file_and_where_to_get_it(tmp_path: Path) -> None:
     done = command("recommend-ml1m", "--data", str(tmp_path))
     assert f"skipped: no file {tmp_path / 'movielens' / 'ml-1m_train.txt'}" in done.stdout
@@ -66,7 +78,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     done = command("exactnes")
     assert done.returncode == 2
     assert (
-        "no benchmark 'exactnes', expected all, exactness, recommend-ml1m, next-basket"
+        "no benchmark 'exactnes', expected all, exactness, recommend-ml1m, next-basket, scale"
         in done.stderr
     )
 

@@ -29,6 +29,7 @@ MOST_CUSTOMERS = 2**24
 _PAIR, _CELL = 135, 1200
 BLANKS = 256  # entries of a clipped total to which nobody adds: they show how large the noise is
 PRESENCE = STEPS // 8  # steps of a clipped contribution that say that there is a customer at all
+_PANEL = 2**24  # cells that are counted at once
 
 
 @dataclass(frozen=True)
@@ -217,34 +218,55 @@ def _places(products: NDArray[np.generic], many: int) -> NDArray[np.intp]:
 
 
 def gram(x: csr_array, weights: NDArray[np.int64] | None = None) -> NDArray[np.integer]:
-    """Returns X'X of a binary matrix (customers, products), or X'WX, as exact integers.
+    """Returns the upper triangle of X'X, or X'WX, as exact integers, packed row by row.
 
-    weights: (customers,), below 2^24; the sums are then int64, without them int32.
+    x: binary, (customers, products). weights: (customers,), below 2^24; the sums are then int64,
+    without them int32. Made some rows at a time: a full square of 20,000 products and what it is
+    made of are 5 GB, the triangle is 0.8 GB.
     """
+    products = x.shape[1]
     pairs = float((np.diff(x.indptr).astype(np.float64) ** 2).sum())
-    cells = float(x.shape[1]) ** 2
-    if _PAIR * pairs + _CELL * min(pairs, cells) < x.shape[0] * cells:
-        return _sparse_gram(x, weights)
-    # Counts are exact in float32 below 2^24, weighted ones in float64 below 2^53.
-    total = np.zeros((x.shape[1], x.shape[1]), np.int32 if weights is None else np.int64)
-    # A block has far fewer rows than would leave the exact range.
-    rows = max(256, 2**24 // x.shape[1])
-    for start in range(0, x.shape[0], rows):
-        block = x[start : start + rows].toarray()
-        if weights is None:
-            total += (block.T @ block).astype(np.int32)
-        else:
-            weighted = block * weights[start : start + rows, None].astype(np.float64)
-            total += (block.T.astype(np.float64) @ weighted).astype(np.int64)
-    return total
+    cells = float(products) ** 2
+    sparse = _PAIR * pairs + _CELL * min(pairs, cells) < x.shape[0] * cells
+    counts = _sparse_counts if sparse else _dense_counts
+    word = np.int32 if weights is None else np.int64
+    packed: NDArray[np.integer] = np.empty(products * (products + 1) // 2, word)
+    rows, start = max(1, _PANEL // max(products, 1)), 0
+    for first in range(0, products, rows):
+        panel = counts(csr_array(x[:, first:]), weights, min(rows, products - first))
+        for row, together in enumerate(panel):
+            packed[start : start + len(together) - row] = together[row:]
+            start += len(together) - row
+    return packed
 
 
-def _sparse_gram(x: csr_array, weights: NDArray[np.int64] | None) -> NDArray[np.integer]:
+def _sparse_counts(
+    x: csr_array, weights: NDArray[np.int64] | None, rows: int
+) -> NDArray[np.integer]:
+    """Returns the first rows of X'X, or X'WX."""
     if weights is None:
-        counts = csr_array(x.T.astype(np.int32) @ x.astype(np.int32))
+        x = weighted = x.astype(np.int32)
     else:
+        x = x.astype(np.int64)
         each = np.repeat(weights, np.diff(x.indptr))
         weighted = csr_array((each, x.indices, x.indptr), shape=x.shape)
-        counts = csr_array(x.T.astype(np.int64) @ weighted)
-    dense: NDArray[np.integer] = counts.toarray()
-    return dense
+    counts: NDArray[np.integer] = csr_array(csr_array(x[:, :rows].T) @ weighted).toarray()
+    return counts
+
+
+def _dense_counts(
+    x: csr_array, weights: NDArray[np.int64] | None, rows: int
+) -> NDArray[np.integer]:
+    """Returns the first rows of X'X, or X'WX."""
+    # Counts are exact in float32 below 2^24, weighted ones in float64 below 2^53; a block has far
+    # fewer customers than would leave the exact range.
+    total = np.zeros((rows, x.shape[1]), np.int32 if weights is None else np.int64)
+    customers = max(256, _PANEL // x.shape[1])
+    for start in range(0, x.shape[0], customers):
+        block = x[start : start + customers].toarray()
+        if weights is None:
+            total += (block[:, :rows].T @ block).astype(np.int32)
+        else:
+            weighted = block * weights[start : start + customers, None].astype(np.float64)
+            total += (block[:, :rows].T.astype(np.float64) @ weighted).astype(np.int64)
+    return total

@@ -57,7 +57,10 @@ class Query(Protocol):
         ...
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:
-        """Returns the summand: integer arrays hold steps of 1/scale, float arrays hold units."""
+        """Returns the summand: integer arrays hold steps of 1/scale, float arrays hold units.
+
+        Of a symmetric field the matrix, or its packed upper triangle, which is then given away.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Rows, asked_digest, build_query, question_digest
 from grandtotal.consortium.sums import setting_of
+from grandtotal.consortium.waiting import on_disk
 from grandtotal.durable import Json, arrays_digest, digest, write
 from grandtotal.errors import AnswerError, Code, DataError, GrandtotalError, PlanError
 from grandtotal.privacy.agreement import promised
@@ -218,10 +219,12 @@ class Retailer:
         answer = query.answer(self._tasks[body["task"]].rows, self, broadcast)
         assert self._egress is not None  # opened with the plan that is asked about
         if self._member is None:
-            return _Leaving(digest_here, self._egress.release(question, answer))
+            released = self._egress.release(question, answer)
+            return _Leaving(digest_here, on_disk(released, self.folder))
         ask = Ask(body["slot"], digest_here, arrays_digest(broadcast), fields, active)
         masked = _Masking(self._member, ask, self._peers)
-        return _Leaving(digest_here, self._egress.release(question, answer, masked), masked.header)
+        released = self._egress.release(question, answer, masked)
+        return _Leaving(digest_here, on_disk(released, self.folder), masked.header)
 
     def _write_down(self, code: Code, error: Exception) -> None:
         known = isinstance(error, GrandtotalError)
@@ -239,7 +242,7 @@ class _Leaving:
     """A summand on its way out: its question, its blocks and, under masks, its signed header."""
 
     question: str
-    blocks: list[memoryview]
+    blocks: Sequence[memoryview]
     header: bytes = b""
 
 
