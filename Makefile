@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint fix attacks bench docs clean
+.PHONY: demo test lint fix attacks audit bench docs clean
 
 demo: .venv/core            ## five retailers, real data, two tasks, a table and a report
 	$(BIN)/grandtotal demo
@@ -26,6 +26,9 @@ attacks: .venv/test         ## every attack on the door, and the check that stop
 
 bench: .venv/test           ## measures into benchmarks/results.md
 	$(BIN)/python -m benchmarks all --write
+
+audit: .venv/test           ## what grandtotal audit finds: planted bugs, and no false alarm
+	$(BIN)/python -m benchmarks audit
 
 docs: .venv/test            ## writes what is generated in docs/
 	$(BIN)/python docs/generate.py

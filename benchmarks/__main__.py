@@ -1,7 +1,8 @@
 """python -m benchmarks NAME [--data FOLDER] [--quick] · python -m benchmarks all --write
 
-The last line is RESULT and one JSON value: rows, machine, seconds. A missed bar is a result and
-not a failure: the exit status is 0. An unknown name is 2.
+--write puts what was run into results.md and keeps the other sections. The last line is RESULT and
+one JSON value: rows, machine, seconds. A missed bar is a result and not a failure: the exit status
+is 0. An unknown name is 2.
 """
 
 import argparse
@@ -18,7 +19,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import exactness, next_basket, recommend_ml1m, secure_sum
+from benchmarks import (
+    audit,
+    dp_step,
+    exactness,
+    membership,
+    next_basket,
+    privacy_utility,
+    recommend_ml1m,
+    scale,
+    secure_sum,
+    trees,
+    trees_exact,
+)
 from benchmarks.rows import MissingDataError, Row
 from grandtotal.versions import versions
 
@@ -27,8 +40,16 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "recommend-ml1m": recommend_ml1m,
     "next-basket": next_basket,
     "secure-sum": secure_sum,
+    "trees-speed": trees,
+    "trees-exact": trees_exact,
+    "audit": audit,
+    "dp-step": dp_step,
+    "membership": membership,
+    "privacy-utility": privacy_utility,
+    "scale": scale,
 }
 RESULTS = Path(__file__).parent / "results.md"
+_MARK = "## `python -m benchmarks "
 _HEAD = ("what", "value", "unit", "bar", "")
 
 
@@ -45,7 +66,8 @@ def main() -> int:
     started = time.monotonic()
     sections = [_section(name, asked.data, asked.quick) for name in names]
     if asked.write:
-        RESULTS.write_text(_page(sections), encoding="utf-8")
+        before = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+        RESULTS.write_text(_page(sections, before), encoding="utf-8")
     result = {
         "rows": [asdict(row) for section in sections for row in section["rows"]],
         "machine": machine(),
@@ -60,12 +82,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("name", metavar="NAME", help=f"all, {', '.join(BENCHMARKS)}")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), metavar="FOLDER")
     parser.add_argument("--quick", action="store_true", help="less data and fewer repetitions")
-    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} as well")
+    parser.add_argument("--write", action="store_true", help=f"put it into {RESULTS.name}")
     return parser.parse_args()
 
 
 def _section(name: str, data: Path, quick: bool) -> dict[str, Any]:
-    started = time.monotonic()
+    started, load = time.monotonic(), os.getloadavg()[0]
     print(f"{name}\n")
     try:
         rows: list[Row] = BENCHMARKS[name].run(data, quick)
@@ -74,9 +96,14 @@ def _section(name: str, data: Path, quick: bool) -> dict[str, Any]:
         rows = [Row(f"{name}: skipped, data missing", None)]
     seconds = round(time.monotonic() - started, 1)
     print(f"{_text(rows)}\n\n{name}: {seconds} s\n", flush=True)
-    command = f"python -m benchmarks {name}{' --quick' if quick else ''}"
-    about = BENCHMARKS[name].__doc__ or ""
-    return {"command": command, "about": about, "rows": rows, "seconds": seconds}
+    return {
+        "name": name,
+        "command": f"{name}{' --quick' if quick else ''}",
+        "about": BENCHMARKS[name].__doc__ or "",
+        "rows": rows,
+        "seconds": seconds,
+        "load": load,
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -106,23 +133,28 @@ def _text(rows: list[Row]) -> str:
     )
 
 
-def _page(sections: list[dict[str, Any]]) -> str:
-    found = machine()
-    title = (
-        f"# Results\n\n{date.today()}, commit {_commit()}, {found['processor']}, {found['cores']} "
-        f"cores, {found['memory_gib']} GiB, {platform.system()}, Python {found['python']}, "
-        f"numpy {found['numpy']}, scipy {found['scipy']}.\n"
-    )
-    return "\n".join([title, *(_markdown(section) for section in sections)])
+def _page(sections: list[dict[str, Any]], before: str = "") -> str:
+    """Returns the page of results with these sections; of other benchmarks it keeps what it had."""
+    found = {}
+    for part in before.split(_MARK)[1:]:
+        found[part.split("`")[0].split()[0]] = _MARK + part.rstrip() + "\n"
+    for section in sections:
+        found[section["name"]] = _markdown(section)
+    known = [name for name in BENCHMARKS if name in found]
+    return "\n".join(["# Results\n", *(found[name] for name in known)])
 
 
 def _markdown(section: dict[str, Any]) -> str:
     lines = [_HEAD, ("---", "---:", "---", "---", "---"), *map(_cells, section["rows"])]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return (
-        f"## `{section['command']}`\n\n{section['about'].strip()}\n\n{table}\n\n"
-        f"{section['seconds']} s in all.\n"
+    here = machine()
+    measured = (
+        f"{date.today()}, commit {_commit()}, {here['processor']}, {here['cores']} cores, "
+        f"{here['memory_gib']} GiB, {platform.system()}, Python {here['python']}, numpy "
+        f"{here['numpy']}, scipy {here['scipy']}; load {section['load']:.1f} when it began; "
+        f"{section['seconds']} s in all."
     )
+    return f"{_MARK}{section['command']}`\n\n{section['about'].strip()}\n\n{table}\n\n{measured}\n"
 
 
 def _commit() -> str:

@@ -18,6 +18,10 @@ from grandtotal.algorithms.catalogue import Catalogue, PrivateCatalogue
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.quantiles import Quantiles, QuantileSketch
 from grandtotal.algorithms.target_statistics import TargetEncoder, TargetStatistics
+from grandtotal.algorithms.tree_model import TreesModel
+from grandtotal.algorithms.tree_objectives import Objective
+from grandtotal.algorithms.tree_questions import Data
+from grandtotal.algorithms.trees import Boosting
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import arrays_digest
@@ -81,10 +85,16 @@ def _catalogue(totals: Totals) -> Catalogue:
     return PrivateCatalogue(most=10_000).fit(totals)
 
 
+def _trees(totals: Totals) -> TreesModel:
+    data = Data("price", ("quantity",), ("product",), split="test")
+    return Boosting(Objective("quantile", 0.8), trees=2).fit(totals, data)[0]
+
+
 FITS: dict[str, Callable[[Totals], Arrays]] = {
     "quantiles of the price": lambda totals: _quantiles(totals).arrays,
     "units a line by product": lambda totals: _means(totals).arrays,
     "private catalogue": lambda totals: vars(_catalogue(totals)),
+    "trees of the price": lambda totals: _trees(totals).arrays,
 }
 
 

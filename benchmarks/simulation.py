@@ -8,10 +8,12 @@ from pathlib import Path
 
 from grandtotal.consortium.consortium import Consortium, Listener
 from grandtotal.consortium.query import Query, Rows
-from grandtotal.consortium.retailer import Opener, Retailer
+from grandtotal.consortium.retailer import Agreeing, Opener, Retailer
 from grandtotal.consortium.totals import Totals
 from grandtotal.consortium.transport import EmbeddedTransport
 from grandtotal.durable import Json, arrays_digest, canonical
+from grandtotal.privacy.accounting import Budget
+from grandtotal.privacy.egress import Terms
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.scores import ROWS, save_scores
 from grandtotal.tasks.task import Task
@@ -44,13 +46,23 @@ def federated(
     holders: Mapping[str, Rows],
     task: Task | None = None,
     listener: Listener = lambda record: None,  # noqa: ARG005
+    budget: Budget | None = None,
 ) -> Iterator[Consortium]:
-    """Yields a new, opened consortium of these retailers; `of(TASK)` are its totals."""
+    """Yields a new, opened consortium of these retailers; `of(TASK)` are its totals.
+
+    budget: of noise, which each retailer then adds its share of; by default totals are exact. Sums
+    are not masked.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         transport = EmbeddedTransport(
             {
-                name: Retailer(name, folder / name, _opener(Holder(rows, task, folder / name)))
+                name: Retailer(
+                    name,
+                    folder / name,
+                    _opener(Holder(rows, task, folder / name)),
+                    agreeing=_agreeing(folder / name, budget),
+                )
                 for name, rows in holders.items()
             }
         )
@@ -63,6 +75,11 @@ def federated(
 
 def _opener(holder: Holder) -> Opener:
     return lambda plan: {TASK: holder}  # noqa: ARG005
+
+
+def _agreeing(folder: Path, budget: Budget | None) -> Agreeing:
+    terms = Terms(folder / "door", purposes={TASK: TASK}, budget=budget)
+    return lambda plan: terms  # noqa: ARG005
 
 
 @dataclass

@@ -19,6 +19,14 @@ from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
 from grandtotal.algorithms.quantiles import QuantileCounts
 from grandtotal.algorithms.target_statistics import CategoryCounts, TargetSums
+from grandtotal.algorithms.tree_bins import Binning
+from grandtotal.algorithms.tree_histograms import (
+    TreeHistograms,
+    TreeProgress,
+    TreeResiduals,
+    TreeTarget,
+)
+from grandtotal.algorithms.tree_rows import chained
 from grandtotal.consortium import query as queries
 from grandtotal.consortium.consortium import Consortium
 from grandtotal.consortium.envelope import Message, unseal
@@ -26,7 +34,7 @@ from grandtotal.consortium.query import Query, Rows, installed
 from grandtotal.consortium.retailer import Retailer
 from grandtotal.consortium.totals import Local
 from grandtotal.consortium.transport import EmbeddedTransport
-from grandtotal.durable import canonical
+from grandtotal.durable import canonical, write
 from grandtotal.plan import Plan
 from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.bound import NoCustomers
@@ -53,7 +61,7 @@ settings.register_profile(
 )
 settings.load_profile("same-every-time")
 
-MEMBERS = ("north", "south", "west", "east", "abroad")
+MEMBERS = ("north", "south", "west", "east", "abroad", "coast", "hills", "lakes", "city", "isles")
 PLAN = b'{"privacy":{"secure_sum":false},"what":"all agree on"}'
 TASK = "task"
 
@@ -107,7 +115,7 @@ class Federation:
 
 @pytest.fixture
 def federate(tmp_path: Path) -> Callable[..., Federation]:
-    """Returns a maker of consortiums from the rows of three to five retailers."""
+    """Returns a maker of consortiums from the rows of three to ten retailers."""
 
     def make(
         parts: list[Rows], folder: str = "run", transport: Any = Recording, plan: bytes = PLAN
@@ -253,6 +261,13 @@ class Holder:
 
     rows: Rows
     folder: Path
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    def keep(self, name: str, content: Callable[[], bytes]) -> None:
+        write(self.folder / name, content())
+
+    def kept(self, name: str) -> bytes | None:
+        return (self.folder / name).read_bytes()
 
 
 @dataclass(frozen=True)
@@ -294,9 +309,9 @@ def make_columns(rng: np.random.Generator, rows: int) -> Columns:
     price = rng.lognormal(2, 1, rows) - 3
     price[rng.random(rows) < 0.2] = np.nan
     categories = rng.integers(1, 2**63, 9).astype(np.uint64)[rng.integers(0, 9, rows)]
-    return Columns(
-        {"price": price}, {"brand": categories}, rng.integers(2**63, size=rows).astype("u8")
-    )
+    keys = rng.integers(2**63, size=rows).astype("u8")
+    units = np.random.default_rng(rows).poisson(3.0, rows).astype(np.float64)
+    return Columns({"price": price, "units": units}, {"brand": categories}, keys)
 
 
 def _of_columns(query: Query, **broadcast: Any) -> Callable[..., Asked]:
@@ -304,6 +319,22 @@ def _of_columns(query: Query, **broadcast: Any) -> Callable[..., Asked]:
         parts = [make_columns(rng, rows) for rows in (17, 30, 0)]
         holders = [Holder({"test": part}, folder) for part in parts]
         return Asked(query, broadcast, holders, Holder({"test": Columns.pooled(parts)}, folder))
+
+    return build_asked
+
+
+def _of_trees(query: Callable[[int], Query], **broadcast: Any) -> Callable[..., Asked]:
+    """Returns rows on which two splits of one tree were made, of `units` by price and brand.
+
+    query: from the number of bins.
+    """
+
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        asked = _of_columns(QuantileCounts("price", "test"))(rng, folder)
+        bins = Binning().fit(Local(asked.pooled.rows), ("price",), ("brand",), "units", "test")
+        _, chain = chained(None, {**bins.arrays, "base": np.asarray(1.0)})
+        given = {**chain, **broadcast} if broadcast else chain
+        return Asked(query(int(bins.counts.sum())), given, asked.parts, asked.pooled)
 
     return build_asked
 
@@ -357,6 +388,16 @@ def _of_baskets(rng: np.random.Generator, folder: Path) -> Asked:
     return Asked(asked.query, {**asked.broadcast, "habits": grid}, holders, pooled)
 
 
+_LOW_HALF = np.repeat([255, 0], 16).astype(np.uint8)
+_TREE = {
+    "splits": np.array([[0, 0, 0], [0, 2, 0]], np.int32),
+    "left": np.stack([_LOW_HALF, np.roll(_LOW_HALF, 8)]),
+    "asked": np.array([[0, 1], [0, 3]], np.int32),
+    "columns": np.array([[0, 1]], np.int32),
+}
+_ABOUT_TREES = ("units", "test", "poisson", 0.0, "", 10)
+_ABOUT_NODES = (*_ABOUT_TREES, 0.8, False, 7, 0)
+
 BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "basket-scores": _of_baskets,
     "catalogue-presence": _of_assortments(CataloguePresence(known=6, step=3)),
@@ -373,6 +414,16 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
         TargetSums("brand", "price", "test", 3), dictionary=np.arange(0, 2**16, 3)
     ),
     "test-scores": _of_scores,
+    "tree-histograms": _of_trees(
+        # Two nodes, two words a bin: gradient and count share one, the hessian has its own.
+        lambda bins: TreeHistograms(*_ABOUT_NODES, 47, 2 * bins * 2, 4, 4, True),
+        **_TREE,
+    ),
+    "tree-progress": _of_trees(lambda _: TreeProgress(*_ABOUT_TREES)),
+    "tree-residuals": _of_trees(
+        lambda _: TreeResiduals(*_ABOUT_NODES, 2, 0.1, 0.1, 100.0), **_TREE
+    ),
+    "tree-target": _of_columns(TreeTarget("price", "test", "poisson", 0.0, 20)),
 }
 
 

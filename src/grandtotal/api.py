@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from grandtotal.consortium.consortium import Listener, unheard
 from grandtotal.durable import Json, read_json
-from grandtotal.errors import PlanError, RunError
+from grandtotal.errors import PlanError, RefusedError, RunError
 from grandtotal.plan import Plan
 from grandtotal.privacy.fingerprint import new_key, write_key
 from grandtotal.runfolder import RunFolder
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.outlook import Outlook
+    from grandtotal.privacy.audit import Audit
     from grandtotal.readiness import Checked
     from grandtotal.statement import Statement
     from grandtotal.verify import Finding
@@ -209,7 +210,7 @@ class Run:
             raise RunError(f"no task '{task}' in the run: {', '.join(plan.tasks)}")
         path = Path(config or self.folder.launch()["retailers"][retailer])
         model, _ = load_model(self.folder.retailer(retailer), task, plan.tasks[task])
-        tables = tables_of(path, None)
+        tables = tables_of(path, None, self.folder.retailer(retailer) / "kept")
         plan = own_plan(self.folder.retailer(retailer), tables)
         rows = plan.tasks[task].rows(tables)
         return plan.tasks[task].predict(plan.tasks[task].adapt(model, rows), rows, tables, top)
@@ -238,6 +239,22 @@ def verify(run: Path_, runs: Path_ = "runs", roster: Path_ | None = None) -> lis
 
     pinned = None if roster is None else Path(roster)
     return verify(RunFolder.find(Path(runs), str(run)), pinned)
+
+
+def audit(plan: Path_ = "plan.toml") -> Audit:
+    """Returns what made-up customers show of the plan's privacy on this code; takes seconds.
+
+    RefusedError for a plan without epsilon: its totals are exact, and there is nothing to measure.
+    """
+    from grandtotal.privacy.audit import audit
+
+    budget = Plan.read(Path(plan)).budget()
+    if budget is None:
+        raise RefusedError(
+            f"{plan}: no epsilon in [privacy], so totals are exact and there is nothing to audit: "
+            f"no noise hides a customer in them. Agree on epsilon and delta to have some"
+        )
+    return audit(budget)
 
 
 def compare(first: Path_, second: Path_, runs: Path_ = "runs") -> Json:

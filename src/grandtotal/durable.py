@@ -9,7 +9,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,15 @@ def arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 def write(path: Path, content: bytes | memoryview) -> None:
     """Puts the content at the path, whole or not at all."""
+    write_by(path, lambda partial: partial.write_bytes(content))
+
+
+def write_by(path: Path, writer: Callable[[Path], object]) -> None:
+    """Puts at the path, whole or not at all, the file that `writer` makes where it is told."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
+    writer(partial)
+    with partial.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)
     sync_folder(path.parent)

@@ -162,7 +162,7 @@ def opener(
 
     def open_plan(content: bytes) -> Mapping[str, Participation]:
         plan = Plan.parse(content)
-        tables = tables_of(config_path, folder / "set_aside")
+        tables = tables_of(config_path, folder / "set_aside", folder / "kept")
         _refuse_stranger(retailer, tables.config.retailer, plan, config_path)
         _refuse_changed_tables(tables, folder)
         _refuse_large_delta(plan, tables)
@@ -252,7 +252,8 @@ def _parts(retailer: str, plan: Plan, tables: Tables, folder: Path) -> dict[str,
 def _at_home(plan: Plan, assortment: Assortment, folder: Path) -> Plan:
     """Returns the plan with the private catalogue in this retailer's own product ids."""
     buckets = load_arrays(catalogue_path(folder))[0]["buckets"]
-    return plan.with_catalogue(assortment.named(buckets), "product", assortment.absent(buckets))
+    absent, own = assortment.absent(buckets), assortment.outside(buckets)
+    return plan.with_catalogue(assortment.named(buckets), "product", absent, own)
 
 
 def own_plan(folder: Path, tables: Tables) -> Plan:
@@ -283,12 +284,15 @@ def door_of(config: Path) -> Door:
     return Door(load_config(config).door)
 
 
-def tables_of(config: Path, set_aside: Path | None) -> Tables:
-    """Returns the tables that a retailer.toml names; nothing is read before it is asked for."""
+def tables_of(config: Path, set_aside: Path | None, kept: Path | None) -> Tables:
+    """Returns the tables that a retailer.toml names; nothing is read before it is asked for.
+
+    kept: a folder for what was found about large tables, for the next reading.
+    """
     from grandtotal.tables.config import load_config
     from grandtotal.tables.read import Tables
 
-    return Tables(load_config(config), set_aside)
+    return Tables(load_config(config), set_aside, kept=kept)
 
 
 def _refuse_changed_tables(tables: Tables, folder: Path) -> None:

@@ -43,10 +43,14 @@ class Plan:
     matching: PrivateCatalogue | None = None
 
     def with_catalogue(
-        self, catalogue: tuple[str, ...], key: str, absent: tuple[int, ...] = ()
+        self,
+        catalogue: tuple[str, ...],
+        key: str,
+        absent: tuple[int, ...] = (),
+        own: tuple[str, ...] = (),
     ) -> "Plan":
         """Returns the plan with the private catalogue that was found; its content stays."""
-        common = replace(self.common, catalogue=catalogue, key=key, absent=absent)
+        common = replace(self.common, catalogue=catalogue, key=key, absent=absent, own=own)
         tasks = {name: replace(task, common=common) for name, task in self.tasks.items()}  # type: ignore[type-var]
         return replace(self, common=common, tasks=tasks)
 

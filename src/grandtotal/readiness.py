@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from grandtotal.consortium.query import installed
 from grandtotal.errors import DataError, PlanError
@@ -112,17 +112,17 @@ def standings(plan: Plan, tables: Tables) -> tuple[Standing, ...]:
     are not those of the plan, its tasks are left out.
     """
     try:
-        lines = tables["transactions"]
+        tables.columns("transactions")
     except (DataError, PlanError) as error:
         found = Standing("transactions", "no", str(error), "a table that can be used")
         return (found,)
     points = [_member(plan, tables.config.retailer)]
     if plan.matching is None:
-        points += _catalogue(plan, tables, lines)
+        points += _catalogue(plan, tables)
     else:
         point, plan = _private_catalogue(plan, tables)
         points.append(point)
-    points.append(_today(plan, lines))
+    points.append(_today(plan, tables))
     if any(point.verdict == "no" for point in points):
         return tuple(points)  # every task would say the same again
     return (*points, *(point for name in plan.tasks for point in _task(plan, name, tables)))
@@ -136,14 +136,14 @@ def _member(plan: Plan, retailer: str) -> Standing:
     return Standing("members", "no", f"{retailer} is not a member", members, remedy)
 
 
-def _catalogue(plan: Plan, tables: Tables, lines: pl.DataFrame) -> Iterator[Standing]:
+def _catalogue(plan: Plan, tables: Tables) -> Iterator[Standing]:
     key, listed = plan.common.key, len(plan.common.catalogue)
     expected = f'products known by their "{key}", as in the plan'
     if key == "gtin" and not _has_gtin(tables):
         remedy = "add a products table with the column 'gtin' to retailer.toml"
         yield Standing("key", "no", "no bar codes", expected, remedy)
         return
-    sold = _keys(key, tables, lines).unique()
+    sold = _keys(key, tables)
     known = int(sold.is_in(list(plan.common.catalogue)).sum())
     found = f"{known:,} of the plan's {listed:,} products are sold here, of {len(sold):,} in all"
     remedy = f"the first in the plan is '{plan.common.catalogue[0]}'; " + _first_here(sold)
@@ -178,27 +178,32 @@ def _has_gtin(tables: Tables) -> bool:
     return "products" in tables and "gtin" in tables["products"].columns
 
 
-def _keys(key: str, tables: Tables, lines: pl.DataFrame) -> pl.Series:
-    """Returns the plan's key of every product sold; products without one are left out."""
+def _keys(key: str, tables: Tables) -> pl.Series:
+    """Returns the plan's key of every product sold, once; products without one are left out."""
+    import polars as pl
+
+    pieces = tables.pieces("transactions", ["product"])
+    sold = pl.concat([piece["product"].unique() for piece in pieces]).unique()
     if key == "product":
-        return lines["product"]
+        return sold
     products = tables["products"]
-    sold = products.filter(products["product"].is_in(lines["product"].unique().implode()))
-    return sold["gtin"].drop_nulls()
+    return products.filter(products["product"].is_in(sold.implode()))["gtin"].drop_nulls().unique()
 
 
 def _first_here(sold: pl.Series) -> str:
     return f"the first here is '{sold.sort()[0]}'" if len(sold) else "here is none"
 
 
-def _today(plan: Plan, lines: pl.DataFrame) -> Standing:
-    last = lines["time"].dt.date().max()
-    assert isinstance(last, date)
+def _today(plan: Plan, tables: Tables) -> Standing:
     today = plan.common.today
+    last, later = date.min, 0
+    for piece in tables.pieces("transactions", ["time"]):
+        days = piece["time"].dt.date()
+        last = max(last, cast(date, days.max() or last))
+        later += int((days >= today).sum())
     expected = f"the last day before {today}, the plan's today"
     found = f"the last line is of {last}"
     if last >= today:
-        later = int((lines["time"].dt.date() >= today).sum())
         remedy = f"{later:,} lines from {today} on are not looked at"
         return Standing("today", "look", found, expected, remedy)
     empty = (today - last).days - 1

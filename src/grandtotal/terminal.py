@@ -152,7 +152,7 @@ def left_out(account: Json) -> str:
     told = [f"{account[name]:,} {why}" for name, why in reasons.items() if account[name]]
     every = account["shared"] + sum(account[name] for name in reasons)
     text = f"{account['shared']:,} of {every:,} products are in the shared catalogue"
-    return f"{text}; nothing is predicted for the others: {'; '.join(told)}" if told else text
+    return f"{text}; its own model serves the others: {'; '.join(told)}" if told else text
 
 
 def set_aside(folder: RunFolder) -> str:

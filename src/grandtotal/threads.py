@@ -1,6 +1,9 @@
 """How many threads linear algebra uses: on a shared machine, waiting for them can cost the most."""
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -28,3 +31,35 @@ def threads_for(rows: int) -> AbstractContextManager[Any]:
     The choice depends on the size alone, so that a model has the same bits wherever it is fitted.
     """
     return one_thread() if rows < _LARGE else nullcontext()
+
+
+_chosen = os.cpu_count() or 1
+
+
+def workers() -> int:
+    """Returns how many threads share one question's work on rows."""
+    return _chosen
+
+
+@contextmanager
+def limited_to(count: int) -> Iterator[None]:
+    """Uses at most so many threads for work on rows, in this process, for a while."""
+    global _chosen
+    before, _chosen = _chosen, max(1, count)
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "rows")
+
+
+def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Returns what the calls return; the first runs here, the others beside it."""
+    if len(calls) < 2:
+        return [call() for call in calls]
+    others = [_pool().submit(call) for call in calls[1:]]
+    return [calls[0](), *(other.result() for other in others)]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from grandtotal.algorithms import item_similarity
 from grandtotal.algorithms.item_model import TIE_BREAK, Request
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN, inverse_in_place
 from grandtotal.algorithms.purchases import Purchases
@@ -145,11 +146,14 @@ def test_a_world_without_purchases_has_a_model_that_recommends_in_order(algorith
     assert [r.product for r in model.predict(Request((), k=4))] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("size", [1, 2, 30])
-def test_the_inverse_in_place_is_the_inverse(size):
+@pytest.mark.parametrize("size", [1, 2, 30, 61])
+@pytest.mark.parametrize("factored", [6000, 7])
+def test_the_inverse_in_place_is_the_inverse(size, factored, monkeypatch):
+    monkeypatch.setattr(item_similarity, "_FACTORED", factored)
+    monkeypatch.setattr(item_similarity, "_STRIP", 4)
     root = np.random.default_rng(size).normal(size=(size, 3 * size))
     matrix = root @ root.T
-    found = matrix.copy()
+    found = np.triu(matrix)
     inverse_in_place(found)
     assert (found == found.T).all()
     np.testing.assert_allclose(found @ matrix, np.eye(size), atol=1e-9)

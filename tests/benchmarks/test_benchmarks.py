@@ -6,6 +6,7 @@ That the numbers pass on real data is not tested here: `make bench` measures it.
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,6 +55,18 @@ def test_federated_is_pooled_and_what_an_independent_program_says() -> None:
     assert [row for row in found["rows"] if not row["ok"]] == []
 
 
+def test_scale_measures_every_part_and_finds_the_planted_tastes() -> None:
+    found = result(command("scale", "--quick"))["rows"]
+    whole = "40,000 lines, 4,000 customers, 200 products, 3 retailers"
+    values = {row["name"]: row["value"] for row in found}
+    parts = ("check", "every customer's purchases", "co-purchase totals", "EASE")
+    assert values[f"{whole}: all of these"] == sum(values[f"{whole}: {part}"] for part in parts)
+    assert all(value > 0 for value in values.values())
+    assert {row["name"] for row in found if row["ok"]} == {f"{whole}: EASE over popularity"}
+    doubled = {name.partition(" from ")[0] for name in values if " from " in name}
+    assert doubled == {"lines", "products", "retailers"}
+
+
 def test_missing_data_are_skipped_with_the_file_and_where_to_get_it(tmp_path: Path) -> None:
     done = command("recommend-ml1m", "--data", str(tmp_path))
     assert f"skipped: no file {tmp_path / 'movielens' / 'ml-1m_train.txt'}" in done.stdout
@@ -64,10 +77,7 @@ def test_missing_data_are_skipped_with_the_file_and_where_to_get_it(tmp_path: Pa
 def test_an_unknown_name_lists_the_known_ones() -> None:
     done = command("exactnes")
     assert done.returncode == 2
-    assert (
-        "no benchmark 'exactnes', expected all, exactness, recommend-ml1m, next-basket"
-        in done.stderr
-    )
+    assert "no benchmark 'exactnes', expected all, exactness, recommend-ml1m" in done.stderr
 
 
 def test_metrics_of_one_list_by_hand(ml1m: ModuleType) -> None:
@@ -99,9 +109,11 @@ def test_the_page_of_results_has_commands_tables_and_bars(monkeypatch: pytest.Mo
     from benchmarks import __main__ as main
 
     rows = [at_most(1.15, "slower", 1.2, "x"), Row("seconds", 1234.5)]
-    section = {"command": "python -m benchmarks it", "about": "It.", "rows": rows, "seconds": 3.0}
-    page = main._page([section])
-    assert "## `python -m benchmarks it`" in page
+    about = {"about": "It.", "rows": rows, "seconds": 3.0, "load": 0.5}
+    page = main._page([{"name": "scale", "command": "scale --quick", **about}])
+    page = main._page([{"name": "exactness", "command": "exactness", **about}], page)
+    assert page.index("benchmarks exactness`") < page.index("benchmarks scale --quick`")
+    assert page == main._page([{"name": "exactness", "command": "exactness", **about}], page)
     assert "| slower | 1.2 | x | <= 1.15 | MISSED |" in page
     assert "| seconds | 1,234 |  |  |  |" in page
 
@@ -116,3 +128,35 @@ def test_the_secure_sum_that_is_measured_is_the_sum(monkeypatch: pytest.MonkeyPa
     (upload,) = [row for row in rows if "over the plain dense vector" in row.name]
     assert upload.value is not None
     assert 1.0 < upload.value < 1.2
+
+
+def test_generated_customers_are_always_the_same_and_want_what_they_have_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import privacy_utility
+
+    once, again = (privacy_utility.generated(3000) for _ in range(2))
+    assert len(once) == 5
+    for name, rows in once.items():
+        history, future = rows["test"].history, rows["test"].future
+        assert (history != again[name]["test"].history).nnz == 0
+        assert history.multiply(future).nnz == 0
+        assert set(history.data.tolist()) == {1}
+    assert sum(rows["test"].history.shape[0] for rows in once.values()) == 3000
+
+
+def test_a_model_under_epsilon_is_made_of_totals_with_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import privacy_utility
+    from grandtotal.tasks.recommend import Recommend
+    from grandtotal.tasks.task import Common
+
+    holders = privacy_utility.generated(3000)
+    common = Common(date(2024, 1, 1), tuple(str(i) for i in range(2000)))
+    task = Recommend(common, ("popularity",), top=20)
+    one, other = (privacy_utility.private(task, holders, 1e-5, 8.0, 1) for _ in range(2))
+    assert (one.arrays["prior"] != other.arrays["prior"]).any()
+    assert abs(one.meta["in_noise"]["customers"] - 3000) < 1000

@@ -4,7 +4,7 @@ import pytest
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts
 from grandtotal.consortium.totals import Local, Remembering
 from grandtotal.errors import AnswerError, RefusedError
-from grandtotal.privacy.fixedpoint import Field
+from grandtotal.privacy.fixedpoint import Field, pack
 
 
 def test_local_is_the_answer_in_units(asked):
@@ -15,7 +15,8 @@ def test_local_is_the_answer_in_units(asked):
     total = Local(asked.pooled.rows).total(asked.query, asked.broadcast)
     for name, field in asked.query.fields(asked.broadcast).items():
         steps = np.asarray(asked.answer(asked.pooled)[name])
-        assert (total[name] == (steps if field.scale == 1 else steps / field.scale)).all()
+        found = total[name] if steps.shape == field.shape else pack(total[name])
+        assert (found == (steps if field.scale == 1 else steps / field.scale)).all()
         assert total[name].dtype.kind == ("i" if field.scale == 1 else "f")
 
 

@@ -15,6 +15,7 @@ from grandtotal.privacy.clipping import (
     checked_sum,
     clip,
     clip_sparse,
+    equal_steps,
     latest,
     most_squares,
 )
@@ -175,3 +176,11 @@ def test_the_last_rows_of_each_unit_are_kept():
     assert latest(units, 1).tolist() == [False, False, False, True, True, True]
     assert latest(units, 9).all()
     assert latest(np.empty(0, np.uint64), 2).shape == (0,)
+
+
+@given(st.lists(st.integers(0, 10**6), max_size=9), NORMS)
+def test_equal_entries_are_as_large_as_the_norm_allows(entries, norm):
+    steps = equal_steps(np.array(entries, np.int64), norm)
+    for count, step in zip(entries, steps.tolist(), strict=True):
+        assert step**2 * count <= most_squares(norm)
+        assert (step + 1) ** 2 * count > most_squares(norm) if count else step == 0

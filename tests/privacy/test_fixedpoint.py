@@ -9,6 +9,7 @@ from grandtotal.privacy.fixedpoint import (
     Field,
     decode,
     encode,
+    mirror,
     pack,
     quantise,
     refuse_overflow,
@@ -135,6 +136,23 @@ def test_a_symmetric_matrix_comes_back_from_its_upper_triangle(matrix):
     flat = pack(symmetric)
     assert len(flat) == Field(matrix.shape, symmetric=True).length
     assert (unpack(flat, len(matrix)) == symmetric).all()
+
+
+@given(hnp.arrays(np.int64, st.integers(0, 7).map(lambda n: (n, n)), elements=st.integers(-9, 9)))
+def test_a_packed_triangle_is_the_same_answer_as_the_symmetric_matrix(matrix):
+    symmetric = matrix + matrix.T
+    field = Field(matrix.shape, modulus=2**32, symmetric=True)
+    whole, packed = (encode("x", answer, field, 3) for answer in (symmetric, pack(symmetric)))
+    assert (whole == packed).all()
+    with pytest.raises(AnswerError, match="agreed was"):
+        encode("x", np.zeros(field.length + 1, int), field, 3)
+
+
+def test_an_upper_triangle_is_mirrored_tile_by_tile():
+    matrix = np.arange(600 * 600).reshape(600, 600)
+    expected = np.triu(matrix) + np.triu(matrix, 1).T
+    mirror(matrix)
+    assert (matrix == expected).all()
 
 
 @given(hnp.arrays(np.int64, (4, 4), elements=st.integers(-9, 9)), st.sampled_from(MODULI))

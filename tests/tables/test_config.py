@@ -116,3 +116,28 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path):
     path.write_bytes(b'retailer = "n\xf6rd"')
     with pytest.raises(PlanError, match="not UTF-8 at byte 13"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("final_after_days = 0", "expected a whole number from 1 on"),
+        ("final_after_days = true", "expected a whole number from 1 on"),
+        ('final_after_days = 9\ntime_format = "%d/%m/%Y"', "and 'time_format'"),
+        ('final_after_days = 9\nfill_down = ["customer"]', "and 'fill_down'"),
+    ],
+)
+def test_days_that_are_final_are_a_number_and_compared_as_dates(tmp_path, more, message):
+    source = 'url = "sqlite:///a.db"\ntable = "lines"\n'
+    assert message in refusal(tmp_path, f"{HEAD}[tables.transactions]\n{source}{more}\n")
+
+
+def test_days_are_final_in_databases_alone(tmp_path):
+    table = '[tables.transactions]\npath = "a.csv"\nfinal_after_days = 9\n'
+    assert "without 'url'; it is for the rows of a database" in refusal(tmp_path, HEAD + table)
+
+
+def test_what_is_kept_is_kept_in_a_folder(tmp_path):
+    (tmp_path / "kept").write_text("")
+    table = '[tables.transactions]\npath = "a.csv"\n'
+    assert "which is a file" in refusal(tmp_path, f'{HEAD}keep = "kept"\n{table}')

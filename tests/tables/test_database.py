@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from grandtotal.errors import DataError, PlanError
+from grandtotal.tables import database
 
 TYPED = """create table lines (product {id}, time timestamp, quantity {number}, price {money},
 customer varchar(9), basket uuid, promoted {flag})"""
@@ -311,3 +312,16 @@ def test_no_driver_is_imported_for_files(shop, good):
         "sys.exit(any(name.startswith('adbc') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_no_room_for_the_copy_is_said_with_its_folder(shop, monkeypatch):
+    class Full:
+        path = shop.folder / "tmp/rows.parquet"
+
+    (shop.folder / "tmp").mkdir()
+    Full.path.symlink_to("/dev/full")
+    monkeypatch.setattr(database, "Copy", Full)
+    url = sqlite(shop.folder)
+    shop.toml += f'[tables.transactions]\nurl = "{url}"\ntable = "lines"\n'
+    with pytest.raises(DataError, match=r"shop\.db: no room for a copy of it in .*TMPDIR"):
+        shop.tables().columns("transactions")

@@ -77,6 +77,19 @@ def test_shopify_fills_what_stands_on_the_first_line_of_an_order(tmp_path):
     assert tables.accounts["transactions"].set_aside == {"currency is not EUR": 2}
 
 
+def test_shopify_lines_without_a_time_of_their_own_have_that_of_the_order(tmp_path):
+    """Files differ in whether the further lines of an order repeat when it was made."""
+    export, name, content = CASES[0]
+    whole = exported(tmp_path / "whole", export, name, content)["transactions"]
+    head, first, second, *rest = content.splitlines()
+    at = head.split(",").index("Created at")
+    cells = second.split(",")
+    cells[at] = ""
+    short = "\n".join([head, first, ",".join(cells), *rest]) + "\n"
+    assert short != content
+    assert exported(tmp_path / "short", export, name, short)["transactions"].equals(whole)
+
+
 def test_woocommerce_guests_are_told_apart(tmp_path):
     lines = exported(tmp_path, *CASES[1])["transactions"]
     assert lines["customer"].n_unique() == 2

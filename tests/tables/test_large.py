@@ -1,13 +1,17 @@
 """A table in pieces is the table: rows, account and rows set aside, for any size of a piece."""
 
 import gzip
+import os
 
 import polars as pl
 import pytest
 
 from grandtotal.errors import DataError
-from grandtotal.tables import Tables
+from grandtotal.tables import Tables, files, large
+from grandtotal.tables import kept as module
+from grandtotal.tables.check import check_tables
 from grandtotal.tables.read import pieces
+from grandtotal.tables.rows import judge
 
 BAD = """\
 product,time,quantity,price,customer,note
@@ -111,10 +115,113 @@ def test_a_file_is_refused_in_the_same_words_in_pieces(shop, good):
 
 
 def test_a_file_that_changes_between_two_readings_is_refused(shop, good):
-    shop.write("lines.csv", good)
-    shop.declare("transactions", "lines.csv")
+    frame = pl.read_csv(good.encode(), infer_schema=False)
+    frame.write_parquet(shop.folder / "lines.parquet")
+    shop.declare("transactions", "lines.parquet")
     cut = Tables(shop.config(), None, whole_rows=4)
     cut.columns("transactions")
-    shop.write("lines.csv", good[: good.index("oat")])
-    with pytest.raises(DataError, match=r"lines\.csv: it had 1 rows at first and now has 0"):
+    frame[:2].write_parquet(shop.folder / "lines.parquet")
+    with pytest.raises(DataError, match=r"lines\.parquet: it had 2 rows at first and now has 0"):
         list(cut.pieces("transactions", ["price"]))
+
+
+def test_a_csv_is_copied_once_and_its_lines_keep_their_numbers(shop, good, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(shop.folder / "copies"))
+    (shop.folder / "copies").mkdir()
+    shop.write("lines.csv", good)
+    shop.declare("transactions", "lines.csv")
+    cut = Tables(shop.config(), None, whole_rows=2)
+    frame = pl.concat(cut.pieces("transactions", COLUMNS))
+    (copy,) = (shop.folder / "copies").rglob("*.parquet")
+    shop.write("lines.csv", good[: good.index("oat")])
+    assert pl.concat(cut.pieces("transactions", COLUMNS)).equals(frame)
+    del cut
+    assert not copy.exists()
+
+
+def old(path, seconds=60):
+    """Gives a file a time of change in the past: what is a moment old is not relied on."""
+    state = path.stat()
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns - seconds * 10**9))
+
+
+def test_what_was_found_about_a_file_is_kept_and_is_the_same(kept, monkeypatch):
+    paths = [p for p in kept.folder.rglob("lines*") for p in [p, *p.rglob("*")] if p.is_file()]
+    for path in paths:
+        old(path)
+    folder = kept.folder / "kept"
+    first = Tables(kept.config(), kept.set_aside, whole_rows=4, kept=folder)
+    frame = pl.concat(first.pieces("transactions", COLUMNS))
+    stood = (kept.set_aside / "transactions.csv").read_text()
+    (kept.set_aside / "transactions.csv").unlink()
+    monkeypatch.setattr(large, "judge", None)  # nothing is judged again
+    again = Tables(kept.config(), kept.set_aside, whole_rows=4, kept=folder)
+    assert pl.concat(again.pieces("transactions", COLUMNS)).equals(frame)
+    assert again.accounts["transactions"] == first.accounts["transactions"]
+    assert (kept.set_aside / "transactions.csv").read_text() == stood
+
+
+@pytest.mark.parametrize("change", ["file", "consent", "mapping", "moment"])
+def test_what_was_kept_is_not_used_for_anything_else(kept, change, monkeypatch):
+    paths = {p for p in kept.folder.rglob("lines*") for p in [p, *p.rglob("*")] if p.is_file()}
+    for path in paths:
+        old(path, -1 if change == "moment" else 60)
+    folder = kept.folder / "kept"
+    Tables(kept.config(), None, whole_rows=4, kept=folder).columns("transactions")
+    assert folder.exists() == (change != "moment")
+    if change == "file":
+        for path in paths:
+            old(path, 1)
+    elif change == "consent":
+        kept.write("c.csv", "customer,consent\nc1,yes\nc2,no\nc3,yes\nc4,no\n")
+    elif change == "mapping":
+        kept.toml += 'duplicates = "keep"\n'
+    judged = []
+    monkeypatch.setattr(large, "judge", lambda *a: judged.append(a) or judge(*a))
+    Tables(kept.config(), None, whole_rows=4, kept=folder).columns("transactions")
+    assert judged
+
+
+@pytest.mark.parametrize("rows", [1, 3, 9])
+def test_a_table_in_pieces_is_checked_as_the_whole(kept, rows):
+    cut = Tables(kept.config(), None, whole_rows=rows)
+    assert check_tables(cut).json() == check_tables(kept.tables()).json()
+
+
+def test_a_full_disk_keeps_nothing_and_stops_nobody(kept, monkeypatch):
+    for path in [p for p in kept.folder.rglob("lines*") for p in [p, *p.rglob("*")] if p.is_file()]:
+        old(path)
+
+    def full(path):
+        """Every file that is begun is on a device without room."""
+        part = path.with_name(path.name + ".partial")
+        part.symlink_to("/dev/full")
+        return part
+
+    folder = kept.folder / "kept"
+    frame = kept.tables()["transactions"]
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "partial_path", full)
+        first = Tables(kept.config(), None, whole_rows=4, kept=folder)
+        assert pl.concat(first.pieces("transactions", COLUMNS)).equals(frame)
+    assert not list(folder.glob("*.json"))
+    again = Tables(kept.config(), None, whole_rows=4, kept=folder)
+    assert pl.concat(again.pieces("transactions", COLUMNS)).equals(frame)
+
+
+def test_no_room_for_the_copy_of_a_csv_is_said_with_the_folder(shop, good, monkeypatch):
+    class Full:
+        def __init__(self, make):
+            self.make = make
+
+        def made(self):
+            (shop.folder / "tmp").mkdir()
+            path = shop.folder / "tmp/rows.parquet"
+            path.symlink_to("/dev/full")
+            self.make(path)
+
+    monkeypatch.setattr(files, "Copy", Full)
+    shop.write("lines.csv", good)
+    shop.declare("transactions", "lines.csv")
+    with pytest.raises(DataError, match=r"lines\.csv: no room for a copy of it in .*TMPDIR"):
+        Tables(shop.config(), None, whole_rows=1).columns("transactions")

@@ -26,7 +26,11 @@ def lines(quantity, price=None, days=None, customer=None) -> pl.DataFrame:
 
 
 def bins(frame: pl.DataFrame, name: str) -> dict[str, int]:
-    (found,) = (d for d in profile("transactions", frame).distributions if d.name == name)
+    (found,) = (
+        d
+        for d in profile({"transactions": frame}, "transactions")[0].distributions
+        if d.name == name
+    )
     return dict(zip(found.bins, found.counts, strict=True))
 
 
@@ -58,21 +62,27 @@ def test_a_long_history_is_counted_by_the_week():
 
 
 def test_gaps_are_counted_and_the_longest_named():
-    found = profile("transactions", lines([1] * 4, days=[0, 1, 5, 7]))
+    found = profile({"transactions": lines([1] * 4, days=[0, 1, 5, 7])}, "transactions")[0]
     assert found.days_without == 4
     assert found.gaps == (Gap("2024-01-03", "2024-01-05", 3), Gap("2024-01-07", "2024-01-07", 1))
 
 
 def test_the_largest_values_and_the_busiest_day_are_named():
     frame = lines([1, 2, -80, 3, *[1] * 10], days=[0, 1, 2, 3, *[4] * 10])
-    found = {(o.what, o.value): o.where for o in profile("transactions", frame).outliers}
+    found = {
+        (o.what, o.value): o.where
+        for o in profile({"transactions": frame}, "transactions")[0].outliers
+    }
     assert found[("quantity", -80.0)] == "p2 on 2024-01-03"
     assert found[("lines on one day", 10.0)] == "2024-01-05"
 
 
 def test_columns_say_what_is_missing_and_their_range():
     frame = lines([1, 2, 2], customer=["a", None, "a"])
-    found = {column.name: column for column in profile("transactions", frame).columns}
+    found = {
+        column.name: column
+        for column in profile({"transactions": frame}, "transactions")[0].columns
+    }
     assert (found["customer"].missing, found["customer"].distinct) == (1, 1)
     assert (found["quantity"].least, found["quantity"].most) == (1.0, 2.0)
     assert found["time"].least == "2024-01-01 09:30:00"
@@ -81,7 +91,7 @@ def test_columns_say_what_is_missing_and_their_range():
 
 def test_equal_rows_are_counted():
     frame = lines([1, 1, 1]).with_columns(product=pl.Series(["a", "a", "b"]))
-    assert profile("transactions", frame).equal_rows == 1
+    assert profile({"transactions": frame}, "transactions")[0].equal_rows == 1
 
 
 @given(

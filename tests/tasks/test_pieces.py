@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grandtotal.algorithms.glm import UNIT_STEPS
 from grandtotal.tables import Tables, load_config
 from grandtotal.tasks import customers as module
-from grandtotal.tasks.sales_sums import SalesSums
+from grandtotal.tasks.sales_sums import PRICE_STEPS, SalesSums, by_day
 
 TODAY = date(2024, 1, 8)
 
@@ -55,15 +56,18 @@ def test_sums_are_those_of_a_plain_loop_for_any_cut(lines, cut):
     names = ["i", "time", "quantity", "price", "promotion"]
     types = [pl.UInt32, pl.Date, pl.Float64, pl.Float64, pl.String]
     frame = pl.DataFrame(lines, dict(zip(names, types, strict=True)), orient="row")
-    frame = frame.with_columns(pl.col("time").cast(pl.Datetime("us")))
+    frame = frame.with_columns(
+        pl.col("time").cast(pl.Datetime("us")), product=pl.col("i").cast(pl.String)
+    )
     sums = SalesSums.zero(3, 4)
-    for part in (frame[:cut], frame[cut:]):
-        sums.add(part, TODAY, 7)
-    units, price = np.zeros((3, 4)), np.zeros((3, 4))
+    for parts in ([frame[:cut]], [frame[cut : cut + 3], frame[cut + 3 :]]):
+        days = by_day(parts).with_columns(i=pl.col("product").cast(pl.UInt32))
+        sums.add(days, TODAY, 7)
+    units, price = np.zeros((3, 4), np.int64), np.zeros((3, 4), np.int64)
     for i, day, quantity, paid, _ in lines:
         t = 3 - ((TODAY - day).days - 1) // 7
         if day < TODAY and t >= 0:
-            units[i, t] += quantity
-            price[i, t] += paid if quantity > 0 else 0
+            units[i, t] += round(quantity * UNIT_STEPS)
+            price[i, t] += round(paid * PRICE_STEPS) if quantity > 0 else 0
     assert np.array_equal(sums.units, units)
     assert np.array_equal(sums.price, price)

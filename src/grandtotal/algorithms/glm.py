@@ -14,13 +14,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from grandtotal.algorithms.elementary import exp
+from grandtotal.algorithms.gate import Gate
 from grandtotal.consortium.query import Rows, State, shared_rows
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
-from grandtotal.errors import AnswerError, Code
+from grandtotal.errors import AnswerError, Code, RefusedError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field, quantise, unpack
@@ -248,7 +249,9 @@ class GLM:
     def fit(
         self, totals: Totals, features: int, split: str, broadcast: Arrays
     ) -> tuple[NDArray[np.float64], Json]:
-        """Returns coefficients (features,) and {"rounds", "converged", "left", "rows"}.
+        """Returns coefficients (features,) and {"rounds", "converged", "left", "rows", ...}.
+
+        "rolled_back" of it are the steps after which the summed loss was higher: see `Gate`.
 
         broadcast: what the rows need to build their features; may hold "coefficients" to start.
         """
@@ -256,24 +259,25 @@ class GLM:
         b = np.asarray(broadcast.get("coefficients", np.zeros(features)), np.float64)
         if self.largest:
             return self._fit_in_noise(totals, query, b, broadcast)
-        good, best, step = b, np.inf, np.zeros(features)
-        for rounds in range(1, self.rounds + 1):  # noqa: B007 - reported below
+        gate, step = Gate(b), np.zeros(features)
+        left = math.inf
+        for rounds in range(1, self.rounds + 1):
             sums = totals.total(query, {**broadcast, "coefficients": b})
             loss = float(sums["loss"]) + self.l2 * float(b @ b) / 2
             seen = _rounding(float(sums["rows"]))
-            if loss <= best + seen:
-                good, best, (step, left) = b, min(best, loss), self._newton(sums, b)
+            if gate.passes(rounds, b, loss, seen):
+                step, left = self._newton(sums, b)
             else:
                 # The step went too far: try half of it.
                 step, left = step / 2, left / 2
-            b = _whole(good + step)
+            b = _whole(gate.good + step)
             # The loss of ridge is a parabola: its first Newton step is the solution.
             left = 0.0 if self.family == "ridge" else left
             converged = left <= max(seen, self.tolerance * abs(loss))
             if converged:
                 break
         fit = {"rounds": rounds, "converged": converged, "left": left, "rows": int(sums["rows"])}
-        return b, fit
+        return b, {**fit, "rolled_back": gate.rolled_back}
 
     def _fit_in_noise(
         self, totals: Totals, query: GLMMoments, b: NDArray[np.float64], broadcast: Arrays
@@ -295,7 +299,14 @@ class GLM:
         """Returns the step, and by how much it is predicted to lower the loss."""
         curvature = sums["curvature"] + self.l2 * np.eye(len(b))
         gradient = sums["gradient"] - self.l2 * b
-        step: NDArray[np.float64] = cho_solve(cho_factor(curvature), gradient)
+        try:
+            factor = cho_factor(curvature)
+        except (LinAlgError, ValueError) as error:
+            raise RefusedError(
+                "X'WX + l2 I of all rows together is not positive definite, which no sum of rows "
+                "makes: the answer of a retailer is broken; each has its own log.txt"
+            ) from error
+        step: NDArray[np.float64] = cho_solve(factor, gradient)
         return step, float(step @ gradient) / 2
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Protocol
 
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load, save_file
 
 from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Query, parameters, question_digest
 from grandtotal.consortium.sums import Asked, PlainSums, SecureSums, Sums, setting_of
 from grandtotal.consortium.transport import Reply, RetailerId, Transport
-from grandtotal.durable import Json, Log, arrays_digest, digest, read_json, write, write_json
+from grandtotal.durable import Json, Log, arrays_digest, digest, read_json, write_by, write_json
 from grandtotal.errors import AnswerError, Code, PlanError, RefusedError, RetailerError, RunError
 from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.fixedpoint import Arrays, Field, decode, refuse_overflow
@@ -102,14 +102,15 @@ class Consortium:
         fields = query.fields(broadcast)
         refuse_overflow(fields, len(self.members))
         question = question_digest(self._plan, task, query, broadcast)
-        if question not in self._done:
-            self._ask(task, query, broadcast, question, fields)
-        words = stored_total(self._folder, self._done[question])
+        if question in self._done:
+            words = stored_total(self._folder, self._done[question])
+        else:
+            words = self._ask(task, query, broadcast, question, fields)
         return {name: decode(words[name], field) for name, field in fields.items()}
 
     def _ask(
         self, task: str, query: Query, broadcast: Arrays, question: str, fields: dict[str, Field]
-    ) -> None:
+    ) -> Arrays:
         started = time.monotonic()
         body = {
             "round": len(self._log.records) + 1,
@@ -135,9 +136,11 @@ class Consortium:
             },
             words,
         )
+        return words
 
     def _commit(self, record: Json, words: Arrays) -> None:
-        write(total_path(self._folder, record["question"]), save(words))
+        path = total_path(self._folder, record["question"])
+        write_by(path, lambda partial: save_file(words, partial))
         record["total"] = arrays_digest(words)
         self._append(record)
         self._sums.committed(record["question"])

@@ -22,10 +22,24 @@ known at that cut and, for scoring alone, what came after it."""
 
 
 class State(Protocol):
-    """What a retailer remembers between rounds: always on its disk, in its own folder."""
+    """What a retailer remembers between rounds: always on its disk, in its own folder.
+
+    memory: what was computed from rows and broadcasts, to be quick; it may be lost at any moment.
+    """
+
+    @property
+    def memory(self) -> dict[str, Any]: ...
 
     @property
     def folder(self) -> Path: ...
+
+    def keep(self, name: str, content: Callable[[], bytes]) -> None:
+        """Keeps what the name stands for until the run ends, unless it is kept already."""
+        ...
+
+    def kept(self, name: str) -> bytes | None:
+        """Returns what was kept under the name, None where nothing was."""
+        ...
 
 
 class Query(Protocol):
@@ -43,7 +57,10 @@ class Query(Protocol):
         ...
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:
-        """Returns the summand: integer arrays hold steps of 1/scale, float arrays hold units."""
+        """Returns the summand: integer arrays hold steps of 1/scale, float arrays hold units.
+
+        Of a symmetric field the matrix, or its packed upper triangle, which is then given away.
+        """
         ...
 
 

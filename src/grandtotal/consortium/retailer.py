@@ -2,11 +2,11 @@
 
 import json
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from grandtotal import __version__
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Rows, asked_digest, build_query, question_digest
 from grandtotal.consortium.sums import setting_of
-from grandtotal.durable import Json, arrays_digest, digest
+from grandtotal.consortium.waiting import on_disk
+from grandtotal.durable import Json, arrays_digest, digest, write
 from grandtotal.errors import AnswerError, Code, DataError, GrandtotalError, PlanError
 from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.door import Door
@@ -63,6 +64,7 @@ class Retailer:
     ) -> None:
         self.name = name
         self.folder = folder
+        self.memory: dict[str, Any] = {}
         self._opener = opener
         self._door = door
         self._agreeing = agreeing or (lambda _: Terms(folder / "door"))
@@ -82,6 +84,17 @@ class Retailer:
             code = _code(error)
             self._write_down(code, error)
             return seal(Message("error", {"code": str(code)}))
+
+    def keep(self, name: str, content: Callable[[], bytes]) -> None:
+        """Keeps what the name stands for in this retailer's folder, unless it is there."""
+        path = self.folder / name
+        if not path.exists():
+            write(path, content())
+
+    def kept(self, name: str) -> bytes | None:
+        """Returns what was kept under the name, None where nothing was."""
+        path = self.folder / name
+        return path.read_bytes() if path.exists() else None
 
     def _answer(self, message: Message) -> Message:
         if message.kind == "open":
@@ -138,6 +151,7 @@ class Retailer:
     def close(self) -> None:
         """Ends the run here: answers nothing more, and lets the next run open the door."""
         self._tasks = {}
+        self.memory.clear()
         if self._egress is not None:
             self._egress.close()
             self._egress = None
@@ -199,10 +213,12 @@ class Retailer:
         answer = query.answer(self._tasks[body["task"]].rows, self, broadcast)
         assert self._egress is not None  # opened with the plan that is asked about
         if self._member is None:
-            return _Leaving(digest_here, self._egress.release(question, answer))
+            released = self._egress.release(question, answer)
+            return _Leaving(digest_here, on_disk(released, self.folder))
         ask = Ask(body["slot"], digest_here, arrays_digest(broadcast), fields, active)
         masked = _Masking(self._member, ask, self._peers)
-        return _Leaving(digest_here, self._egress.release(question, answer, masked), masked.header)
+        released = self._egress.release(question, answer, masked)
+        return _Leaving(digest_here, on_disk(released, self.folder), masked.header)
 
     def _write_down(self, code: Code, error: Exception) -> None:
         known = isinstance(error, GrandtotalError)
@@ -220,7 +236,7 @@ class _Leaving:
     """A summand on its way out: its question, its blocks and, under masks, its signed header."""
 
     question: str
-    blocks: list[memoryview]
+    blocks: Sequence[memoryview]
     header: bytes = b""
 
 

@@ -1,9 +1,9 @@
 """All that an algorithm sees: totals. Whether over one holder's rows or a consortium's."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,11 +23,23 @@ class Totals(Protocol):
 
 @dataclass(frozen=True)
 class _Nowhere:
-    """The state of a holder of rows that takes part in nothing."""
+    """The state of a holder of rows that takes part in nothing: all of it is in memory."""
+
+    memory: dict[str, Any] = field(default_factory=dict)
+    _kept: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
         raise RuntimeError("a local total has no run folder: this query needs a retailer's state")
+
+    def keep(self, name: str, content: Callable[[], bytes]) -> None:
+        """Keeps what the name stands for."""
+        if name not in self._kept:
+            self._kept[name] = content()
+
+    def kept(self, name: str) -> bytes | None:
+        """Returns what was kept under the name."""
+        return self._kept.get(name)
 
 
 class Local:
@@ -39,13 +51,14 @@ class Local:
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
+        self._state = _Nowhere()
 
     def total(self, query: Query, broadcast: Arrays | None = None) -> Arrays:
         """Returns the query's answer over these rows, through the fixed point of the wire."""
         broadcast = broadcast or {}
         fields = query.fields(broadcast)
         refuse_overflow(fields, retailers=1)
-        answer = query.answer(self._rows, _Nowhere(), broadcast)
+        answer = query.answer(self._rows, self._state, broadcast)
         return {
             name: decode(encode(name, np.asarray(answer[name]), field, 1), field)
             for name, field in fields.items()

@@ -77,6 +77,18 @@ def checked_sum(whole: NDArray[np.int64] | csr_array, norm: float) -> NDArray[np
     return total
 
 
+def equal_steps(entries: NDArray[np.integer], norm: float) -> NDArray[np.int64]:
+    """Returns the integer (units,) of which each contribution of so many equal entries is made.
+
+    It is the largest for which the contribution's norm is at most `norm`; 0 where there is no
+    entry. All units with entries have about the same norm: many entries count no more than few.
+    """
+    most = most_squares(norm)
+    steps = np.floor(np.sqrt(most / np.maximum(entries, 1))).astype(np.int64)
+    steps -= steps**2 * entries > most
+    return np.where(entries > 0, steps, 0)
+
+
 def most_squares(norm: float) -> int:
     """Returns the largest sum of squares of integers that counts as inside `norm`, its square.
 

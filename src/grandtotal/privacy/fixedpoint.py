@@ -17,6 +17,8 @@ from grandtotal.errors import AnswerError, Code, RefusedError
 Arrays = dict[str, NDArray[Any]]
 Words = NDArray[Any]
 
+_TILE = 256  # rows and columns of a matrix that are mirrored at once
+
 
 @dataclass(frozen=True)
 class Field:
@@ -94,10 +96,14 @@ def encode(
 
     Integer arrays hold steps already (each row was rounded before it was added); float arrays
     hold units and are rounded here, which adds up to half a step per retailer to the total.
+    A symmetric field may be answered by its upper triangle, packed as `pack` does; integers of the
+    wire's size are then not copied, so whoever made them gives them away.
     room: steps of each retailer's capacity that are left to its noise.
     """
-    _refuse_other_shape(name, values, field)
-    flat = pack(values) if field.symmetric else values.reshape(-1)
+    packed = field.symmetric and values.shape == (field.length,)
+    if not packed:
+        _refuse_other_shape(name, values, field)
+    flat = pack(values) if field.symmetric and not packed else values.reshape(-1)
     if flat.dtype.kind == "f":
         _refuse_not_finite(name, flat)
         with np.errstate(over="ignore"):  # what overflows here is refused as too large below
@@ -105,7 +111,7 @@ def encode(
     elif flat.dtype.kind not in "iu":
         raise AnswerError(Code.FIELDS_DIFFER, f"field '{name}': {flat.dtype} is not a number")
     _refuse_too_large(name, flat, field, retailers, room)
-    # Packing has made a copy already; anything else may still be the retailer's own array.
+    # A packed triangle was made for this answer; anything else may be the retailer's own array.
     word = "<i4" if field.modulus == 2**32 else "<i8"
     return flat.astype(word, copy=not field.symmetric).view(field.word)
 
@@ -167,6 +173,19 @@ def unpack(flat: NDArray[np.generic], n: int) -> NDArray[np.generic]:
     start = 0
     for row in range(n):
         matrix[row, row:] = flat[start : start + n - row]
-        matrix[row:, row] = matrix[row, row:]
         start += n - row
+    mirror(matrix)
     return matrix
+
+
+def mirror(matrix: NDArray[np.generic]) -> None:
+    """Copies the upper triangle of a square matrix onto the lower one."""
+    # Tiles that fit into the cache: column by column, every entry would be a line of memory.
+    for start in range(0, len(matrix), _TILE):
+        rows = slice(start, start + _TILE)
+        for left in range(0, start, _TILE):
+            columns = slice(left, left + _TILE)
+            matrix[rows, columns] = matrix[columns, rows].T
+        tile = matrix[rows, rows]
+        below = np.tril_indices(len(tile), -1)
+        tile[below] = tile.T[below]

@@ -153,6 +153,26 @@ QUESTIONS: Mapping[str, Question] = {
         "The sum of a target and the number of rows for each category and fold.",
         "The mean of the target by category. A count of 1 is one row’s target.",
     ),
+    "tree-histograms": Question(
+        "One step of growing trees: for some groups of rows, sums of what the earlier trees missed "
+        "and the number of rows, by narrow ranges of each feature that the tree may use.",
+        "How the rows of a group are spread over each feature. A count of 1 in the total is one "
+        "row’s value, to the width of its range, and by how much the forecast missed it.",
+    ),
+    "tree-progress": Question(
+        "How far the trees so far are off: the summed loss, the number of rows, and how many "
+        "errors have each order of magnitude.",
+        "How predictable the retailer’s rows are. A count of 1 is one row’s order of magnitude.",
+    ),
+    "tree-residuals": Question(
+        "How the errors of the rows in each leaf of a tree are spread over narrow ranges.",
+        "The distribution of errors in a group of rows. A count of 1 is one row’s error.",
+    ),
+    "tree-target": Question(
+        "The sum of the target, the number of rows, and how many targets have each order of "
+        "magnitude.",
+        "The mean of the target. A count of 1 is one row’s order of magnitude.",
+    ),
     "forecast-scores": Question(
         "How far a candidate forecast was off: units missed and units sold, two sums.",
         "The retailer’s sales volume in the weeks that were scored.",

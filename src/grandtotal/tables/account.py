@@ -1,9 +1,10 @@
 """What became of every row of a table: read = used + set aside + without consent."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -39,6 +40,15 @@ class Account:
     no_consent: int
     unused_columns: tuple[str, ...] = ()
     warnings: tuple[Cause, ...] = ()
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> "Account":
+        """Returns the account that `asdict` and JSON made these values of."""
+        causes = {
+            name: tuple(Cause(**{**c, "examples": tuple(c["examples"])}) for c in values[name])
+            for name in ("causes", "warnings")
+        }
+        return Account(**{**values, **causes, "unused_columns": tuple(values["unused_columns"])})
 
     @property
     def set_aside(self) -> dict[str, int]:

@@ -5,17 +5,15 @@ what a missing column would enable are all findings, for the terminal or as JSON
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from grandtotal.errors import DataError, PlanError
 from grandtotal.tables.account import Account, Cause
 from grandtotal.tables.config import RetailerConfig
-from grandtotal.tables.profile import Profile, profile
+from grandtotal.tables.profile import Counts, Profile, profile
 from grandtotal.tables.read import Tables
 from grandtotal.tables.rows import suggestion
 from grandtotal.tables.schema import REGISTRY, Column
@@ -134,18 +132,19 @@ def check_tables(tables: Tables) -> Findings:
 
 def _table_findings(tables: Tables, name: str) -> TableFindings:
     try:
-        frame = tables[name]
+        present = tables.columns(name)
     except (DataError, PlanError) as error:
         return TableFindings(name, str(error))
     account = tables.accounts[name]
-    columns = [column for column in REGISTRY[name].columns if column.name not in frame.columns]
+    columns = [column for column in REGISTRY[name].columns if column.name not in present]
+    found, counts = profile(tables, name)
     return TableFindings(
         name,
         "",
         account,
-        _facts(frame),
-        profile(name, frame),
-        tuple(frame.columns),
+        _facts(found, counts, account.used),
+        found,
+        tuple(present),
         tuple(_absent(column, account) for column in columns),
     )
 
@@ -155,34 +154,27 @@ def _absent(column: Column, account: Account) -> Absent:
     return Absent(column.name, column.enables, meant or "")
 
 
-def _facts(frame: pl.DataFrame) -> Facts:
+def _facts(found: Profile, counts: Mapping[str, Counts], rows: int) -> Facts:
+    by_name = {column.name: column for column in found.columns}
     distinct: dict[str, Any] = {
-        f"{name}s": frame[name].drop_nulls().n_unique()
+        f"{name}s": by_name[name].distinct
         for name in ("customer", "product", "store")
-        if name in frame.columns
+        if name in by_name
     }
-    return Facts(**distinct, **_days(frame), **_shares(frame))
+    days: dict[str, Any] = {}
+    day = next((by_name[name] for name in ("time", "date", "start") if name in by_name), None)
+    if day:
+        days = {"first_day": _day(day.least), "last_day": _day(day.most)}
+    shares: dict[str, Any] = {}
+    if "quantity" in by_name:
+        shares["returns"] = counts["quantity"].below(0) / rows
+        if "customer" in by_name:
+            shares["anonymous"] = by_name["customer"].missing / rows
+    return Facts(**distinct, **days, **shares)
 
 
-def _days(frame: pl.DataFrame) -> dict[str, Any]:
-    name = next((name for name in ("time", "date", "start") if name in frame.columns), None)
-    if name is None:
-        return {}
-    days = frame[name].cast(pl.Date)
-    return {"first_day": str(days.min()), "last_day": str(days.max())}
-
-
-def _shares(frame: pl.DataFrame) -> dict[str, Any]:
-    shares = {}
-    if "quantity" in frame.columns:
-        shares["returns"] = _share(frame["quantity"] < 0)
-        if "customer" in frame.columns:
-            shares["anonymous"] = _share(frame["customer"].is_null())
-    return shares
-
-
-def _share(rows: pl.Series) -> float:
-    return int(rows.sum()) / len(rows)
+def _day(value: float | str | None) -> str:
+    return str(value)[: len("2024-01-31")]
 
 
 def _table_lines(table: TableFindings) -> Iterator[str]:

@@ -4,6 +4,7 @@
     currency = "GBP"
     time_zone = "Europe/London"
     catalogue_key = "catalogue.key"       # only for a private catalogue, relative to this file
+    keep = "kept"                         # a folder for what is found once; see kept.py
 
     [tables.transactions]
     path = "data/transactions.parquet"    # a file, a folder or a glob, relative to this file
@@ -15,6 +16,7 @@
     duplicates = "set-aside"              # or "keep": exact duplicate lines of one file
     price_is = "unit"                     # or "line", or "before-discount"; see exports.py
     fill_down = ["customer"]              # columns that only one line of a basket has filled
+    final_after_days = 30                 # of a database: days after which a row never changes
 
     [tables.customers]
     path = "data/customers.csv"
@@ -48,13 +50,19 @@ from grandtotal.tables.schema import REGISTRY
 Duplicates = Literal["set-aside", "keep"]
 PriceIs = Literal["unit", "line", "before-discount"]
 
-_RETAILER_KEYS = ("retailer", "currency", "time_zone", "catalogue_key", "tables", "privacy")
+_RETAILER_KEYS = (
+    *("retailer", "currency", "time_zone", "catalogue_key", "keep"),
+    *("tables", "privacy"),
+)
 _DATABASE_KEYS = ("url", "query", "table", "password_env", "password_file")
 _TABLE_KEYS = (
     *("path", "columns", "time_format", "separator", "decimal", "encoding", "duplicates"),
     *_DATABASE_KEYS,
 )
-_KEYS_OF = {"customers": ("consent",), "transactions": ("price_is", "fill_down")}
+_KEYS_OF = {
+    "customers": ("consent",),
+    "transactions": ("price_is", "fill_down", "final_after_days"),
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class TableSource:
     """Where one table is and how it is written: a `path`, or a `database` and a path of "".
 
     `columns`: our name -> name in the file; `time_formats`: our name -> strptime format.
+    `final_after_days`: after so many days a row of the database never changes; 0 if it may.
     """
 
     path: str
@@ -85,6 +94,7 @@ class TableSource:
     price_is: PriceIs = "unit"
     fill_down: tuple[str, ...] = ()
     database: Database | None = None
+    final_after_days: int = 0
 
     def name_in_file(self, column: str) -> str:
         """What the file calls our `column`."""
@@ -95,7 +105,8 @@ class TableSource:
 class RetailerConfig:
     """What retailer.toml says; `path` is that file.
 
-    `catalogue_key` is the file of the key that the retailers share, relative to it, or None.
+    `catalogue_key` is the file of the key that the retailers share, relative to it, or None. `keep`
+    is the folder for what was found about large tables and their days, relative to it, or None.
     """
 
     path: Path
@@ -104,6 +115,7 @@ class RetailerConfig:
     time_zone: str
     tables: Mapping[str, TableSource]
     catalogue_key: str | None = None
+    keep: str | None = None
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -237,6 +249,7 @@ class _Section:
             time_zone=self._time_zone(),
             tables={name: tables.section(name).source(name) for name in tables.values},
             catalogue_key=self.text("catalogue_key") if "catalogue_key" in self.values else None,
+            keep=self._keep(),
             limits=self.section("privacy").limits(),
         )
 
@@ -246,6 +259,15 @@ class _Section:
             return Limits(**self.values)
         except ValueError as error:
             self.fail(str(error))
+
+    def _keep(self) -> str | None:
+        if "keep" not in self.values:
+            return None
+        name = self.text("keep")
+        folder = self.path.parent / name
+        if folder.exists() and not folder.is_dir():
+            self.fail(f"key 'keep' is \"{name}\", which is a file; name a folder, also a new one")
+        return name
 
     def _retailer(self) -> str:
         name = self.text("retailer")
@@ -286,7 +308,20 @@ class _Section:
             consent=self.texts("consent"),
             price_is=self._price_is(),
             fill_down=self._fill_down(table),
+            final_after_days=self._final_after_days(),
         )
+
+    def _final_after_days(self) -> int:
+        days = self.values.get("final_after_days", 0)
+        if "final_after_days" not in self.values:
+            return 0
+        if isinstance(days, bool) or not isinstance(days, int) or days < 1:
+            self.fail(f"key 'final_after_days' is {days!r}; expected a whole number from 1 on")
+        for key, wrong in (("url", False), ("time_format", True), ("fill_down", True)):
+            if (key in self.values) == wrong:
+                say = "take one of the two out" if wrong else "it is for the rows of a database"
+                self.fail(f"key 'final_after_days' {'and' if wrong else 'without'} '{key}'; {say}")
+        return days
 
     def _path(self) -> str:
         for key in _DATABASE_KEYS:

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +19,7 @@ import polars as pl
 
 from grandtotal.errors import DataError
 from grandtotal.tables.config import Database, RetailerConfig
+from grandtotal.tables.copies import Copy, is_full, no_room
 from grandtotal.tables.files import UNREADABLE, SourceFile
 
 if TYPE_CHECKING:
@@ -52,15 +50,6 @@ _SQLITE_TYPES = ("text", "integer", "real", "text")  # by that number; 0: every 
 
 
 _DRIVERS_WORDS = re.compile(r"\[libpq\] |\[SQLite\] |FATAL: |ERROR: |Failed to prepare query: ")
-
-
-class Copy:
-    """A folder for the copy of one result, removed with the last who holds it."""
-
-    def __init__(self) -> None:
-        folder = tempfile.mkdtemp(prefix="grandtotal-")
-        self.path = Path(folder) / "rows.parquet"
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
 
 def open_query(config: RetailerConfig, table: str, database: Database) -> SourceFile:
@@ -213,6 +202,8 @@ class _Asked:
         try:
             pl.scan_arrow_c_stream(cursor.fetch_arrow()).slice(skip).sink_parquet(path)
         except UNREADABLE as error:
+            if is_full(error):
+                self._fail(*no_room(path).split("; "))
             self._fail_to_read(error)
 
     def _fail_without_rows(self) -> NoReturn:

@@ -11,7 +11,7 @@ import glob
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, NoReturn
@@ -21,6 +21,7 @@ import polars as pl
 
 from grandtotal.errors import DataError
 from grandtotal.tables.config import RetailerConfig, TableSource, nearest
+from grandtotal.tables.copies import Copy, is_full, no_room
 from grandtotal.tables.encoding import UTF8, as_utf8, remedy
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -29,6 +30,7 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 _BLOCK = 1 << 20
+_GROUP = 1 << 18  # rows of a copy that are decoded together
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _OTHER_KINDS = {
     b"\x1f\x8b": "it is compressed with gzip; name it .csv.gz",
@@ -105,7 +107,8 @@ class SourceFile:
     line that the column names end on. Both are 0 for a .parquet. `keys` are the columns that the
     names of its folders give, with their one value. `kept` is held as long as the file is needed.
     `start` and `count` are for a piece of a file: its first row, counted from 0, and how many.
-    `content` is the text in UTF-8 where the file is not, else None.
+    `content` is the text in UTF-8 where the file is not, else None. `copy` holds the cells of a
+    .csv that was copied for its pieces.
     """
 
     table: str
@@ -120,6 +123,7 @@ class SourceFile:
     start: int = 0
     count: int | None = None
     content: bytes | None = field(default=None, repr=False)
+    copy: Copy | None = None
 
     @property
     def is_text(self) -> bool:
@@ -134,8 +138,29 @@ class SourceFile:
     def scan(self) -> pl.LazyFrame:
         """Returns the file's rows as they are written, with the columns of its folders."""
         keys = [pl.lit(value, pl.String).alias(name) for name, value in self.keys.items()]
-        scan = _scan(self.path, self.source, self.content)
+        if self.copy:
+            scan = pl.scan_parquet(self.copy.made(), glob=False, hive_partitioning=False)
+        else:
+            scan = _scan(self.path, self.source, self.content)
         return scan.slice(self.start, self.count).with_columns(keys)
+
+    def copied(self) -> "SourceFile":
+        """Returns a .csv with a copy of its cells as Parquet; any other file as it is.
+
+        A piece of a .csv can only be found from its first line on, one of a copy at once.
+        """
+        if not self.is_text:
+            return self
+        return replace(self, copy=Copy(self._sink), content=None)
+
+    def _sink(self, path: Path) -> None:
+        scan = _scan(self.path, self.source, self.content)
+        try:
+            scan.sink_parquet(path, compression="lz4", row_group_size=_GROUP)
+        except UNREADABLE as error:
+            if is_full(error):
+                raise DataError(f"{self.table}: {self.label}: {no_room(path)}") from None
+            _refuse_damaged(self.table, self.path, self.source, error, self.content)
 
     def pieces(self, size: int) -> Iterator["SourceFile"]:
         """Yields the file as pieces of at most `size` rows, in order; a small one as it is."""
@@ -159,9 +184,9 @@ class SourceFile:
         """Returns these columns, as texts or with the types of the file."""
         return self._collect(self.scan().select(columns))
 
-    def hashes(self) -> pl.Series:
-        """Returns one number a row, equal for equal rows over all columns of the file."""
-        return self._collect(self.scan().select(pl.struct(pl.all()).hash().alias("h")))["h"]
+    def select(self, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
+        """Returns what these expressions make of the rows."""
+        return self._collect(self.scan().select(expressions))
 
     def rows(self, numbers: pl.Series) -> pl.DataFrame:
         """Returns the rows with these numbers, counted from 0, over all columns of the file."""

@@ -26,6 +26,7 @@ from grandtotal.tables.account import (
 )
 from grandtotal.tables.config import RetailerConfig, nearest
 from grandtotal.tables.files import SourceFile
+from grandtotal.tables.kept import Kept, file_key, reading_digest
 from grandtotal.tables.large import LargeTable, judge_large
 from grandtotal.tables.rows import CONSENT, Judged, judge
 from grandtotal.tables.rules import Mark
@@ -44,7 +45,8 @@ class Tables:
 
     Rows that cannot be used are written to <set_aside_folder>/<table>.csv, unless that is None.
     whole_rows: a table with more rows, without a key and `fill_down`, stays on the disk and is
-    read in pieces of about as many.
+    read in pieces of half as many. kept: a folder where what was found about such a table is kept
+    for the next reading; `keep` in retailer.toml goes before it.
     """
 
     def __init__(
@@ -52,13 +54,17 @@ class Tables:
         config: RetailerConfig,
         set_aside_folder: Path | None = None,
         whole_rows: int = _WHOLE_ROWS,
+        kept: Path | None = None,
     ) -> None:
         self.config = config
         self.accounts: dict[str, Account] = {}  # of the tables read so far
-        self._set_aside_folder = set_aside_folder
+        self.set_aside_folder = set_aside_folder
         self._whole_rows = whole_rows
+        folder = config.folder / config.keep if config.keep else kept
+        self.kept = Kept(folder) if folder else None
         self._frames: dict[str, pl.DataFrame] = {}
         self._large: dict[str, LargeTable] = {}
+        self._readings: dict[str, str] = {}
 
     def __contains__(self, name: object) -> bool:
         """True if retailer.toml says where the table is."""
@@ -91,6 +97,34 @@ class Tables:
         else:
             yield _chosen(self[name], columns)
 
+    def parts(
+        self, name: str, columns: Sequence[str], *more: str
+    ) -> Iterator[tuple[str | None, Iterator[pl.DataFrame]]]:
+        """Yields for each file what makes it and its reading the same, or None, and its rows.
+
+        more: what else a key is to depend on. A table in memory is one part, without a key. Rows
+        are read when they are asked for. Raises as `tables[name]` does.
+        """
+        self._open(name)
+        if name not in self._large:
+            yield None, self.pieces(name, columns)
+            return
+        reading = self.reading(name)
+        for file, rows in self._large[name].by_file(columns):
+            yield file_key(file, reading, list(columns), *more), rows
+
+    def reading(self, name: str) -> str:
+        """Returns a digest of how a table is read: the mapping, the code, and who agreed."""
+        if name not in self._readings:
+            self._readings[name] = reading_digest(self.config, name, self._agreed(name))
+        return self._readings[name]
+
+    def _agreed(self, name: str) -> pl.Series | None:
+        """Returns the customers who agreed, where a table's rows depend on them, else None."""
+        if not self.config.consent or name == "customers":
+            return None
+        return self["customers"]["customer"]
+
     def _open(self, name: str) -> None:
         """Reads a table, or judges it where it stays on the disk, the first time."""
         if name in self._frames or name in self._large:
@@ -107,9 +141,10 @@ class Tables:
         self.accounts[name] = account
 
     def _judge_large(self, table: Table, files: Sequence[SourceFile]) -> LargeTable:
-        agreed = self["customers"]["customer"] if self.config.consent else None
-        rows, folder = max(self._whole_rows, 1), self._set_aside_folder
-        large = judge_large(self.config, table, files, rows, agreed, folder)
+        agreed = self._agreed(table.name)
+        rows, folder = max(self._whole_rows // 2, 1), self.set_aside_folder
+        known = (self.kept, self.reading(table.name)) if self.kept else None
+        large = judge_large(self.config, table, files, rows, agreed, folder, known)
         _refuse_nothing_left(self.config, table, large.account)
         return large
 
@@ -125,8 +160,8 @@ class Tables:
 
     def _read(self, table: Table, files: Sequence[SourceFile]) -> tuple[pl.DataFrame, Account]:
         parts = _judge_files(self.config, table, files)
-        if self._set_aside_folder:
-            write_set_aside(self._set_aside_folder, table.name, parts)
+        if self.set_aside_folder:
+            write_set_aside(self.set_aside_folder, table.name, parts)
         usable = pl.concat([part.usable for part in parts])
         frame = self._with_consent(table, usable, parts)
         account = Account(
@@ -151,9 +186,16 @@ class Tables:
         return usable.filter(pl.col("customer").is_null() | pl.col("customer").is_in(agreed))
 
 
-def pieces(
-    tables: Tables | Mapping[str, pl.DataFrame], name: str, columns: Sequence[str]
-) -> Iterator[pl.DataFrame]:
+Readable = Tables | Mapping[str, pl.DataFrame]
+"""A retailer's tables, or plain frames by name."""
+
+
+def columns_of(tables: Readable, name: str) -> list[str]:
+    """Returns our names of the columns of a table, as `Tables.columns` does."""
+    return tables.columns(name) if isinstance(tables, Tables) else tables[name].columns
+
+
+def pieces(tables: Readable, name: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Yields a table as `Tables.pieces` does; plain frames by name are tables as well."""
     if isinstance(tables, Tables):
         yield from tables.pieces(name, columns)

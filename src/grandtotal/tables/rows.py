@@ -14,6 +14,7 @@ from grandtotal.tables.cells import Cells, Writing, guess_formats, is_iso, read_
 from grandtotal.tables.config import RetailerConfig, TableSource, nearest
 from grandtotal.tables.exports import filled_down, with_unit_prices
 from grandtotal.tables.files import SourceFile
+from grandtotal.tables.plain import plain_columns, plain_value
 from grandtotal.tables.rules import Mark, cell_warnings, rules, warnings
 from grandtotal.tables.schema import REGISTRY, Column, Kind, Table
 
@@ -36,7 +37,8 @@ _EXAMPLES = 3
 class Judged:
     """The rows of one file: `frame` in our names, `reason` per row, missing where it is usable.
 
-    `warnings` are marks of rows that are kept.
+    `warnings` are marks of rows that are kept. `plain` are our names of the plain columns.
+    `hashes` is one number a row, equal for equal lines, where duplicates are to be found.
     """
 
     file: SourceFile
@@ -44,6 +46,8 @@ class Judged:
     reason: pl.Series
     marks: Sequence[Mark]
     warnings: Sequence[Mark] = ()
+    plain: frozenset[str] = frozenset()
+    hashes: pl.Series | None = None
 
     @property
     def usable(self) -> pl.DataFrame:
@@ -77,28 +81,40 @@ def judge(
 ) -> Judged:
     """Reads one file of a table, or a piece of one, and gives every row a reason, or none.
 
-    repeated: of a piece, its part of what `repeated_lines` found in the whole file.
+    repeated: its part of what `repeated_lines` found in the whole file; without it a whole file
+    is searched, and the lines of a piece are hashed for that search.
     Raises DataError for a file without rows, without a needed column, or with a column in which
     more than half of the rows are unusable; of a piece, the last is for the whole file to say.
     """
     names = _names_in_file(file, table)
-    raw = filled_down(_raw(file, [*names.values(), *file.source.consent]), names, file)
-    columns, marks, looks = _columns(raw, names, file, config)
+    counted = file.source.duplicates == "set-aside" and repeated is None
+    raw = _raw(file, file.columns if counted else [*names.values(), *file.source.consent])
+    hashes = raw.select(pl.struct(file.columns).hash()).to_series() if counted else None
+    raw = filled_down(raw, names, file)
+    plain = plain_columns(raw, table, names)
+    columns, marks, looks = _columns(raw, names, file, config, plain)
     flags, flag_marks = _consent(raw, file, config)
     marks += flag_marks
     frame = with_unit_prices(pl.DataFrame(columns + flags), file.source)
-    marks += [mark for mark in rules(frame, table, names, config) if mark.rows.any()]
-    if file.source.duplicates == "set-aside":
-        marks += repeated_lines(file) if repeated is None else repeated
+    marks += [mark for mark in rules(frame, table, names, config, plain) if mark.rows.any()]
     if file.count is None:
+        marks += repeated_lines(file, hashes) if hashes is not None else repeated or []
         for mark in marks:
             refuse_if_most(file, table, mark, mark.rows.arg_true(), raw.height)
+    else:
+        marks += repeated or []
     looks += [mark for mark in warnings(frame, table, names) if mark.rows.any()]
-    return Judged(file, frame, _first_reason(marks, raw.height), marks, looks)
+    reason = _first_reason(marks, raw.height)
+    return Judged(file, frame, reason, marks, looks, plain, hashes)
 
 
 def read_columns(
-    file: SourceFile, table: Table, config: RetailerConfig, names: Sequence[str], used: pl.Series
+    file: SourceFile,
+    table: Table,
+    config: RetailerConfig,
+    names: Sequence[str],
+    used: pl.Series,
+    plain: frozenset[str],
 ) -> pl.DataFrame:
     """Returns the used rows of a file that was judged, with only these of our columns.
 
@@ -108,18 +124,23 @@ def read_columns(
     # A price that is not a unit's is made one with the quantity and the discount.
     more = () if file.source.price_is == "unit" else ("price", "quantity", "discount")
     in_file = {name: there[name] for name in dict.fromkeys((*names, *more)) if name in there}
-    raw = file.read(list(dict.fromkeys(in_file.values())))
+    read = [
+        plain_value(theirs, table[ours]) if ours in plain else pl.col(theirs).alias(ours)
+        for ours, theirs in in_file.items()
+    ]
+    raw = file.select(read)
     if raw.height != len(used):
         raise DataError(
             f"{table.name}: {file.label}: it had {len(used):,} rows at first and now has "
             f"{raw.height:,}; let no job write there while the table is read"
         )
-    raw = raw.filter(used)
+    raw = raw if used.all() else raw.filter(used)
     cells = [
-        read_cells(raw[theirs], table[ours], _writing(file.source, ours, config)).values
-        for ours, theirs in in_file.items()
+        read_cells(raw[ours], table[ours], _writing(file.source, ours, config)).values
+        for ours in in_file
+        if ours not in plain
     ]
-    return with_unit_prices(pl.DataFrame(cells), file.source).select(names)
+    return with_unit_prices(raw.with_columns(cells), file.source).select(names)
 
 
 def _names_in_file(file: SourceFile, table: Table) -> dict[str, str]:
@@ -205,13 +226,20 @@ def _writing(source: TableSource, name: str, config: RetailerConfig) -> Writing:
 
 
 def _columns(
-    raw: pl.DataFrame, names: dict[str, str], file: SourceFile, config: RetailerConfig
+    raw: pl.DataFrame,
+    names: dict[str, str],
+    file: SourceFile,
+    config: RetailerConfig,
+    plain: frozenset[str],
 ) -> tuple[list[pl.Series], list[Mark], list[Mark]]:
     """Returns the columns in our names, what is wrong with their cells, and what to look at."""
     columns, marks, looks = [], [], []
     for name, in_file in names.items():
         column, cells_raw = REGISTRY[file.table][name], raw[in_file]
         writing = _writing(file.source, name, config)
+        if name in plain and column.kind != "time":
+            columns.append(raw.select(plain_value(in_file, column)).to_series())
+            continue
         cells = read_cells(cells_raw, column, writing)
         columns.append(cells.values)
         marks += [m for m in _cell_marks(column, cells, cells_raw, file.table) if m.rows.any()]
@@ -277,9 +305,11 @@ def _consent(
     return [pl.select(pl.all_horizontal(given)).to_series().alias(CONSENT)], marks
 
 
-def repeated_lines(file: SourceFile) -> list[Mark]:
-    """Returns the mark of every line that stands, letter for letter, further up in the file."""
-    hashes = file.hashes()
+def repeated_lines(file: SourceFile, hashes: pl.Series) -> list[Mark]:
+    """Returns the mark of every line that stands, letter for letter, further up in the file.
+
+    hashes: one number for each line, equal for equal ones.
+    """
     ordered = hashes.sort()
     repeated = ordered.filter((ordered == ordered.shift(1)).fill_null(False)).unique()
     if repeated.is_empty():
@@ -287,7 +317,9 @@ def repeated_lines(file: SourceFile) -> list[Mark]:
     # A hash only proposes: two different lines may share one.
     candidates = hashes.is_in(repeated.implode()).arg_true()
     again = file.rows(candidates).select(~pl.struct(pl.all()).is_first_distinct()).to_series()
-    rows = pl.repeat(False, len(hashes), eager=True).scatter(candidates.filter(again), True)
+    rows = pl.repeat(False, len(hashes), dtype=pl.Boolean, eager=True).scatter(
+        candidates.filter(again), True
+    )
     remedy = (
         "the first is kept; if a line can truly occur twice, "
         f'write into [tables.{file.table}]: duplicates = "keep"'

@@ -6,18 +6,21 @@ kept: they can be used, and a person should say whether they are meant.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import time
+from datetime import datetime, time
 
 import polars as pl
 
 from grandtotal.errors import PlanError
 from grandtotal.tables.cells import Writing
 from grandtotal.tables.config import RetailerConfig
-from grandtotal.tables.kinds import Column, Table
+from grandtotal.tables.kinds import FIRST_DAY, LAST_DAY, Column, Table
+from grandtotal.tables.plain import near_clock_changes
 from grandtotal.tables.schema_more import EVENT_TYPES
 
 HUGE = 100  # times the 99th percentile of the file's quantities
 _HUGE_FROM = 1000.0  # units; below, nobody needs a warning
+_FIRST_TIME = datetime.combine(FIRST_DAY, time())
+_LAST_TIME = datetime.combine(LAST_DAY, time.max)
 _GTIN_LENGTHS = (8, 12, 13, 14)
 _ZONED = r":\d{2}.*(?:[zZ]|[+-]\d{2}:?\d{2})$"
 
@@ -38,11 +41,18 @@ class Mark:
 
 
 def rules(
-    frame: pl.DataFrame, table: Table, names: dict[str, str], config: RetailerConfig
+    frame: pl.DataFrame,
+    table: Table,
+    names: dict[str, str],
+    config: RetailerConfig,
+    plain: frozenset[str] = frozenset(),
 ) -> Iterator[Mark]:
-    """Yields the rows whose cells can be read and whose values cannot be used."""
+    """Yields the rows whose cells can be read and whose values cannot be used.
+
+    plain: columns whose values are known to be within their bounds.
+    """
     for column in table.columns:
-        if column.name in names:
+        if column.name in names and (column.name not in plain or column.name == "price"):
             yield from _bounds(column, frame[column.name], names[column.name])
     if table.name == "transactions":
         yield from _sales(frame, names, config)
@@ -95,7 +105,9 @@ def _sales(frame: pl.DataFrame, names: dict[str, str], config: RetailerConfig) -
     zero = (quantity == 0).fill_null(False)
     yield Mark("quantity is zero", zero, remedy, names["quantity"], wrong_if_most=False)
     if "currency" in names:
-        other = (frame["currency"].str.to_uppercase() != config.currency).fill_null(False)
+        other = (frame["currency"] != config.currency).fill_null(False)
+        if other.any():
+            other = (frame["currency"].str.to_uppercase() != config.currency).fill_null(False)
         yield Mark(
             f"currency is not {config.currency}",
             other,
@@ -125,10 +137,12 @@ def warnings(frame: pl.DataFrame, table: Table, names: dict[str, str]) -> Iterat
 
 def _huge(quantity: pl.Series, in_file: str) -> Mark:
     size = quantity.abs()
-    usual = size.filter(size.is_finite()).quantile(0.99) or 0.0
     remedy = "kept; if it is a slip, correct it: one such line can lead a forecast astray"
-    huge = (size > max(HUGE * usual, _HUGE_FROM)).fill_null(False)
     reason = f"quantity is over {HUGE} times the 99th percentile"
+    if not (size > _HUGE_FROM).any():
+        return Mark(reason, (size > _HUGE_FROM).fill_null(False), remedy, in_file)
+    usual = size.filter(size.is_finite()).quantile(0.99) or 0.0
+    huge = (size > max(HUGE * usual, _HUGE_FROM)).fill_null(False)
     return Mark(reason, huge & size.is_finite().fill_null(False), remedy, in_file)
 
 
@@ -198,23 +212,21 @@ def _mixed_zones(
 def _clock_changes(
     column: Column, values: pl.Series, zoned: pl.Series, in_file: str, zone: str
 ) -> Iterator[Mark]:
-    # Midnight is how a day without a clock is written, and some countries change theirs then.
-    local = values.is_not_null() & ~zoned & (values.dt.time() != time()).fill_null(False)
     try:
-        gap = (
-            local
-            & values.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").is_null()
-        )
-        twice = (
-            local
-            & ~gap
-            & values.dt.replace_time_zone(zone, ambiguous="null", non_existent="null").is_null()
-        )
+        rows = near_clock_changes(values, zone, _FIRST_TIME, _LAST_TIME)
+        few = values.gather(rows)
+        known = few.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+        once = few.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
     except pl.exceptions.ComputeError as error:
         raise PlanError(
             f'time_zone = "{zone}" in retailer.toml is not known to the reader of the tables; '
             'write it as a region and a city, such as "Europe/London"'
         ) from error
+    # Midnight is how a day without a clock is written, and some countries change theirs then.
+    local = ~zoned.gather(rows) & (few.dt.time() != time())
+    none = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
+    gap = none.clone().scatter(rows.filter(local & known.is_null()), True)
+    twice = none.clone().scatter(rows.filter(local & known.is_not_null() & once.is_null()), True)
     remedy = "kept as written; does the till's clock follow summer time, or is time_zone wrong?"
     yield Mark(f"{column.name} does not exist: the clock was put forward", gap, remedy, in_file)
     remedy = "kept as written, in the order of the file; export times with their zone to tell them"

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.catalogue import opaque
+from grandtotal.algorithms.glm import UNIT_STEPS
 from grandtotal.durable import Json
 from grandtotal.errors import DataError, PlanError
 from grandtotal.privacy.fingerprint import fingerprints, read_key
@@ -33,6 +34,7 @@ class Assortment:
 
     doubled: products left out since another of its own, which sells more, has the same fingerprint.
     without_key: products without a usable key. unlisted: sold, but not in the products table.
+    every: own ids of all these and of all others that are listed or sold, in order.
     """
 
     products: tuple[str, ...]
@@ -40,6 +42,7 @@ class Assortment:
     doubled: int
     without_key: int
     unlisted: int
+    every: tuple[str, ...]
 
     @staticmethod
     def of(listed: Mapping[str, str | None], sold: Mapping[str, float], key: bytes) -> Assortment:
@@ -55,6 +58,7 @@ class Assortment:
             doubled=len(known) - len(kept),
             without_key=len(listed) - len(known),
             unlisted=len(sold.keys() - listed.keys()),
+            every=tuple(sorted(listed.keys() | sold.keys())),
         )
 
     def named(self, buckets: NDArray[np.uint64]) -> tuple[str, ...]:
@@ -62,6 +66,11 @@ class Assortment:
         own = dict(zip(self.fingerprints.tolist(), self.products, strict=True))
         numbered = zip(buckets.tolist(), opaque(buckets), strict=True)
         return tuple(own.get(bucket, name) for bucket, name in numbered)
+
+    def outside(self, buckets: NDArray[np.uint64]) -> tuple[str, ...]:
+        """Returns the ids of what is sold here and is not in the catalogue."""
+        shared = set(self.named(buckets))
+        return tuple(product for product in self.every if product not in shared)
 
     def absent(self, buckets: NDArray[np.uint64]) -> tuple[int, ...]:
         """Returns the places in the catalogue of products that this retailer does not sell."""
@@ -117,9 +126,15 @@ def _listed(tables: Tables, column: str) -> dict[str, str | None]:
 
 
 def _sold(tables: Tables) -> dict[str, float]:
+    """Returns the units of each product, in whole steps: the same for any order of the lines."""
     import polars as pl
 
-    sums = tables["transactions"].group_by("product").agg(pl.col("quantity").sum())
+    steps = (pl.col("quantity") * UNIT_STEPS).round().cast(pl.Int64).sum()
+    sums = pl.concat(
+        piece.group_by("product").agg(steps)
+        for piece in tables.pieces("transactions", ["product", "quantity"])
+    )
+    sums = sums.group_by("product").agg(pl.col("quantity").sum() / UNIT_STEPS)
     return dict(zip(sums["product"].to_list(), sums["quantity"].to_list(), strict=True))
 
 

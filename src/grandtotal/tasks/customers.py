@@ -7,6 +7,7 @@ of lines need not lie in memory at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -103,10 +104,10 @@ def with_baskets(purchases: Purchases, lines: pl.DataFrame, cut: date, until: da
     occasions = bought.select("u", "i", "day").unique().with_columns(ago=ago)
     after = lines.filter(pl.col("day") >= cut, pl.col("day") < until).group_by("u", "i")
     wanted = after.agg(kept=pl.col("quantity").sum() > 0).filter("kept")
-    return Purchases(
-        purchases.history,
-        _matrix(wanted, np.ones(len(wanted)), purchases.history.shape),
-        _occasions(occasions.sort("u", "i", "ago"), purchases.history.shape),
+    return replace(
+        purchases,
+        future=_matrix(wanted, np.ones(len(wanted)), purchases.history.shape),
+        baskets=_occasions(occasions.sort("u", "i", "ago"), purchases.history.shape),
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.model import Model
 from grandtotal.consortium.query import Rows, shared
-from grandtotal.consortium.totals import Remembering, Totals
+from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
@@ -34,6 +34,7 @@ from grandtotal.tasks.demand_model import (
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.intervals import ForecastErrors, spread
 from grandtotal.tasks.needs import Need, Standing, Verdict
+from grandtotal.tasks.own_products import whole_assortment, with_model
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
@@ -240,8 +241,20 @@ class Demand:
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:  # noqa: ARG002
         """Returns product, title, start, ahead, units, quantiles and the two baselines.
 
-        Products that the retailer is known not to sell have no row.
+        Products that the retailer is known not to sell have no row. Where products lie outside a
+        private catalogue, also `model`, the "shared" one or its "own".
         """
+        import polars as pl
+
+        shared = self._forecasts(model, rows, tables)
+        if not self.common.own:
+            return shared
+        whole = replace(self, common=whole_assortment(self.common))
+        mine = whole.rows(tables)
+        own = whole._forecasts(whole.adapt(whole.fit(Local(mine)).model, mine), mine, tables)
+        return with_model(shared, own.filter(pl.col("product").is_in(self.common.own)))
+
+    def _forecasts(self, model: Model, rows: Rows, tables: Tables) -> pl.DataFrame:
         import polars as pl
 
         from grandtotal.tasks.lines import titles

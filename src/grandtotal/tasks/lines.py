@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from grandtotal.errors import DataError
 if TYPE_CHECKING:
     import polars as pl
 
-    from grandtotal.tables.read import Tables
+    from grandtotal.tables.read import Readable, Tables
     from grandtotal.tasks.task import Common
 
 _DRAW = 17  # seed of the hash by which a customer's products are drawn
@@ -30,9 +30,16 @@ def catalogue_lines(
     """
     from grandtotal.tables.read import pieces
 
+    yield from on_catalogue(tables, common, pieces(tables, "transactions", ("product", *columns)))
+
+
+def on_catalogue(
+    tables: Readable, common: Common, parts: Iterable[pl.DataFrame]
+) -> Iterator[pl.DataFrame]:
+    """Yields frames with the column `product` with `i` instead, without rows of other products."""
     positions, empty = _positions(tables, common), True
-    for piece in pieces(tables, "transactions", ("product", *columns)):
-        lines = piece.join(positions, on="product", maintain_order="left").drop("product")
+    for part in parts:
+        lines = part.join(positions, on="product", maintain_order="left").drop("product")
         empty = empty and lines.is_empty()
         yield lines
     if empty:
@@ -91,7 +98,7 @@ def titles(tables: Tables, common: Common) -> NDArray[Any]:
     return named
 
 
-def _positions(tables: Tables, common: Common) -> pl.DataFrame:
+def _positions(tables: Readable, common: Common) -> pl.DataFrame:
     """Returns product, i: where each of the retailer's product ids stands in the catalogue."""
     import polars as pl
 

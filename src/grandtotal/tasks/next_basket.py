@@ -1,5 +1,6 @@
 """The half of recommend that may name products bought before: the choice of a habit, and scores."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
 from grandtotal.privacy.bound import Stated
+from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.ranking import Candidate, ranking_scores, scored_customers
 from grandtotal.tasks.scores import Metric
@@ -35,33 +37,54 @@ class BasketScores:
     """Sums over customers of ndcg, recall and hit at `top`, for every habit in the broadcast.
 
     The broadcast holds the arrays of an item model, and "habits" (habits, 2), decay and share.
+
+    clipped: whether what one customer adds, each score and the count, is cut to the norm LARGEST,
+        which it never passes with as many habits as HABITS.
     """
 
     name: ClassVar[str] = "basket-scores"
-    bound: ClassVar[Stated] = None
+    LARGEST: ClassVar[float] = math.sqrt(len(HABITS) * len(_SUMS) + 1)
 
     products: int
     top: int
     split: str
+    clipped: bool = False
+
+    @property
+    def bound(self) -> Stated:
+        """No score is negative or above 1."""
+        largest = self.LARGEST if self.clipped else 0.0
+        return bound_by_group(largest, "customer", signed=False)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
         """Returns a sum of each score for each habit, and the number of customers scored."""
         habits = len(broadcast["habits"])
+        if self.clipped:
+            scale = scale_of(self.LARGEST)
+            return {
+                **{name: Field((habits,), scale) for name in _SUMS},
+                "customers": Field((), scale),
+            }
         return {**{name: Field((habits,), scale=_STEPS) for name in _SUMS}, "customers": Field(())}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each customer's score is rounded before it is added."""
         items = ItemModel.build(broadcast, {})
         habits = [Habit(*pair) for pair in broadcast["habits"].tolist()]
-        sums, customers = np.zeros((len(habits), len(_SUMS)), np.int64), 0
+        sums = np.zeros(len(habits) * len(_SUMS) + 1, np.int64)
         for block, wanted in scored_customers(rows[self.split]):
             shared = goes_with(items, block)
-            for i, habit in enumerate(habits):
-                found = ranking_scores(top(blend(habit, shared, block), self.top), wanted)
-                sums[i] += np.rint(found * _STEPS).astype(np.int64).sum(axis=0)
-            customers += len(wanted)
-        named = {name: sums[:, i] for i, name in enumerate(_SUMS)}
-        return {**named, "customers": np.asarray(customers)}
+            blended = (block.only_sold(blend(habit, shared, block)) for habit in habits)
+            lists = (top(scores, self.top) for scores in blended)
+            scores = np.hstack([ranking_scores(ranked, wanted) for ranked in lists])
+            if self.clipped:
+                counted = np.hstack([scores, np.ones((len(scores), 1))])
+                sums += sum_of_clipped(counted, self.LARGEST)
+            else:
+                steps = np.rint(scores * _STEPS).astype(np.int64)
+                sums += np.append(steps.sum(axis=0), len(wanted))
+        by_habit = sums[:-1].reshape(len(habits), len(_SUMS))
+        return {**{name: by_habit[:, i] for i, name in enumerate(_SUMS)}, "customers": sums[-1]}
 
 
 def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> Fitted:
@@ -116,4 +139,5 @@ def lists(model: NextBasket, purchases: Purchases, k: int) -> Iterator[BasketLis
     """Yields the lists of the customers who are scored, block by block."""
     for block, wanted in scored_customers(purchases):
         bought = block.history.toarray() > 0
-        yield BasketList(top(model.scores(block), k), wanted, bought)
+        ranked = top(block.only_sold(model.scores(block)), k)
+        yield BasketList(ranked, wanted, bought)

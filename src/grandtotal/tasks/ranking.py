@@ -2,18 +2,23 @@
 
 import math
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.elementary import log
-from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
-from grandtotal.algorithms.popularity import Popularity
+from grandtotal.algorithms.item_model import ItemModel
 from grandtotal.algorithms.purchases import Purchases
-
-Candidate = Popularity | ItemKNN | EASE | EDLAE
+from grandtotal.consortium.totals import Totals
 
 BLOCK = 1024  # customers scored at once: bounds the dense (customers, products) block
+
+
+class Candidate(Protocol):
+    """What a choice is made of: hyper-parameters that make an item model of totals."""
+
+    def fit(self, totals: Totals, products: int, split: str) -> ItemModel: ...
 
 
 def scored_customers(purchases: Purchases) -> Iterator[tuple[Purchases, NDArray[np.bool_]]]:

@@ -9,8 +9,8 @@ recommended and count as hits: half of a grocer's basket was in an earlier one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -27,15 +27,23 @@ from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
-from grandtotal.privacy.bound import Stated
+from grandtotal.privacy.bound import Release, Stated
+from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
-from grandtotal.tasks import next_basket
+from grandtotal.tasks import next_basket, own_products, recommend_in_noise
 from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
 from grandtotal.tasks.lines import titles
 from grandtotal.tasks.needs import Need, Standing
 from grandtotal.tasks.ranking import BLOCK, Candidate, ranking_scores, scored_customers
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
-from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
+from grandtotal.tasks.task import (
+    LONGEST,
+    Common,
+    Fitted,
+    at_home,
+    check_models,
+    check_numbers,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,6 +64,8 @@ METRICS = (
     Metric("recall", True, "recall@k: share of a customer's new products among the k"),
     Metric("hit_rate", True, "hit rate@k: share of customers with at least one hit"),
 )
+
+_Listed = tuple[int, int, int, float, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -115,14 +125,25 @@ class Recommend:
 
     def fit(self, totals: Totals) -> Fitted:
         """Returns the model with the best summed validation NDCG, fitted up to the test cut."""
+        if self.common.privacy.private:
+            return recommend_in_noise.fit(self, totals)
+        return self.choose(
+            totals, [candidate for model in self.models for candidate in GRIDS[model]]
+        )
+
+    def choose(self, totals: Totals, candidates: Sequence[Candidate]) -> Fitted:
+        """Returns the candidate with the best summed validation NDCG, fitted up to the test cut."""
         totals = Remembering(totals)
-        candidates = [candidate for model in self.models for candidate in GRIDS[model]]
         if self.repeat:
             return next_basket.choose(totals, candidates, self.products, self.top)
         tried = [self._validate(totals, candidate) for candidate in candidates]
         best = max(range(len(tried)), key=lambda i: tried[i]["ndcg"])
         model = candidates[best].fit(totals, self.products, "test")
         return Fitted(model, {"chosen": model.meta, "tried": tried})
+
+    def releases(self) -> tuple[Release, ...]:
+        """Returns what is asked under epsilon: two totals of purchases and the test's."""
+        return recommend_in_noise.releases(self)
 
     def _validate(self, totals: Totals, candidate: Candidate) -> Json:
         model = candidate.fit(totals, self.products, "validation")
@@ -144,7 +165,8 @@ class Recommend:
         cuts = {"validation": today - 2 * horizon, "test": today - horizon, "now": today}
         shape = (len(customers), self.products)
         held = {
-            split: purchases_at(lines, cut, cut + horizon, *shape) for split, cut in cuts.items()
+            split: purchases_at(lines, cut, cut + horizon, *shape).without(self.common.absent)
+            for split, cut in cuts.items()
         }
         if not self.repeat:
             return held
@@ -157,9 +179,16 @@ class Recommend:
         """Returns the delivered model."""
         return (NextBasket if self.repeat else ItemModel).build(arrays, meta)
 
-    def adapt(self, model: Model, rows: Rows) -> Model:  # noqa: ARG002
-        """Returns the model unchanged: what is personal is the customer's own history."""
-        return model
+    def adapt(self, model: Model, rows: Rows) -> Model:
+        """Returns the model, of noisy totals joined with the retailer's own exact rows.
+
+        An exact model is returned as it is: what is personal is the customer's own history.
+        """
+        if "in_noise" not in model.meta:
+            return model
+        home = cast(Recommend, at_home(self))
+        own = home.fit(Local(rows))
+        return recommend_in_noise.joined(home, own, cast(ItemModel | NextBasket, model), rows)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the retailer's own most popular products, with the better recency window."""
@@ -198,14 +227,30 @@ class Recommend:
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:
         """Returns customer, rank, product, title, score, because: the best `top` products.
 
-        Products that the retailer is known not to sell are never among them.
+        Products that the retailer is known not to sell are never among them. Where products lie
+        outside a private catalogue, also `model`, the "shared" one or its "own".
         """
+        lists = cast(ItemModel | NextBasket, model)
+        shared = self._frame(_lists(lists, rows["now"], top, list(self.common.absent)), tables)
+        if not self.common.own:
+            return shared
+        whole = replace(self, common=own_products.whole_assortment(self.common))
+        first = whole.products - len(self.common.own)
+        mine = whole.rows(tables)
+        candidate = own_products.same_kind(lists.meta, GRIDS)
+        if candidate is None:  # what was delivered is no longer what the totals alone made
+            candidate = own_products.same_kind(whole.fit(Local(mine)).model.meta, GRIDS)
+            assert candidate is not None
+        tried = own_products.local_model(lists, candidate, mine, "validation")
+        weight = own_products.validated_weight(tried, mine["validation"], first, self.top)
+        local = own_products.local_model(lists, candidate, mine, "test")
+        own = whole._frame(own_products.own_lists(local, mine["now"], first, top), tables)
+        return own_products.blended_frames(shared, own, weight, top)
+
+    def _frame(self, listed: Iterator[_Listed], tables: Tables) -> pl.DataFrame:
         import polars as pl
 
         _, customers = customer_lines(tables, self.common)
-        listed = _lists(
-            cast(ItemModel | NextBasket, model), rows["now"], top, list(self.common.absent)
-        )
         keys = np.array(self.common.catalogue)
         named = titles(tables, self.common)
         columns = list(zip(*listed, strict=True)) or [(), (), (), (), ()]
@@ -258,31 +303,48 @@ class Recommend:
 
 @dataclass(frozen=True)
 class RankingScores:
-    """Sums over customers of ndcg, recall and hit at `top`, for a model in the broadcast."""
+    """Sums over customers of ndcg, recall and hit at `top`, for a model in the broadcast.
+
+    clipped: whether what one customer adds, each score and the count, is cut to the norm LARGEST,
+        which it never passes.
+    """
 
     name: ClassVar[str] = "ranking-scores"
-    bound: ClassVar[Stated] = None
+    LARGEST: ClassVar[float] = math.sqrt(len(METRICS) + 1)
 
     products: int
     top: int
     split: str
+    clipped: bool = False
+
+    @property
+    def bound(self) -> Stated:
+        """No score is negative or above 1."""
+        largest = self.LARGEST if self.clipped else 0.0
+        return bound_by_group(largest, "customer", signed=False)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
         """Returns a sum for each metric and the number of customers scored."""
+        if self.clipped:
+            scale = scale_of(self.LARGEST)
+            return {name: Field((), scale) for name in (*(m.name for m in METRICS), "customers")}
         sums = {metric.name: Field((), scale=metric.steps) for metric in METRICS}
         return {**sums, "customers": Field(())}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each customer's score is rounded before it is added."""
         model = ItemModel.build(broadcast, {})
-        sums = np.zeros(len(METRICS), np.int64)
-        customers = 0
+        sums = np.zeros(len(METRICS) + 1, np.int64)
         for ranked, wanted, _ in _ranked(model, rows[self.split], self.top):
-            steps = ranking_scores(ranked, wanted) * [m.steps for m in METRICS]
-            sums += np.rint(steps).astype(np.int64).sum(axis=0)
-            customers += len(ranked)
+            scores = ranking_scores(ranked, wanted)
+            if self.clipped:
+                counted = np.hstack([scores, np.ones((len(scores), 1))])
+                sums += sum_of_clipped(counted, self.LARGEST)
+            else:
+                steps = np.rint(scores * [m.steps for m in METRICS]).astype(np.int64)
+                sums += np.append(steps.sum(axis=0), len(ranked))
         named = {metric.name: sums[i] for i, metric in enumerate(METRICS)}
-        return {**named, "customers": np.asarray(customers)}
+        return {**named, "customers": sums[-1]}
 
 
 def _ranked(
@@ -293,14 +355,14 @@ def _ranked(
     Block by block of scored customers. Only where fewer than k are left to buy are some not new.
     """
     for block, wanted in scored_customers(purchases):
-        scores = model.scores(block.history)
+        scores = block.only_sold(model.scores(block.history))
         ranked = top(scores, k)
         yield ranked, wanted, np.isfinite(np.take_along_axis(scores, ranked, axis=1))
 
 
 def _lists(
     model: ItemModel | NextBasket, purchases: Purchases, k: int, absent: list[int]
-) -> Iterator[tuple[int, int, int, float, tuple[int, ...]]]:
+) -> Iterator[_Listed]:
     """Yields (customer, rank, product, score, bought products that speak for it)."""
     history = purchases.history
     for start in range(0, history.shape[0], BLOCK):

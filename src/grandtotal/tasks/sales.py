@@ -6,6 +6,7 @@ of the consortium's total series before t. Nothing else: a test moves what comes
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -19,10 +20,12 @@ from grandtotal.algorithms.glm import UNIT_STEPS, Design, features
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.lines import catalogue_lines, lines_of_few
-from grandtotal.tasks.sales_sums import SalesSums, ratio
+from grandtotal.tasks.lines import lines_of_few, on_catalogue
+from grandtotal.tasks.sales_sums import PRICE_STEPS, SalesSums, by_day, daily_sales, ratio
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from grandtotal.tables.read import Tables
     from grandtotal.tasks.task import Common
 
@@ -319,14 +322,15 @@ def read_sales(
     per_customer: how many products a customer's lines count for; 0 is all.
     """
     cells = SalesSums.zero(len(common.catalogue), periods.count)
-    columns = ("time", "quantity", "price", "promotion", "discount")
-    found = (
-        lines_of_few(tables, common, columns, per_customer)
-        if per_customer
-        else catalogue_lines(tables, common, columns)
-    )
-    for lines in found:
-        cells.add(lines, periods.today, periods.days)
+    parts: Iterator[pl.DataFrame]
+    if per_customer:
+        columns = ("time", "quantity", "price", "promotion", "discount")
+        few = lines_of_few(tables, common, columns, per_customer)
+        parts = (by_day([lines.rename({"i": "product"})]).rename({"product": "i"}) for lines in few)
+    else:
+        parts = on_catalogue(tables, common, daily_sales(tables))
+    for days in parts:
+        cells.add(days, periods.today, periods.days)
     if not cells.lines.any():
         raise DataError(
             f"transactions: no line of a catalogue product between {periods.start(0)} and "
@@ -335,8 +339,8 @@ def read_sales(
     return Sales(
         periods=periods,
         horizon=horizon,
-        units=np.rint(np.maximum(cells.units, 0.0) * UNIT_STEPS) / UNIT_STEPS,
-        price=ratio(cells.price, cells.sold, np.nan),
+        units=np.maximum(cells.units, 0) / UNIT_STEPS,
+        price=ratio(cells.price / PRICE_STEPS, cells.sold, np.nan),
         promoted=ratio(cells.promoted, cells.lines, 0.0),
         holidays=_holidays(tables, periods, horizon),
         cap=cap,

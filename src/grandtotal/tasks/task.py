@@ -36,6 +36,7 @@ class Common:
     key: what they are: the retailers' own "product" ids, or the "gtin" of their products table.
     seed: of bootstrap draws; nothing that leaves a retailer depends on it.
     absent: places in a private catalogue of products that this retailer does not sell.
+    own: what this retailer sells outside a private catalogue, at home; its own model serves them.
     privacy: what the plan promises; under epsilon a task asks only queries with a bound.
     """
 
@@ -44,6 +45,7 @@ class Common:
     key: str = "product"
     seed: int = 7
     absent: tuple[int, ...] = ()
+    own: tuple[str, ...] = ()
     privacy: Agreement = NO_PROMISE
 
 
