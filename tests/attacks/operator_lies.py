@@ -8,6 +8,7 @@ from attacks.attack import attack
 from attacks.homes import example
 from grandtotal.participate import opener
 from grandtotal.plan import Plan
+from grandtotal.privacy.door import Door
 from grandtotal.privacy.identity import (
     Identity,
     make_identity,
@@ -49,6 +50,18 @@ def it_starts_a_retailer_with_another_key(folder: Path) -> bool:
     assert mine.public != identities(3)["r00"].public
     member = Member("r00", mine, setting(3), folder, stream("r00"))
     return bool(member.advertise(0, 0, 1))
+
+
+@attack(
+    "operator",
+    "grandtotal.privacy.door._refuse_other_consortium",
+    "sums of one consortium under the keys of another",
+)
+def it_takes_the_roster_of_another_consortium(folder: Path) -> bool:
+    """The members have the same names; what they signed is for another purpose."""
+    found, door = roster(3, consortium="for another purpose"), Door(folder)
+    write_roster(door.roster_path("test"), found)
+    return door.roster("test", tuple(found.members)).consortium != "test"
 
 
 @attack(

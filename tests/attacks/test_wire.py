@@ -19,6 +19,7 @@ from scipy.stats import chi2
 
 from grandtotal import simulate as simulation
 from grandtotal.consortium.envelope import Message, unseal
+from grandtotal.durable import Json
 from grandtotal.plan import Plan
 from grandtotal.privacy.messages import raw
 from grandtotal.runfolder import RunFolder
@@ -66,10 +67,28 @@ class Wire:
     sent: list[dict[str, bytes]] = field(default_factory=list)
     replies: list[dict[str, bytes]] = field(default_factory=list)
 
-    def answers(self, kind: str) -> list[tuple[str, Message]]:
-        """Returns who replied what of one kind."""
-        read = [(name, unseal(reply)) for each in self.replies for name, reply in each.items()]
-        return [(name, message) for name, message in read if message.kind == kind]
+    def answers(self, *asked: str) -> list[tuple[str, Message]]:
+        """Returns who replied what to messages of these kinds."""
+        return [
+            (name, unseal(reply))
+            for sent, replies in zip(self.sent, self.replies, strict=True)
+            for name, reply in replies.items()
+            if unseal(sent[name]).kind in asked
+        ]
+
+    @property
+    def lists(self) -> list[Json]:
+        """Returns the signed lists of keys, each with the shares that go with it."""
+        return [json.loads(m.arrays["signed"].tobytes()) for _, m in self.answers("share")]
+
+    @property
+    def headers(self) -> list[Json]:
+        """Returns what was signed of each masked summand."""
+        return [body_of(m.arrays["header"]) for _, m in self.answers("ask")]
+
+    def steps(self, *asked: str) -> list[Json]:
+        """Returns what was signed in other steps of the protocol."""
+        return [body_of(m.arrays["signed"]) for _, m in self.answers(*asked)]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one process", "processes"])
@@ -112,7 +131,7 @@ def body_of(signed):
 def summands(wire):
     """Returns of each retailer the masked summands, in the order of the slots."""
     found = {name: [] for name in MEMBERS}
-    for name, message in wire.answers("summand"):
+    for name, message in wire.answers("ask"):
         found[name].append(message.arrays["summand"])
     return found
 
@@ -145,20 +164,9 @@ def test_masks_of_two_retailers_have_nothing_in_common(wire):
 
 def test_shares_are_sealed(wire):
     """What is relayed between retailers in the set-up is as good as random to the coordinator."""
-    sealed = [
-        raw(box)
-        for _, message in wire.answers("signed")
-        if "sealed" in (found := list_of(message))
-        for box in found["sealed"].values()
-    ]
+    sealed = [raw(box) for found in wire.lists for box in found["sealed"].values()]
     assert len(sealed) == 2 * len(MEMBERS)
     assert p_uniform(b"".join(sealed)) > LEAST_P
-
-
-def list_of(message):
-    """Returns the reply of a step that is no signed message by itself: the list with shares."""
-    content = message.arrays["signed"].tobytes()
-    return json.loads(content) if content.startswith(b"{") else {}
 
 
 def test_every_message_to_a_retailer_is_of_an_agreed_kind_with_agreed_keys(wire):
@@ -178,30 +186,20 @@ def test_every_reply_is_of_an_agreed_kind_with_agreed_keys(wire):
 
 
 def test_every_signed_message_has_agreed_keys_and_nothing_but_digests_and_keys(wire):
-    headers = [m.arrays["header"] for _, m in wire.answers("summand") if "header" in m.arrays]
-    steps = [m.arrays["signed"] for _, m in wire.answers("signed") if not list_of(m)]
-    lists = [np.frombuffer(raw(found["list"]), np.uint8) for found in listed(wire)]
-    assert all(set(found) == {"list", "sealed"} for found in listed(wire))
-    kinds = set()
-    for signed in (*headers, *steps, *lists):
-        body = body_of(signed)
-        kinds.add(body["kind"])
+    assert all(set(found) == {"list", "sealed"} for found in wire.lists)
+    lists = [body_of(raw(found["list"])) for found in wire.lists]
+    bodies = [*wire.headers, *lists, *wire.steps("advertise", "receive", "unmask")]
+    assert {body["kind"] for body in bodies} == set(SIGNED)
+    for body in bodies:
         assert set(body) == ABOUT | SIGNED[body["kind"]]
         for key in ("setting", "context", "masked", "headers"):
             assert re.fullmatch("[0-9a-f]{64}", body.get(key, "0" * 64))
-        for shares in (body.get("seeds", {}), body.get("keys", {})):
-            assert isinstance(shares, str) or set(shares) <= set(MEMBERS)
-    assert kinds == set(SIGNED)
-
-
-def listed(wire):
-    return [found for _, message in wire.answers("signed") if (found := list_of(message))]
+    for body in wire.steps("unmask"):
+        assert set(body["seeds"]) | set(body["keys"]) <= set(MEMBERS)
 
 
 def test_notes_say_how_long_a_ledger_is_its_head_and_what_was_spent(wire):
-    headers = [m.arrays["header"] for _, m in wire.answers("summand") if "header" in m.arrays]
-    steps = [m.arrays["signed"] for _, m in wire.answers("signed") if not list_of(m)]
-    notes = [body["note"] for signed in (*headers, *steps) if "note" in (body := body_of(signed))]
+    notes = [body["note"] for body in (*wire.headers, *wire.steps("advertise"))]
     assert notes
     for note in notes:
         found = json.loads(raw(note))
@@ -213,14 +211,13 @@ def test_notes_say_how_long_a_ledger_is_its_head_and_what_was_spent(wire):
 
 
 def test_a_header_commits_to_the_bytes_that_came_with_it(wire):
-    for _, message in wire.answers("summand"):
+    for _, message in wire.answers("ask"):
         digest = hashlib.sha256(message.arrays["summand"]).hexdigest()
         assert body_of(message.arrays["header"])["masked"] == digest
 
 
 def test_nobody_is_asked_for_both_secrets_of_anybody(wire):
-    releases = [body_of(m.arrays["signed"]) for _, m in wire.answers("signed") if not list_of(m)]
-    releases = [body for body in releases if body["kind"] == "release"]
+    releases = wire.steps("unmask")
     assert len(releases) == len(summands(wire)["north"]) * len(MEMBERS)
     assert all(not set(body["seeds"]) & set(body["keys"]) for body in releases)
 

@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from grandtotal.durable import digest
+from grandtotal.errors import PlanError
 from grandtotal.privacy.identity import Identity, Roster, read_identity, read_roster
 
 
@@ -37,4 +38,15 @@ class Door:
 
     def roster(self, consortium: str, members: tuple[str, ...]) -> Roster:
         """Returns the roster of a consortium, signed by all and valid today; else PlanError."""
-        return read_roster(self.roster_path(consortium), date.today(), members)
+        path = self.roster_path(consortium)
+        roster = read_roster(path, date.today(), members)
+        _refuse_other_consortium(path, roster.consortium, consortium)
+        return roster
+
+
+def _refuse_other_consortium(path: Path, signed: str, planned: str) -> None:
+    if signed != planned:
+        raise PlanError(
+            f"{path}: the roster of '{signed}', the plan is of '{planned}'; pin the roster that the "
+            f"members of '{planned}' signed"
+        )
