@@ -1,7 +1,7 @@
 """Whoever has a retailer's machine: its keys, its tables, its folders. See also `ledger_lies`."""
 
 import shutil
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 from attacks.attack import attack
@@ -11,6 +11,7 @@ from grandtotal.plan import Plan
 from grandtotal.privacy.door import Door
 from grandtotal.privacy.identity import (
     Identity,
+    Roster,
     make_identity,
     read_identity,
     read_roster,
@@ -59,7 +60,11 @@ def it_starts_a_retailer_with_another_key(folder: Path) -> bool:
 )
 def it_takes_the_roster_of_another_consortium(folder: Path) -> bool:
     """The members have the same names; what they signed is for another purpose."""
-    found, door = roster(3, consortium="for another purpose"), Door(folder)
+    keys, door = identities(3), Door(folder)
+    public = {name: key.public for name, key in keys.items()}
+    found = Roster("for another purpose", 1, public, date.today() + timedelta(days=1))
+    for name, key in keys.items():
+        found = found.signed(name, key)
     write_roster(door.roster_path("test"), found)
     return door.roster("test", tuple(found.members)).consortium != "test"
 

@@ -4,11 +4,12 @@ import json
 import os
 import stat
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
 from grandtotal.errors import PlanError
+from grandtotal.privacy.door import Door
 from grandtotal.privacy.identity import (
     Identity,
     Roster,
@@ -169,6 +170,21 @@ def test_an_expired_roster_is_refused(path):
 def test_another_plan_than_the_rosters_is_refused(path):
     with pytest.raises(PlanError, match=r"not in the roster \['r03'\], not in the plan \['r02'\]"):
         read_roster(path, TODAY, ("r00", "r01", "r03"))
+
+
+def test_a_roster_of_another_consortium_is_refused_by_name(tmp_path):
+    door, keys = Door(tmp_path), identities(3)
+    public = {name: key.public for name, key in keys.items()}
+    found = Roster("another", 1, public, date.today() + timedelta(days=1))
+    for name, key in keys.items():
+        found = found.signed(name, key)
+    path = door.roster_path("test")
+    write_roster(path, found)
+    with pytest.raises(
+        PlanError, match="the roster of 'another', the plan is of 'test'"
+    ) as refused:
+        door.roster("test", tuple(public))
+    assert str(path) in str(refused.value)
 
 
 def test_a_company_under_two_names_is_refused():

@@ -47,6 +47,6 @@ class Door:
 def _refuse_other_consortium(path: Path, signed: str, planned: str) -> None:
     if signed != planned:
         raise PlanError(
-            f"{path}: the roster of '{signed}', the plan is of '{planned}'; pin the roster that the "
-            f"members of '{planned}' signed"
+            f"{path}: the roster of '{signed}', the plan is of '{planned}'; pin the roster that "
+            f"the members of '{planned}' signed"
         )
