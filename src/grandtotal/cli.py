@@ -353,6 +353,8 @@ def _show(run: Run, as_json: bool) -> None:
     console.print("Below each value its 95 % bootstrap interval; ? where that includes no gain.\n")
     click.echo(terminal.private_catalogue(run.folder), nl=False)
     console.print(terminal.costs(run.folder))
+    if left := run.folder.left():
+        click.echo(f"dropped out, and in no total after that: {', '.join(left)}")
     if aside := terminal.set_aside(run.folder):
         click.echo(aside)
     click.echo(f"run folder: {run.folder.path}")
