@@ -37,7 +37,9 @@ ROOMS = (
     "report",
     "terminal",
     "api",
+    "cli_parts",
     "cli_members",
+    "cli_door",
     "cli",
 )
 MAY_READ_TABLES = ("tasks", "participate", "readiness", "outlook", "statement", "api", "cli")

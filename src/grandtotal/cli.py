@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from grandtotal import __version__, cli_members
-from grandtotal.errors import GrandtotalError
+from grandtotal import __version__, cli_door, cli_members
+from grandtotal.cli_parts import (
+    Group,
+    as_text,
+    command,
+    json_option,
+    processes_option,
+    runs_option,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,44 +33,8 @@ Exit status: 0 done · 1 any other failure · 2 wrong use of a command · 3 the 
 7 a run folder.
 """
 
-runs_option = click.option(
-    "--runs",
-    default="runs",
-    show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of all runs.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-processes_option = click.option(
-    "--processes", is_flag=True, help="A process of its own for every retailer."
-)
 
-
-class _Group(click.Group):
-    """Prints our errors without a traceback and exits with their number."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except GrandtotalError as error:
-            click.echo(f"grandtotal: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except OSError as error:
-            click.echo(f"grandtotal: {error.filename}: {error.strerror}", err=True)
-            ctx.exit(1)
-
-
-def command(group: click.Group, example: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Registers a command whose help ends with an example."""
-
-    def register(function: Callable[..., Any]) -> click.Command:
-        name = function.__name__.rstrip("_").replace("_", "-")
-        return group.command(name, epilog=f"\b\nExample:\n  {example}")(function)
-
-    return register
-
-
-@click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"max_content_width": 88})
+@click.group(cls=Group, epilog=EXIT_CODES, context_settings={"max_content_width": 88})
 @click.version_option(__version__, prog_name="grandtotal")
 def main() -> None:
     """Retailers train shared models without showing each other a row.
@@ -142,7 +112,7 @@ def check(config: Path, plan: Path | None, html: Path | None, as_json: bool) -> 
         from grandtotal.report.data_page import write_data_page
 
         write_data_page(checked.json(), html)
-    click.echo(_json(checked.json()) if as_json else checked.text(), nl=as_json)
+    click.echo(as_text(checked.json()) if as_json else checked.text(), nl=as_json)
     if html is not None:
         click.echo(f"page: {html}", err=as_json)
     if not checked.ok:
@@ -161,45 +131,6 @@ def catalogue_key(file: Path) -> None:
 
     api.catalogue_key(file)
     click.echo(f"Wrote {file}. Give it to the other retailers, and never to the coordinator.")
-
-
-@command(main, "grandtotal privacy my-consortium/plan.toml --customers 50000")
-@click.argument("plan", type=click.Path(path_type=Path))
-@click.option(
-    "--customers",
-    type=click.IntRange(min=1),
-    help="How many there are in all; counted in the tables beside the plan if left out.",
-)
-@json_option
-def privacy(plan: Path, customers: int | None, as_json: bool) -> None:
-    """Say before training what a plan's epsilon costs: its noise against what it hides.
-
-    Exit status 5 if it passes a cap in a retailer.toml that is found beside the plan.
-    """
-    from grandtotal import api
-
-    seen = api.privacy(plan, customers)
-    click.echo(_json(seen.json()) if as_json else seen.text(), nl=as_json)
-
-
-@command(main, "grandtotal ledger my-consortium/north/retailer.toml")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "--consent",
-    metavar="A,B,C",
-    help="Allow what was answered for other retailers to be answered for these.",
-)
-@json_option
-def ledger(config: Path, consent: str | None, as_json: bool) -> None:
-    """Show what left one retailer in all runs: questions, plans, bytes, epsilon spent and left.
-
-    Exit status 5 if the ledger was tampered with.
-    """
-    from grandtotal import api
-
-    members = tuple(name.strip() for name in consent.split(",")) if consent else ()
-    stated = api.ledger(config, members)
-    click.echo(_json(stated.json()) if as_json else stated.text(), nl=as_json)
 
 
 @command(main, "grandtotal run my-consortium/plan.toml")
@@ -259,7 +190,7 @@ def predict(
     if matched:
         click.echo(f"{retailer}: {terminal.left_out(matched)}", err=True)
     if as_json:
-        click.echo(_json({name: str(path) for name, path in written.items()}))
+        click.echo(as_text({name: str(path) for name, path in written.items()}))
 
 
 def _write(frame: pl.DataFrame, path: Path) -> Path:
@@ -283,55 +214,12 @@ def report(run: str, retailer: str | None, runs: Path) -> None:
     click.echo(Run.open(run, runs).report(retailer))
 
 
-@command(main, "grandtotal verify latest")
-@click.argument("run", metavar="RUN")
-@click.option(
-    "--roster",
-    type=click.Path(path_type=Path),
-    help="The roster that you have pinned; the coordinator's copy if left out.",
-)
-@runs_option
-@json_option
-def verify(run: str, roster: Path | None, runs: Path, as_json: bool) -> None:
-    """Compute again all that a run's coordinator added up, asked and sent.
-
-    Totals from what the retailers masked and signed; questions and models from the totals.
-
-    Exit status 7 if it asked anything that the algorithm does not ask, or a total is not the one
-    that the record names.
-    """
-    from grandtotal import api
-
-    found = api.verify(run, runs, roster)
-    if as_json:
-        click.echo(_json([vars(finding) for finding in found]))
-    else:
-        for finding in found:
-            click.echo(f"{'holds' if finding.ok else 'FAILS'}  {finding.check}: {finding.text}")
-    if not all(finding.ok for finding in found):
-        sys.exit(7)
-
-
-@command(main, "grandtotal audit my-consortium/plan.toml")
-@click.argument("plan", default="plan.toml", type=click.Path(path_type=Path))
-@json_option
-def audit(plan: Path, as_json: bool) -> None:
-    """Measure the plan's privacy claim on this very code, with made-up customers.
-
-    No table is read, nothing is charged to a ledger, and no model comes out. Exit status 1 if a
-    detector says that the claim does not hold, 5 for a plan without epsilon: there is nothing to
-    audit in exact totals.
-    """
-    from grandtotal import api
-
-    found = api.audit(plan)
-    click.echo(_json(found.json()) if as_json else found.text())
-    if not found.holds:
-        sys.exit(1)
-
-
-main.add_command(cli_members.retailer)
-main.add_command(cli_members.consortium)
+for _command in (
+    *cli_door.commands.commands.values(),
+    cli_members.retailer,
+    cli_members.consortium,
+):
+    main.add_command(_command)
 
 
 @main.group(name="runs")
@@ -350,7 +238,7 @@ def list_(runs: Path, as_json: bool) -> None:
 
     folders = api.runs(runs)
     if as_json:
-        click.echo(_json([terminal.run_facts(folder) for folder in folders]))
+        click.echo(as_text([terminal.run_facts(folder) for folder in folders]))
     elif folders:
         Console().print(terminal.run_table(folders))
     else:
@@ -398,7 +286,7 @@ def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
 
     found = api.compare(first, second, runs)
     if as_json:
-        click.echo(_json(found))
+        click.echo(as_text(found))
     else:
         Console().print(*terminal.comparison(found), sep="\n")
 
@@ -457,7 +345,7 @@ def _show(run: Run, as_json: bool) -> None:
 
     if as_json:
         facts = {"folder": str(run.folder.path), "finished": run.folder.finished()}
-        click.echo(_json({**facts, "tasks": run.scores}))
+        click.echo(as_text({**facts, "tasks": run.scores}))
         return
     console = Console()
     for name, task in run.scores.items():
@@ -465,14 +353,12 @@ def _show(run: Run, as_json: bool) -> None:
     console.print("Below each value its 95 % bootstrap interval; ? where that includes no gain.\n")
     click.echo(terminal.private_catalogue(run.folder), nl=False)
     console.print(terminal.costs(run.folder))
+    if left := run.folder.left():
+        click.echo(f"dropped out, and in no total after that: {', '.join(left)}")
     if aside := terminal.set_aside(run.folder):
         click.echo(aside)
     click.echo(f"run folder: {run.folder.path}")
     click.echo(f"report:     {run.folder.report}")
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 if __name__ == "__main__":

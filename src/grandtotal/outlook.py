@@ -160,7 +160,7 @@ def outlook(path: Path, customers: int | None = None) -> Outlook:
     if customers is not None:
         counted = {"all retailers": customers}
     else:
-        counted = {name: customers_of(tables_of(c, None, None)) for name, c in found.items()}
+        counted = {name: customers_of(tables_of(c, None)) for name, c in found.items()}
     _refuse_large_delta(plan, counted)
     return Outlook(plan, tuple(_askings(plan, budget)) if budget else (), counted)
 

@@ -284,7 +284,7 @@ def door_of(config: Path) -> Door:
     return Door(load_config(config).door)
 
 
-def tables_of(config: Path, set_aside: Path | None, kept: Path | None) -> Tables:
+def tables_of(config: Path, set_aside: Path | None, kept: Path | None = None) -> Tables:
     """Returns the tables that a retailer.toml names; nothing is read before it is asked for.
 
     kept: a folder for what was found about large tables, for the next reading.

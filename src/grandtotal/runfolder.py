@@ -57,6 +57,11 @@ class RunFolder:
         path = self.coordinator / "finished.json"
         return read_json(path) if path.exists() else None
 
+    def left(self) -> tuple[str, ...]:
+        """Returns who dropped out of the run, as far as the plan allows it."""
+        path = self.coordinator / "left.json"
+        return tuple(read_json(path)) if path.exists() else ()
+
     def is_complete(self) -> bool:
         """Whether nothing is left to do."""
         return (self.path / "simulation.json").exists()

@@ -185,13 +185,17 @@ def _prepared(plan: Plan, folder: RunFolder, configs: Mapping[str, Path]) -> Pre
 def compare(
     plan: Plan, folder: RunFolder, prepared: Prepared, listener: Listener = unheard
 ) -> None:
-    """Writes simulation.json: the pooled rows, and every retailer's table side by side."""
+    """Writes simulation.json: the pooled rows, and every retailer's table side by side.
+
+    Of those that stayed to the end: whoever dropped out has scored nothing.
+    """
     tasks = {}
+    stayed = [who for who in plan.members if who not in folder.left()]
     for name, task in plan.tasks.items():
-        parts = {who: cast(Participant, prepared[who][name]) for who in plan.members}
+        parts = {who: cast(Participant, prepared[who][name]) for who in stayed}
         tasks[name] = _compare(name, task, folder, parts)
         listener({"task": name, "pooled": tasks[name]["pooled_model"]})
-    write_json(folder.path / "simulation.json", {"members": list(plan.members), "tasks": tasks})
+    write_json(folder.path / "simulation.json", {"members": stayed, "tasks": tasks})
 
 
 def _compare(name: str, task: Task, folder: RunFolder, parts: Mapping[str, Participant]) -> Json:

@@ -84,6 +84,7 @@ class Source:
 
     tables: by retailer, what became of the rows of each table; empty for a consortium.
     times: when the first and the last summand left, where that is known.
+    left: who dropped out during the run.
     """
 
     view: View
@@ -97,6 +98,7 @@ class Source:
     versions: Json = dataclasses.field(default_factory=dict)
     finished: Json = dataclasses.field(default_factory=dict)
     times: tuple[str, str] | None = None
+    left: tuple[str, ...] = ()
 
     @property
     def plan_digest(self) -> str:
@@ -153,6 +155,7 @@ def _with_everybody(source: Source, folder: RunFolder) -> Source:
         source,
         tables={m: _accounts(folder.retailer(m) / "tables.json") for m in members},
         times=(min(times), max(times)),
+        left=folder.left(),
     )
 
 

@@ -196,6 +196,16 @@ def _came_in(queries: Collection[str]) -> str:
     )
 
 
+def _dropped_out(source: Source) -> list[str]:
+    left = source.left
+    if not left:
+        return []
+    return [
+        f"{all_of(left)} dropped out during the run, as the plan allows: totals after that are of "
+        "the others, and so is the table above."
+    ]
+
+
 def _seen_by_the_coordinator(source: Source) -> str:
     if not source.plan.common.privacy.secure_sum:
         return (
@@ -234,6 +244,7 @@ def _noise(plan: Plan) -> str:
 def _not_done(source: Source) -> list[str]:
     members = source.plan.members
     return [
+        *_dropped_out(source),
         _seen_by_the_coordinator(source),
         _noise(source.plan),
         f"There are {spelled(len(members))} retailers. All but one of them together can read the "

@@ -1,0 +1,53 @@
+"""What all commands share: options, how they are registered, how our errors are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from grandtotal.errors import GrandtotalError
+
+runs_option = click.option(
+    "--runs",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of all runs.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+processes_option = click.option(
+    "--processes", is_flag=True, help="A process of its own for every retailer."
+)
+
+
+class Group(click.Group):
+    """Prints our errors without a traceback and exits with their number."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GrandtotalError as error:
+            click.echo(f"grandtotal: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except OSError as error:
+            click.echo(f"grandtotal: {error.filename}: {error.strerror}", err=True)
+            ctx.exit(1)
+
+
+def command(group: click.Group, example: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Registers a command whose help ends with an example."""
+
+    def register(function: Callable[..., Any]) -> click.Command:
+        name = function.__name__.rstrip("_").replace("_", "-")
+        return group.command(name, epilog=f"\b\nExample:\n  {example}")(function)
+
+    return register
+
+
+def as_text(value: Any) -> str:
+    """Returns the JSON that --json prints."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
