@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from grandtotal import api
+from grandtotal import __version__, api
 from grandtotal.cli import main
-from grandtotal.errors import RefusedError, RetailerError
+from grandtotal.errors import PlanError, RefusedError, RetailerError
 from grandtotal.plan import Plan
 from grandtotal.privacy.accounting import epsilon_of
 from grandtotal.tables.example import make_example
@@ -138,6 +138,28 @@ def test_a_retailer_that_wants_noise_always_refuses_exact_totals(folder):
     assert "asks for exact totals" in said("privacy", folder / "plan.toml", status=5)
     with pytest.raises(RetailerError, match=r"'north': .*more than its cap allows"):
         api.run(folder / "plan.toml", folder / "again")
+
+
+def test_a_retailer_that_wants_masks_always_refuses_a_plan_without(folder):
+    limit(folder, "clear_summands = false")
+    text = PRIVATE.replace("epsilon = 4.0\ndelta = 1e-5\n", "secure_sum = false\n")
+    (folder / "plan.toml").write_text(text)
+    with pytest.raises(RetailerError, match=r"'north': its own retailer.toml does not allow"):
+        api.run(folder / "plan.toml", folder / "again")
+
+
+def test_a_plan_may_pin_the_code_that_all_run(folder):
+    version, code = said("--version").split("\n")[:2]
+    assert version == f"grandtotal {__version__}"
+    pinned = PRIVATE.replace("delta = 1e-5", 'delta = 1e-5\ncode = "{}"')
+    (folder / "plan.toml").write_text(pinned.format(code.removeprefix("code ")))
+    assert api.run(folder / "plan.toml", folder / "pinned").folder.is_complete()
+    (folder / "plan.toml").write_text(pinned.format("0" * 64))
+    with pytest.raises(RetailerError, match="it runs another version of the software"):
+        api.run(folder / "plan.toml", folder / "other")
+    (folder / "plan.toml").write_text(pinned.format("latest"))
+    with pytest.raises(PlanError, match="the 64 digits that `grandtotal --version` prints"):
+        api.run(folder / "plan.toml", folder / "none")
 
 
 def test_a_delta_that_is_not_below_one_over_the_customers_is_refused(folder):

@@ -34,8 +34,23 @@ Exit status: 0 done · 1 any other failure · 2 wrong use of a command · 3 the 
 """
 
 
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from grandtotal.versions import code_digest
+
+        click.echo(f"grandtotal {__version__}\ncode {code_digest()}")
+        ctx.exit()
+
+
 @click.group(cls=Group, epilog=EXIT_CODES, context_settings={"max_content_width": 88})
-@click.version_option(__version__, prog_name="grandtotal")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_version,
+    help="Show the version and the digest of the code.",
+)
 def main() -> None:
     """Retailers train shared models without showing each other a row.
 

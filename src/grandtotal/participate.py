@@ -183,6 +183,7 @@ def agreeing(config_path: Path, folder: Path) -> Callable[[bytes], Terms]:
         from grandtotal.tables.config import load_config
 
         plan, config = Plan.parse(content), load_config(config_path)
+        _refuse_clear_summands(plan, config.limits, config_path)
         # Not retailer.toml itself: a comment in it must not make another question of the same one.
         tables = read_json(folder / "snapshot.json")
         tables.pop(config.path.name)
@@ -196,6 +197,14 @@ def agreeing(config_path: Path, folder: Path) -> Callable[[bytes], Terms]:
         )
 
     return agree
+
+
+def _refuse_clear_summands(plan: Plan, limits: Limits, path: Path) -> None:
+    if not (plan.common.privacy.secure_sum or limits.clear_summands):
+        raise PlanError(
+            f"{path}: clear_summands = false, and the plan has secure_sum = false: its coordinator "
+            f"would see every summand of this retailer; agree on secure_sum = true"
+        )
 
 
 def cap_of(limits: Limits) -> Cap:

@@ -241,10 +241,12 @@ def test_a_slots_secrets_are_gone_once_its_total_is_on_the_disk(masked, given_qu
     made.totals.total(given_query())
     secrets = made.folder / "north" / "secure_sum" / "batch-0.secrets"
     before = secrets.read_bytes()
-    made.consortium.close()
+    made.totals.total(given_query(), {"model": np.array([1.0])})
     after = secrets.read_bytes()
     assert sum(a != b for a, b in zip(before, after, strict=True)) > 64
     assert not any(b for a, b in zip(before, after, strict=True) if a != b)
+    made.consortium.close()
+    assert not secrets.exists()
 
 
 def test_a_plan_with_secure_sums_is_not_answered_in_the_clear(masked, given_query):

@@ -109,7 +109,8 @@ class Retailer:
             self._tasks[message.body["task"]].receive(message.body["meta"], message.arrays)
             return Message("delivered")
         if message.kind == "close":
-            self._end_slot(message.body)
+            if self._member is not None:
+                self._member.finish()
             if self._egress is not None:
                 self._egress.finish()
             self.close()
@@ -137,6 +138,7 @@ class Retailer:
     def _open(self, body: Json) -> Message:
         _refuse_other_code(body)
         plan = body["plan"].encode()
+        _refuse_unpinned_code(plan)
         _refuse_other_members(body)
         self.close()
         tasks, members = self._opener(plan), tuple(body["members"])
@@ -281,6 +283,15 @@ def _shown(arrays: Arrays) -> dict[str, dict[str, bytes]]:
         what, _, name = key.partition(" ")
         shown[what][name] = array.tobytes()
     return shown
+
+
+def _refuse_unpinned_code(plan: bytes) -> None:
+    if promised(plan).code not in ("", code_digest()):
+        raise AnswerError(
+            Code.OTHER_VERSION,
+            f"the plan names the code {promised(plan).code[:12]}, this is {code_digest()[:12]}: "
+            f"install what all agreed on",
+        )
 
 
 def _refuse_other_code(body: Json) -> None:

@@ -85,10 +85,6 @@ class Sums(Protocol):
         """Is told that the total of a question is on the disk."""
         ...
 
-    def closing(self) -> Json:
-        """Returns what the last message of a run says of the slots."""
-        ...
-
 
 class PlainSums:
     """Summands in the clear: the coordinator sees each."""
@@ -108,10 +104,6 @@ class PlainSums:
 
     def committed(self, question: str) -> None:
         """Has nothing to forget."""
-
-    def closing(self) -> Json:
-        """Has nothing to say."""
-        return {}
 
 
 class SecureSums:
@@ -159,10 +151,6 @@ class SecureSums:
         if not self._keep:
             shutil.rmtree(masked_folder(self._folder, question), ignore_errors=True)
 
-    def closing(self) -> Json:
-        """Returns what tells the members which slot is over: they delete its secrets."""
-        return {} if self._done is None else {"over": self._done}
-
     # --- one slot ---
 
     def _collected(self, asked: Asked) -> Adder:
@@ -172,7 +160,9 @@ class SecureSums:
         kept = masked_folder(self._folder, question)
         shutil.rmtree(kept, ignore_errors=True)
         kept.mkdir(parents=True)
-        more = {"slot": slot, "active": list(self.members), **self.closing()}
+        more = {"slot": slot, "active": list(self.members)}
+        if self._done is not None:  # the members delete the secrets of a slot that is over
+            more["over"] = self._done
         answering = self.members
         for block, message in enumerate(asked.messages(more)):
             replies = self._exchange(

@@ -1,6 +1,7 @@
 """What a plan promises about privacy: the table [privacy], read and checked, the same for all."""
 
 import json
+import re
 from dataclasses import dataclass
 
 from grandtotal.errors import PlanError
@@ -21,6 +22,8 @@ class Agreement:
     colluders: how many retailers may pool what they know with the coordinator before the noise
         that is left is less than promised (c).
     dropouts: how many members may be missing from a total before it has too little noise (d).
+    code: the digest of the code that every party runs, as `grandtotal --version` prints it; any
+        code that is the same everywhere if left out.
     """
 
     secure_sum: bool = True
@@ -30,11 +33,16 @@ class Agreement:
     retailers_per_customer: int | str = 1
     colluders: int = 1
     dropouts: int = 0
+    code: str = ""
 
     def __post_init__(self) -> None:
         for name in ("secure_sum", "keep_masked"):
             if not isinstance(getattr(self, name), bool):
                 raise PlanError(f"{name} = {getattr(self, name)!r}, expected true or false")
+        if not isinstance(self.code, str) or not re.fullmatch(r"([0-9a-f]{64})?", self.code):
+            raise PlanError(
+                f"code = {self.code!r}, expected the 64 digits that `grandtotal --version` prints"
+            )
         for name in ("colluders", "dropouts"):
             _refuse_no_count(name, getattr(self, name), 0)
         if self.retailers_per_customer != ALL:

@@ -377,6 +377,11 @@ class Member:
             if closing:
                 self._slots.erase(batch, closing)
 
+    def finish(self) -> None:
+        """Deletes all secrets of the run, those of slots that were never used among them."""
+        for state in list(self._slots.batches.values()):
+            self.close(*range(state.first_slot, state.first_slot + state.slots))
+
     def _open_attempt(self, slot: int) -> Attempt:
         attempt = self._slots.attempts.get(slot)
         if attempt is None:

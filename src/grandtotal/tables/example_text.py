@@ -103,5 +103,6 @@ door = "door"                  # the folder of your keys and of the ledger of al
 epsilon = 10.0                 # of all plans together, at delta; what was spent is never refunded
 delta = 1e-6
 exact_totals = true            # false: refuse plans without epsilon, which no cap can count
+clear_summands = true          # false: refuse plans without secure sums
 # purposes = {{ recommend = 4.0 }} # a smaller epsilon for one kind of task
 """

@@ -5,6 +5,7 @@ door = "door"                     # the folder of its ledger, relative to this f
 epsilon = 10.0                    # cap of all plans together, for each unit, at delta
 delta = 1e-6
 exact_totals = true               # false: plans without epsilon are refused
+clear_summands = true             # false: plans without secure sums are refused
 purposes = { recommend = 4.0 }    # a smaller cap for one kind of task
 """
 
@@ -42,12 +43,18 @@ class Limits:
     purposes: Mapping[str, float] = _key(
         {}, "smaller caps for kinds of tasks, such as `{ recommend = 4.0 }`"
     )
+    clear_summands: bool = _key(
+        True,
+        "whether plans with `secure_sum = false` are answered; their coordinator sees each summand "
+        "of this retailer",
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.door, str) or not self.door:
             raise ValueError(f"key 'door' is {self.door!r}; expected the name of a folder")
-        if not isinstance(self.exact_totals, bool):
-            raise ValueError(f"key 'exact_totals' is {self.exact_totals!r}; expected true or false")
+        for name in ("exact_totals", "clear_summands"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"key '{name}' is {getattr(self, name)!r}; expected true or false")
         if not isinstance(self.purposes, Mapping):
             raise ValueError(f"key 'purposes' is {self.purposes!r}; expected {{ recommend = 4.0 }}")
         caps = {"epsilon": self.epsilon, **{f"purposes.{k}": v for k, v in self.purposes.items()}}
