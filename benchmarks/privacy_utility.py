@@ -82,7 +82,8 @@ class World:
     ) -> list[Row]:
         """Returns exact, alone, and for every epsilon and S what is shared and at home.
 
-        bar: of what is used at home at epsilon 8 and S = 1, as a share of exact.
+        bar: of the model that is released at epsilon 8 and S = 1, as a share of exact; at home the
+            comparison is with alone.
         """
         with federated(self.holders) as consortium:
             exact = self._ndcg(
@@ -110,10 +111,11 @@ class World:
                     for name, rows in self.holders.items()
                 }
                 label = f"{self.name}, epsilon {epsilon:g}, S = {known}"
-                found += _shared(label, scores, exact, shared[0])
-                name, value = f"{label}: at home, of exact", self._ndcg(home) / exact
-                barred = bar is not None and (epsilon, known) == (8.0, 1)
-                found.append(at_least(bar, name, value) if barred else Row(name, value))  # type: ignore[arg-type]
+                released, *rest = _shared(label, scores, exact, shared[0])
+                if bar is not None and (epsilon, known) == (8.0, 1):
+                    released = at_least(bar, released.name, released.value or 0.0)
+                home_of_exact = Row(f"{label}: at home, of exact", self._ndcg(home) / exact)
+                found += [released, *rest, home_of_exact]
         return found
 
     def _ndcg(self, models: Mapping[str, Model]) -> float:
