@@ -116,7 +116,7 @@ def what_left(source: Source) -> Html:
             listed(_stayed(queries)),
             tag("h3", "What came in"),
             paragraph(_came_in(queries)),
-            tag("h3", "What this version does not do"),
+            tag("h3", "What is promised, and what is not"),
             listed(_not_done(source)),
         ]
     )
@@ -213,11 +213,12 @@ def _seen_by_the_coordinator(source: Source) -> str:
             "before it added them, as the plan said."
         )
     count = len(source.plan.members)
-    lie, t = tolerated(count), threshold(count)
+    # All but one have the remaining one's summand whatever the protocol does.
+    lie, tell = min(tolerated(count), count - 2), min(threshold(count) - 1, count - 2)
     return (
         "Summands were masked: the coordinator could read totals alone, as long as at most "
         f"{spelled(lie)} of the {spelled(count)} retailers took sides with it against the "
-        f"protocol, or {spelled(t - 1)} only told it what they saw. Masks hide a summand, not "
+        f"protocol, or {spelled(tell)} only told it what they saw. Masks hide a summand, not "
         "what the total itself tells."
     )
 
