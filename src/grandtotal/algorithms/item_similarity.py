@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, dpotri
 
 from grandtotal.algorithms.item_model import TIE_BREAK, ItemModel
+from grandtotal.algorithms.lapack import invert_upper
 from grandtotal.algorithms.purchases import CoPurchases
 from grandtotal.consortium.totals import Totals
 from grandtotal.errors import PlanError
@@ -183,14 +183,8 @@ def _invert(matrix: NDArray[np.float64]) -> None:
 
 
 def _invert_factored(matrix: NDArray[np.float64]) -> None:
-    if not len(matrix):
-        return
     whole = np.ascontiguousarray(matrix)
-    # The transpose of a symmetric C-ordered matrix is the same matrix in LAPACK's own order.
-    _, failed = dpotrf(whole.T, lower=1, overwrite_a=1)
-    if not failed:
-        _, failed = dpotri(whole.T, lower=1, overwrite_c=1)
-    if failed:
+    if not invert_upper(whole):
         raise PlanError("X'X + l2 I cannot be inverted: raise l2")
     mirror(whole)
     if whole is not matrix:
