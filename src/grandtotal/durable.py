@@ -58,6 +58,17 @@ def write_by(path: Path, writer: Callable[[Path], object]) -> None:
     sync_folder(path.parent)
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Puts a secret into a new file that only its owner may read; FileExistsError if it exists."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
 def partial_path(path: Path) -> Path:
     """Returns where `write` puts the content until all of it is on the disk."""
     return path.with_name(path.name + ".partial")

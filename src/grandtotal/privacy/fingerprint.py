@@ -7,7 +7,6 @@ HMAC: Krawczyk, Bellare and Canetti, 1997, https://www.rfc-editor.org/rfc/rfc210
 """
 
 import hmac
-import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from grandtotal.durable import write_private
 from grandtotal.errors import PlanError
 
 KEY_BYTES = 32
@@ -33,16 +33,13 @@ def new_key() -> bytes:
 
 def write_key(path: Path, key: bytes) -> None:
     """Writes a key that only its owner may read; PlanError if the file exists."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_private(path, key)
     except FileExistsError:
         raise PlanError(
             f"{path}: exists already; what was hashed with it is lost with it, so it is not "
             f"overwritten: give another name"
         ) from None
-    with os.fdopen(file, "wb") as opened:
-        opened.write(key)
 
 
 def read_key(path: Path) -> bytes:

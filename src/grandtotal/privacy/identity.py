@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from grandtotal.durable import Json, canonical, write
+from grandtotal.durable import Json, canonical, write, write_private
 from grandtotal.errors import PlanError
 from grandtotal.privacy.shamir import Entropy
 
@@ -61,19 +61,14 @@ def make_identity(path: Path, entropy: Entropy = os.urandom) -> Identity:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_private(path, content)
     except FileExistsError:
         raise PlanError(
             f"{path}: exists already; the consortium knows this retailer by that key, so it is not "
             f"overwritten. Give another name, or, where the key was lost, move the file away and "
             f"have a roster of the next epoch signed"
         ) from None
-    with os.fdopen(file, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
     return identity
 
 

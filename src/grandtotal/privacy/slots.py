@@ -14,7 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from grandtotal.durable import Json, Log, digest, read_json, read_log, sync_folder, write_json
+from grandtotal.durable import (
+    Json,
+    Log,
+    digest,
+    read_json,
+    read_log,
+    sync_folder,
+    write_json,
+    write_private,
+)
 from grandtotal.errors import RunError
 from grandtotal.privacy.messages import VERSION, pieces, raw, text
 from grandtotal.privacy.protocol import Setting
@@ -329,12 +338,7 @@ class Slots:
 def _write_private(path: Path, content: bytes) -> None:
     # Not by rename: nobody was told of these secrets before the log says that they are whole.
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
+    write_private(path, content)
 
 
 def _overwrite(path: Path, content: Mapping[int, bytes]) -> None:
