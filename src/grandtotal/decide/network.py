@@ -137,7 +137,9 @@ class _Tree:
         least, chosen = [], []
         for time in self._times:
             fits = [
-                (cost, s, r) for (s, r), cost in costs.items() if self._fits(name, parent, time, s, r)
+                (cost, s, r)
+                for (s, r), cost in costs.items()
+                if self._fits(name, parent, time, s, r)
             ]
             best = min(fits, default=(math.inf, 0, 0))
             least.append(best[0])
@@ -157,7 +159,9 @@ class _Tree:
         if net < 0 or late or supplied < node.supplied:
             return math.inf
         own = node.holding * self._service * self._sd[name] * math.sqrt(net)
-        return own + sum(self._behind(name, child, promise, supplied) for child in self._children[name])
+        return own + sum(
+            self._behind(name, child, promise, supplied) for child in self._children[name]
+        )
 
     def _behind(self, name: str, child: str, promise: int, supplied: int) -> float:
         if (child, name) in self._edges:  # the child supplies: any promise that is early enough
