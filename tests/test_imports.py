@@ -22,6 +22,7 @@ ROOMS = (
     "consortium",
     "algorithms",
     "tasks",
+    "decide",
     "plan",
     "runfolder",
     "coordinate",
@@ -42,7 +43,16 @@ ROOMS = (
     "cli_door",
     "cli",
 )
-MAY_READ_TABLES = ("tasks", "participate", "readiness", "outlook", "statement", "api", "cli")
+MAY_READ_TABLES = (
+    "tasks",
+    "decide",
+    "participate",
+    "readiness",
+    "outlook",
+    "statement",
+    "api",
+    "cli",
+)
 
 
 def room_of(path):

@@ -114,7 +114,7 @@ class Demand:
         if time.max(initial=0) > periods + 1e-9:
             most = int(time.argmax())
             raise PlanError(
-                f"product {most} needs a forecast of {time[most]:g} periods and there are {periods}; "
+                f"product {most} needs a forecast of {time[most]:g} periods, there are {periods}; "
                 f"train with a longer horizon, or order more often"
             )
         zero = np.zeros((*self.paths.shape[:2], 1))
@@ -167,7 +167,8 @@ def _levels(
     rank = np.ceil(share * until.shape[1]).astype(np.int64) - 1
     sorted_ = np.sort(until, axis=1)
     chosen = np.take_along_axis(sorted_, np.maximum(rank, 0)[:, None], axis=1)[:, 0]
-    return np.where(share > 0, chosen, 0.0)
+    levels: Numbers = np.where(share > 0, chosen, 0.0)
+    return levels
 
 
 def _fill_levels(early: Numbers, until: Numbers, share: float) -> Numbers:
@@ -178,7 +179,8 @@ def _fill_levels(early: Numbers, until: Numbers, share: float) -> Numbers:
         middle = (low + high) / 2
         many = _missing(early, until, middle) > allowed
         low, high = np.where(many, middle, low), np.where(many, high, middle)
-    return high
+    found: Numbers = high
+    return found
 
 
 def _missing(early: Numbers, until: Numbers, level: Numbers) -> Numbers:
