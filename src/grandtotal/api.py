@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from grandtotal.algorithms.model import Model
     from grandtotal.consortium.query import Rows
-    from grandtotal.decide.order_list import OrderList, Ordering
+    from grandtotal.decide.order_list import Ordering, OrderList
     from grandtotal.outlook import Outlook
     from grandtotal.privacy.audit import Audit
     from grandtotal.readiness import Checked
