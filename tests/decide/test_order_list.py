@@ -9,7 +9,7 @@ import pytest
 from grandtotal.decide.order_list import Ordering, order_list
 from grandtotal.errors import DataError, PlanError
 from grandtotal.tasks.demand_model import cases_of
-from grandtotal.tasks.demand_paths import sample_paths
+from grandtotal.tasks.demand_paths import PastErrors
 
 PLAIN = Ordering(draws=100)
 
@@ -30,11 +30,12 @@ def made(demand, fitted, frames):
 def test_paths_keep_the_errors_of_the_past_together(fitted):
     rows, model = fitted
     (now,) = cases_of(model, rows["now"])
-    product, paths = sample_paths(model, [rows["validation"]], now, 400, seed=1)
+    past, sales = PastErrors.of(model, [rows["validation"]]), rows["now"].parts[0]
+    product, paths = past.sample(model, sales, now, 400, seed=1)
     assert len(product) == len(paths) == len(np.unique(now.series))
     assert paths.shape[1:] == (400, 4)
     assert (paths >= 0).all()
-    again = sample_paths(model, [rows["validation"]], now, 400, seed=1)[1]
+    again = past.sample(model, sales, now, 400, seed=1)[1]
     assert (paths == again).all()
     mean = model.forecast(now).reshape(4, -1).sum()  # of all products and periods
     assert paths.mean(axis=1).sum() == pytest.approx(mean, rel=0.35)

@@ -17,7 +17,7 @@ from grandtotal.durable import Json
 from grandtotal.errors import DataError, PlanError
 from grandtotal.tasks import demand as demand_task
 from grandtotal.tasks.demand_model import DemandModel, cases_of
-from grandtotal.tasks.demand_paths import sample_paths
+from grandtotal.tasks.demand_paths import PastErrors
 from grandtotal.tasks.lines import on_catalogue, titles
 from grandtotal.tasks.sales import Panel, Periods
 
@@ -91,11 +91,12 @@ def order_list(
     """
     forecast = cast(DemandModel, model)
     (now,) = cases_of(forecast, rows["now"])
-    past = [rows["validation"], rows["test"]]
-    product, paths = sample_paths(forecast, past, now, how.draws, task.common.seed)
+    panel: Panel = rows["now"]
+    past = PastErrors.of(forecast, [rows["validation"], rows["test"]])
+    seed = task.common.seed
+    product, paths = past.sample(forecast, panel.parts[0], now, how.draws, seed)
     sold = ~np.isin(product, task.common.absent)
     product, demand = product[sold], Demand(paths[sold])
-    panel: Panel = rows["now"]
     shelf, stocked, notes = _shelf(task, tables, panel, product, how)
     days = task.periods.days
     review, holding = how.review / days, how.holding * days / _YEAR
