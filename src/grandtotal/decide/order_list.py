@@ -40,7 +40,7 @@ class Ordering:
     """
 
     review: float = 7.0
-    target: str = "fill"
+    target: str = "cycle"
     service: float = 0.95
     lead_time: float | None = None
     holding: float = 0.25
@@ -247,7 +247,7 @@ def _usual(
     reach = shelf.lead_time + review
     level = reach * recent.mean(axis=1) + 2 * np.sqrt(reach) * recent.std(axis=1)
     wanted = np.maximum(level - shelf.position, 0.0)
-    packs: Numbers = np.ceil(wanted / shelf.pack - 1e-9)
+    packs: Numbers = np.ceil(np.maximum(wanted / shelf.pack - 1e-9, 0.0))
     return packs * shelf.pack
 
 

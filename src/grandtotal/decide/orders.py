@@ -194,7 +194,7 @@ def _missing(early: Numbers, until: Numbers, level: Numbers) -> Numbers:
 def _packs(units: Numbers, shelf: Shelf) -> Numbers:
     """Returns the least order of whole packs that has so many units, and the minimum if any."""
     least = np.where(units > 1e-9, np.maximum(units, shelf.minimum), 0.0)
-    packs: Numbers = np.ceil(least / shelf.pack - 1e-9)
+    packs: Numbers = np.ceil(np.maximum(least / shelf.pack - 1e-9, 0.0))
     return packs * shelf.pack
 
 

@@ -3,7 +3,8 @@
 Each path takes the errors of one past forecast, a product from one origin on, as they came: a week
 that sold too well is followed by what followed it. Paths are drawn among past forecasts of about
 the same size, of products whose sales varied about as much before, so nothing is assumed of how
-errors are spread. All of it happens at home.
+errors are spread. A bulk order, which the forecast does not believe either, is cut as it is there.
+All of it happens at home.
 """
 
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def _errors(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Returns of each past path its mean forecast, the variation before it, and its errors."""
     product, forecast = _whole(cases, model.forecast(cases))
-    _, sold = _whole(cases, cases.sold)
+    _, sold = _whole(cases, cases.design.y)
     _, origin = _whole(cases, cases.origin.astype(np.float64))
     varied = np.empty(len(product))
     for t in np.unique(origin[:, 0]):
