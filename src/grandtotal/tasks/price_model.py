@@ -40,10 +40,8 @@ class Prices:
     @staticmethod
     def unknown(products: int) -> Prices:
         """Returns the prices of a retailer of which nothing is known."""
-        nothing = [np.full(products, np.nan) for _ in range(3)]
-        return Prices(
-            *nothing, np.zeros(products), np.full(products, np.nan), np.full(products, -1, np.int32)
-        )
+        nothing, none = np.full(products, np.nan), np.full(products, -1, np.int32)
+        return Prices(nothing, nothing, nothing, np.zeros(products), nothing, none)
 
 
 @dataclass(frozen=True)
