@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def choose(
     if solved is None:
         raise ClashError([each.name for each in _clash(sizes, conditions)])
     x, proven = solved
-    chosen = [int(np.argmax(x[a:b])) for a, b in zip(starts, starts[1:], strict=False)]
+    chosen = [int(np.argmax(x[a:b])) for a, b in pairwise(starts)]
     return np.array(chosen, dtype=np.intp), proven
 
 
@@ -72,7 +73,7 @@ def _solve(
     one, free = np.ones(len(sizes)), np.full(len(conditions), -np.inf)
     found = milp(
         -value / max(float(np.abs(value).max()), 1e-300),
-        integrality=np.ones(len(value)),
+        integrality=np.ones(len(value), np.int64),
         bounds=Bounds(0, 1),
         constraints=LinearConstraint(
             vstack([each, limited]), np.append(one, free), np.append(one, most)

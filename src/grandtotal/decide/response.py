@@ -31,7 +31,7 @@ class Responses:
     own, own_sd: elasticity of units to the product's own price, below 0, and how unsure it is.
     cross: elasticity to the mean log price of the other products of its category.
     lowest, highest: of the prices that were seen.
-    changes: how many weeks of this retailer's own rows had another price than usual.
+    unknown: why the rows tell nothing of a product's own elasticity; "" where they do.
     noise: standard deviation of the log units of one store in one period, prices accounted for.
     stores: how many sell them. currency: of the prices. period: "week" or "day".
     """
@@ -47,7 +47,7 @@ class Responses:
     cross: Floats
     lowest: Floats
     highest: Floats
-    changes: NDArray[np.int64]
+    unknown: tuple[str, ...]
     noise: Floats
     stores: int = 1
     currency: str = ""

@@ -80,7 +80,7 @@ class PriceRules:
     stop: bool = False
     floor: Mapping[str, float] = field(default_factory=dict)
     ceiling: Mapping[str, float] = field(default_factory=dict)
-    test: PriceTestRules = PriceTestRules()
+    test: PriceTestRules = field(default_factory=PriceTestRules)
 
     def __post_init__(self) -> None:
         if self.objective not in GOALS:

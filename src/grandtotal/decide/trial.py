@@ -97,6 +97,8 @@ def _nearest(price: float, rules: PriceRules) -> float:
     """Returns the price of the ladder nearest to a price, not farther than 3 % away, or itself."""
     if not rules.endings:
         return round(round(price / rules.step) * rules.step, 6)
-    near = [whole + e for whole in (math.floor(price) + d for d in (-1, 0, 1)) for e in rules.endings]
+    near = [
+        whole + e for whole in (math.floor(price) + d for d in (-1, 0, 1)) for e in rules.endings
+    ]
     best = min((p for p in near if p > 0), key=lambda p: abs(p - price), default=price)
     return round(best if abs(best - price) <= 0.03 * price else price, 2)
