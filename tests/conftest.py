@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from scipy.sparse import csr_array, random_array
 
+from grandtotal.algorithms.bandit import PriceTrials, Trials
 from grandtotal.algorithms.catalogue import CataloguePresence
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.glm import GLMMoments
@@ -351,6 +352,21 @@ def _of_assortments(query: CataloguePresence) -> Callable[..., Asked]:
     return build_asked
 
 
+def _of_trials(rng: np.random.Generator, folder: Path) -> Asked:
+    def made(rows: int, store: int) -> Trials:
+        product, moved, sold = (
+            rng.integers(0, 8, rows),
+            rng.normal(0, 1, rows),
+            rng.normal(0, 3, rows),
+        )
+        return Trials(product, moved, sold, np.arange(rows) // 4 + 1000 * store)
+
+    parts = [made(rows, store) for store, rows in enumerate((17, 30, 0))]
+    holders = [Holder({"2024-w1": part}, folder) for part in parts]
+    pooled = Holder({"2024-w1": Trials.pooled(parts)}, folder)
+    return Asked(PriceTrials(8, "2024-w1"), {}, holders, pooled)
+
+
 def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
     metrics = (Metric("recall", True, "share found"), Metric("rmse", False, "error", root=True))
 
@@ -405,6 +421,7 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "quantile-counts": _of_columns(QuantileCounts("price", "test", alpha=0.1)),
+    "price-trials": _of_trials,
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
     "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
     "forecast-errors": _of_panels(ForecastErrors("poisson", "test", 2), coefficients=_SLOPES),
