@@ -12,6 +12,7 @@ from grandtotal.decide.response import chance_of_less, mean_factor, sd_factor
 from grandtotal.decide.rules import PriceRules
 from grandtotal.decide.table import rows, summary, why
 from grandtotal.errors import DataError, PlanError
+from priced import responses
 
 FREE = {"largest_change": 0.9, "outside_range": True, "risk": 0.0}
 
@@ -19,7 +20,7 @@ FREE = {"largest_change": 0.9, "outside_range": True, "risk": 0.0}
 
 
 @pytest.mark.parametrize(("elasticity", "cost"), [(-2.0, 1.5), (-3.0, 2.0), (-1.5, 1.0)])
-def test_a_monopolist_takes_cost_times_e_over_e_plus_one(responses, elasticity, cost):
+def test_a_monopolist_takes_cost_times_e_over_e_plus_one(elasticity, cost):
     of = responses(1, price=2.5, own=elasticity, own_sd=0.0, cost=cost)
     price = decide_prices(of, PriceRules(step=0.001, **FREE)).price[0]
     ladder = decide_prices(of, PriceRules(step=0.001, **FREE)).ladders[0]
@@ -27,14 +28,14 @@ def test_a_monopolist_takes_cost_times_e_over_e_plus_one(responses, elasticity, 
     assert abs(price - best) <= np.diff(ladder).max()
 
 
-def test_revenue_of_elastic_demand_wants_the_lowest_price_and_units_too(responses):
+def test_revenue_of_elastic_demand_wants_the_lowest_price_and_units_too():
     of = responses(2, own=[-2.0, -0.5], own_sd=0.0)
     for goal, second in (("revenue", 3.6), ("units", 2.4)):
         decided = decide_prices(of, PriceRules(goal, largest_change=0.2, margin_floor=-1.0))
         assert decided.price == pytest.approx([1.6, second])
 
 
-def test_risk_makes_unsure_prices_move_less(responses):
+def test_risk_makes_unsure_prices_move_less():
     of = responses(1, own=-1.6, own_sd=0.8)
     bold, careful = (
         decide_prices(of, PriceRules(largest_change=0.5, risk=risk)).price[0] for risk in (0.0, 2.0)
@@ -53,14 +54,14 @@ def test_closed_forms_are_those_of_draws():
     assert chance_of_less(*given, one, 0.6 * one)[0] == pytest.approx(less, abs=4e-3)
 
 
-def test_a_cheaper_price_that_hurts_its_category_is_not_taken(responses):
+def test_a_cheaper_price_that_hurts_its_category_is_not_taken():
     alone = responses(2, category=("a", "b"), own=-3.0, cross=1.5, own_sd=0.0)
     together = responses(2, category=("a", "a"), own=-3.0, cross=1.5, own_sd=0.0)
     rules = PriceRules(largest_change=0.3)
     assert (decide_prices(alone, rules).price < decide_prices(together, rules).price).all()
 
 
-def test_with_cross_effects_the_choice_is_nearly_the_best_of_all_pairs(responses):
+def test_with_cross_effects_the_choice_is_nearly_the_best_of_all_pairs():
     of = responses(2, category=("a", "a"), own=[-2.5, -3.5], cross=[0.8, 0.4], own_sd=0.1)
     decided = decide_prices(of, PriceRules(largest_change=0.2, step=0.05))
 
@@ -80,7 +81,7 @@ def test_with_cross_effects_the_choice_is_nearly_the_best_of_all_pairs(responses
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["margin", "revenue"]))
-def test_the_choice_is_that_of_brute_force(responses, seed, goal):
+def test_the_choice_is_that_of_brute_force(seed, goal):
     rng = np.random.default_rng(seed)
     of = responses(
         4,
@@ -126,7 +127,7 @@ def _worth(of, rules, price):
     return (worth * mean_factor(*given) - 0.5 * np.abs(worth) * sd_factor(*given)).sum()
 
 
-def test_a_brand_is_never_cheaper_than_the_own_label(responses):
+def test_a_brand_is_never_cheaper_than_the_own_label():
     of = responses(2, price=[2.2, 2.0], category=("a", "b"), own=[-4.0, -1.2])
     assert np.diff(decide_prices(of, PriceRules(largest_change=0.2)).price)[0] > 0
     held = decide_prices(of, PriceRules(largest_change=0.2, never_cheaper=(("P0", "P1"),)))
@@ -134,13 +135,13 @@ def test_a_brand_is_never_cheaper_than_the_own_label(responses):
     assert "P0 never cheaper than P1" in why(held, 1)
 
 
-def test_a_budget_of_nothing_changes_nothing(responses):
+def test_a_budget_of_nothing_changes_nothing():
     for rules in (PriceRules(most_changes=0), PriceRules("units", most_given_away=0.0)):
         decided = decide_prices(responses(own=-3.0), rules)
         assert set(decided.verdict) == {"keep"}
 
 
-def test_rules_that_clash_are_named_and_only_those(responses):
+def test_rules_that_clash_are_named_and_only_those():
     pairs = (("P0", "P5"), ("P3", "P1"))
     with pytest.raises(PlanError, match=r"keep: P0 never cheaper than P5\. Take") as error:
         decide_prices(responses(), PriceRules(never_cheaper=pairs, most_changes=6))
@@ -150,7 +151,7 @@ def test_rules_that_clash_are_named_and_only_those(responses):
 # --- guard-rails ---
 
 
-def test_no_price_leaves_the_rules(responses):
+def test_no_price_leaves_the_rules():
     of = responses(own=[-0.3, -5, -0.3, -5, -2, -2])
     rules = PriceRules(
         largest_change=0.3,
@@ -170,7 +171,7 @@ def test_no_price_leaves_the_rules(responses):
     assert decided.price[2] <= 4.4
 
 
-def test_no_price_is_outside_of_those_seen_unless_it_is_said(responses):
+def test_no_price_is_outside_of_those_seen_unless_it_is_said():
     of = responses(1, own=-1.2, lowest=1.9, highest=2.1)
     inside = rows(decide_prices(of, PriceRules(largest_change=0.3)))[0]
     assert (inside["price"], inside["outside_range"]) == (2.1, False)
@@ -180,7 +181,7 @@ def test_no_price_is_outside_of_those_seen_unless_it_is_said(responses):
     assert "a guess" in outside["why"]
 
 
-def test_the_stop_switch_keeps_every_price(responses):
+def test_the_stop_switch_keeps_every_price():
     decided = decide_prices(responses(own=-1.1), PriceRules(stop=True, explore=True))
     assert set(decided.verdict) == {"stop"}
     assert (decided.price == responses().price).all()
@@ -190,7 +191,7 @@ def test_the_stop_switch_keeps_every_price(responses):
 # --- products without a choice ---
 
 
-def test_a_product_whose_price_never_changed_gets_a_test_and_no_price(responses):
+def test_a_product_whose_price_never_changed_gets_a_test_and_no_price():
     of = responses(
         3, unknown=("", "its price never changes", ""), highest=[4, 6, 4], lowest=[1, 2, 4]
     )
@@ -200,13 +201,13 @@ def test_a_product_whose_price_never_changed_gets_a_test_and_no_price(responses)
     assert "test 2.70 in 5 of 10 stores for" in found[1]["why"]
 
 
-def test_sales_that_rise_with_the_price_are_no_reason_to_raise_it(responses):
+def test_sales_that_rise_with_the_price_are_no_reason_to_raise_it():
     found = rows(decide_prices(responses(1, own=0.4), PriceRules()))[0]
     assert (found["decision"], found["price"]) == ("test", 2.0)
     assert "do not show that it sells more when it is cheaper" in found["why"]
 
 
-def test_a_product_sold_below_cost_is_named_with_the_rules_that_clash(responses):
+def test_a_product_sold_below_cost_is_named_with_the_rules_that_clash():
     found = rows(decide_prices(responses(2, cost=[2.5, 1.0]), PriceRules()))
     assert found[0]["decision"] == "clash"
     assert "a margin of 0% needs at least 2.50" in found[0]["why"]
@@ -214,7 +215,7 @@ def test_a_product_sold_below_cost_is_named_with_the_rules_that_clash(responses)
     assert found[1]["decision"] != "clash"
 
 
-def test_a_product_without_a_cost_or_a_price_keeps_it_and_says_why(responses):
+def test_a_product_without_a_cost_or_a_price_keeps_it_and_says_why():
     of = responses(3, cost=[np.nan, 1.0, 1.0], price=[2.0, np.nan, 0.0])
     found = rows(decide_prices(of, PriceRules()))
     assert [row["decision"] for row in found] == ["no cost", "no price", "no price"]
@@ -224,7 +225,7 @@ def test_a_product_without_a_cost_or_a_price_keeps_it_and_says_why(responses):
     assert by_revenue["risk"] is None
 
 
-def test_without_any_cost_a_margin_is_refused_and_a_revenue_is_not(responses):
+def test_without_any_cost_a_margin_is_refused_and_a_revenue_is_not():
     of = responses(cost=np.nan)
     with pytest.raises(DataError, match="add the column 'cost' to the products table"):
         decide_prices(of, PriceRules())
@@ -233,7 +234,7 @@ def test_without_any_cost_a_margin_is_refused_and_a_revenue_is_not(responses):
     assert rows(decided)[0]["risk"] is not None
 
 
-def test_no_product_is_said(responses):
+def test_no_product_is_said():
     with pytest.raises(DataError, match="the category, or the catalogue, is empty"):
         decide_prices(responses(0), PriceRules())
 
@@ -241,7 +242,7 @@ def test_no_product_is_said(responses):
 # --- Thompson ---
 
 
-def test_a_drawn_price_has_the_chance_with_which_it_is_drawn(responses):
+def test_a_drawn_price_has_the_chance_with_which_it_is_drawn():
     of = responses(1, own=-1.8, own_sd=0.5)
     rules = {"explore": True, "endings": (0.0, 0.2, 0.4, 0.6, 0.8), "largest_change": 0.5}
     drawn = [decide_prices(of, PriceRules(seed=seed, **rules)) for seed in range(800)]
@@ -253,7 +254,7 @@ def test_a_drawn_price_has_the_chance_with_which_it_is_drawn(responses):
     assert np.abs(times / 800 - shares).max() < 4 * np.sqrt(0.25 / 800)
 
 
-def test_what_is_certain_is_not_explored_and_nothing_is_without_asking(responses):
+def test_what_is_certain_is_not_explored_and_nothing_is_without_asking():
     sure = responses(own_sd=0.0)
     assert (decide_prices(sure, PriceRules(explore=True)).propensity == 1).all()
     assert (decide_prices(responses(), PriceRules()).propensity == 1).all()
@@ -285,6 +286,6 @@ def test_rules_that_cannot_be_are_refused_by_name(values, text):
 
 
 @pytest.mark.parametrize("values", [{"floor": {"P9": 1.0}}, {"never_cheaper": [["P0", "P9"]]}])
-def test_rules_about_products_that_are_not_there_are_refused(responses, values):
+def test_rules_about_products_that_are_not_there_are_refused(values):
     with pytest.raises(PlanError, match="names 'P9', which is no product"):
         decide_prices(responses(), PriceRules.of(values))

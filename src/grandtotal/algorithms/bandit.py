@@ -176,4 +176,5 @@ class PriceBandit:
 
     def learn(self, totals: Totals, products: int, periods: Sequence[str]) -> Posterior:
         """Returns what all these periods together teach."""
-        return self.posterior(sum(self.ask(totals, products, p) for p in periods) + 0.0)
+        sums = [self.ask(totals, products, period) for period in periods]
+        return self.posterior(np.sum(sums, axis=0))

@@ -1,12 +1,11 @@
 """Products of a retailer, as a decision on prices sees them."""
 
 import numpy as np
-import pytest
 
 from grandtotal.decide.response import Responses
 
 
-def make_responses(products=6, **given):
+def responses(products=6, **given):
     """Returns products at 2.00, 3.00 ... of one category a pair, all well known."""
     price = 2.0 + np.arange(products)
     plain = {
@@ -33,8 +32,3 @@ def make_responses(products=6, **given):
         for name, value in given.items()
     }
     return Responses(**{**plain, **filled})
-
-
-@pytest.fixture
-def responses():
-    return make_responses
