@@ -101,7 +101,7 @@ def test_the_choice_is_that_of_brute_force(seed, goal):
     free = decide_prices(of, PriceRules(largest_change=0.2, endings=rules.endings))
     allowed = [pair for pair in itertools.product(*free.ladders) if _keeps(of, rules, pair)]
     if not allowed:
-        with pytest.raises(PlanError, match="P0 never cheaper than P2"):
+        with pytest.raises(PlanError, match="the rules clash"):
             decide_prices(of, rules)
         return
     decided = decide_prices(of, rules)

@@ -86,7 +86,7 @@ def decide_prices(of: Responses, rules: PriceRules) -> Decided:
         for i, each in enumerate(found)
     )
     chosen, propensity, proven = _chosen(of, rules, ladders)
-    price = np.array([steps[k] for steps, k in zip(ladders, chosen, strict=True)])
+    price = _at(ladders, chosen)
     same = (np.abs(price - of.price) <= _SAME) | np.isnan(price)
     return Decided(
         of=of,
@@ -167,18 +167,36 @@ def _chosen(
     if rules.explore:
         return (*_drawn(of, rules, ladders), True)
     links = _links(of, rules, ladders)
-    price, seen = of.price.copy(), set[bytes]()
-    best, found, all_proven = -np.inf, np.zeros(len(of), np.intp), True
+    around, seen = of.price.copy(), set[bytes]()
+    best, found, all_proven = _unchanged(of, rules, links, ladders)
     for _ in range(_ITERATIONS):
-        values = _values(of, rules, ladders, price)
-        rungs, proven = _together(of, links, values)
-        price = np.array([steps[k] for steps, k in zip(ladders, rungs, strict=True)])
+        rungs, proven = _together(of, links, _values(of, rules, ladders, around))
+        price = _at(ladders, rungs)
         if (worth := _worth(of, rules, price)) > best:
             best, found, all_proven = worth, rungs, proven
         if rungs.tobytes() in seen or not of.cross.any():
             break
         seen.add(rungs.tobytes())
+        # Half of the way: a full step overshoots where each product answers all others.
+        around = np.sqrt(around * price)
     return found, np.ones(len(of)), all_proven
+
+
+def _unchanged(
+    of: Responses, rules: PriceRules, links: Sequence[_Link], ladders: Sequence[Floats]
+) -> tuple[float, NDArray[np.intp], bool]:
+    """Returns the worth of the prices of now and their rungs; -inf where the rules forbid them."""
+    near = [np.abs(steps - of.price[i]) for i, steps in enumerate(ladders)]
+    rungs = np.array([int(np.argmin(each)) if len(each) > 1 else 0 for each in near], np.intp)
+    same = all(not each[k] > _SAME for each, k in zip(near, rungs, strict=True))
+    kept = all(
+        sum(adds[rungs[i]] for i, adds in link.adds.items()) <= link.most + _SAME for link in links
+    )
+    return (_worth(of, rules, of.price) if same and kept else -np.inf), rungs, True
+
+
+def _at(ladders: Sequence[Floats], rungs: NDArray[np.intp]) -> Floats:
+    return np.array([steps[k] for steps, k in zip(ladders, rungs, strict=True)])
 
 
 def _values(
@@ -267,6 +285,12 @@ def _links(of: Responses, rules: PriceRules, ladders: Sequence[Floats]) -> list[
         given = {i: np.maximum(of.price[i] - s, 0) * of.units[i] for i, s in moving.items()}
         name = f"most_given_away = {rules.most_given_away:g}"
         links.append(_Link(name, given, rules.most_given_away))
+    if rules.dearer_basket is not None:
+        dearer = {i: (s - of.price[i]) * of.units[i] for i, s in moving.items()}
+        now = float(np.nansum(of.price * of.units))
+        links.append(
+            _Link(f"dearer_basket = {rules.dearer_basket:g}", dearer, rules.dearer_basket * now)
+        )
     return [link for link in links if link.adds]
 
 

@@ -12,6 +12,7 @@ A file of rules, every line of which may be left out:
     never_cheaper = [["brand", "own label"]]   # the first is never cheaper than the second
     most_changes = 50                     # budget: so many new prices
     most_given_away = 1000.0              # budget: (price now - price) x units now, of what falls
+    dearer_basket = 0.0                   # what is bought now costs at most so much more, a share
     explore = false                       # true: Thompson sampling, with its probability logged
     seed = 7                              # of the draws; left out, they are new every time
     stop = false                          # true: every price stays
@@ -41,6 +42,7 @@ from grandtotal.errors import PlanError
 
 _RUNGS = 200  # prices of a ladder at most: thinned evenly beyond
 _CENT = 1e-9
+_BUDGETS = {"most_changes": 1e9, "most_given_away": 1e15, "dearer_basket": 10.0}
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class PriceRules:
     never_cheaper: tuple[tuple[str, str], ...] = ()
     most_changes: int | None = None
     most_given_away: float | None = None
+    dearer_basket: float | None = None
     explore: bool = False
     seed: int | None = None
     stop: bool = False
@@ -89,7 +92,7 @@ class PriceRules:
         _between("largest_change", self.largest_change, 0, 0.9)
         _between("step", self.step, 0.0001, 1e6)
         _between("margin_floor", self.margin_floor, -1e6, 0.99)
-        for name, most in (("most_changes", 1e9), ("most_given_away", 1e15)):
+        for name, most in _BUDGETS.items():
             if getattr(self, name) is not None:
                 _between(name, getattr(self, name), 0, most)
         for ending in self.endings:
@@ -118,11 +121,12 @@ class PriceRules:
                 )
 
     def _check_exploring(self) -> None:
-        shared = self.never_cheaper or self.most_changes is not None
-        if self.explore and (shared or self.most_given_away is not None):
+        tying = [name for name in _BUDGETS if getattr(self, name) is not None]
+        tying += ["never_cheaper"] if self.never_cheaper else []
+        if self.explore and tying:
             raise PlanError(
-                "explore = true together with never_cheaper or a budget: prices then depend on "
-                "each other and nobody can say with which probability each was drawn; take one out"
+                f"explore = true together with {tying[0]}: prices then depend on each other and "
+                f"nobody can say with which probability each was drawn; take one of the two out"
             )
 
     @staticmethod
