@@ -7,7 +7,6 @@ which it moved and what a unit costs stay where they are.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,16 +92,7 @@ class PriceModel:
         """Standard deviation of the log price within a series, (products,)."""
         return self.shared.variation
 
-    def change(
-        self, price: NDArray[Any], promotion: NDArray[Any], other: NDArray[Any], product: Any
-    ) -> NDArray[np.float64]:
-        """Returns the log change of units for changes of log price, promotion, others' log price.
-
-        product: whose rows these are, places in the catalogue.
-        """
-        found: NDArray[np.float64] = (
-            self.own[product] * price
-            + self.promotion[product] * promotion
-            + self.cross[product] * other
-        )
-        return found
+    @property
+    def coefficients(self) -> NDArray[np.float64]:
+        """(products, 3) of log price, others' log price and promotion on log units."""
+        return np.stack([self.own, self.cross, self.promotion], axis=1)
