@@ -25,6 +25,7 @@ from benchmarks import (
     exactness,
     membership,
     next_basket,
+    price_decisions,
     privacy_utility,
     recommend_ml1m,
     scale,
@@ -47,6 +48,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "membership": membership,
     "privacy-utility": privacy_utility,
     "scale": scale,
+    "price-decisions": price_decisions,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _MARK = "## `python -m benchmarks "

@@ -51,7 +51,7 @@ def responses(task: Price, model: PriceModel, rows: Any, tables: Tables) -> Resp
         cost=prices.cost,
         own=model.own,
         own_sd=model.own_sd,
-        cross=bounded_cross(model.own, model.cross),
+        cross=model.cross,
         lowest=prices.lowest,
         highest=prices.highest,
         unknown=tuple(_unknown(model)),
@@ -59,16 +59,22 @@ def responses(task: Price, model: PriceModel, rows: Any, tables: Tables) -> Resp
         stores=stores,
         currency=tables.config.currency,
     )
-    return chosen(whole, sold)
+    here = chosen(whole, sold)
+    return replace(here, cross=category_cross(here.own, here.cross, here.groups, here.weight))
 
 
-def bounded_cross(own: Floats, cross: Floats) -> Floats:
-    """Returns cross elasticities that a category can have: from 0 to three quarters of own.
+def category_cross(own: Floats, cross: Floats, group: NDArray[np.intp], weight: Floats) -> Floats:
+    """Returns each product's cross elasticity: its category's mean, at most 3/4 of its own.
 
-    More than own would sell more of a product when every price rises, which no shopper does and
-    noise says now and then; below 0 others would be complements, of which one number says nothing.
+    In a logit all products of a category gain alike from dearer others, and estimates of prices
+    that move together differ by little but noise: in a market of another class, prices chosen by
+    the mean earned more (`python -m benchmarks price-decisions`). More than own would sell more of
+    a product when every price rises, which no shopper does; below 0 others would be complements.
+    weight: (products,) of the mean, such as revenue.
     """
-    return np.clip(cross, 0.0, 0.75 * np.maximum(-own, 0.0))
+    whole = np.bincount(group, weight)
+    mean = np.bincount(group, weight * np.nan_to_num(cross)) / np.where(whole > 0, whole, 1.0)
+    return np.clip(mean[group], 0.0, 0.75 * np.maximum(-own, 0.0))
 
 
 def chosen(of: Responses, places: NDArray[np.intp]) -> Responses:

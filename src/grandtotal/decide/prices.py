@@ -227,10 +227,10 @@ def _gain(of: Responses, rules: PriceRules, i: int, steps: Floats) -> Floats:
 def _others(of: Responses, rules: PriceRules, price: Floats) -> Floats:
     """Returns what the others of its category gain per log price of each product, (P,)."""
     worth = of.worth(rules.objective, price, of.cost) * of.expected(_known(price))
-    gained = np.nan_to_num(worth * of.cross)
-    groups = of.groups
-    others = np.maximum(np.bincount(groups) - 1, 1)[groups]
-    found: Floats = (np.bincount(groups, gained / others)[groups]) - gained / others
+    weight, whole = of.weight, of.others(of.weight)
+    alone = whole < 1e-6 * weight
+    gained = np.where(alone, 0.0, np.nan_to_num(worth * of.cross) / np.where(alone, 1.0, whole))
+    found: Floats = weight * of.others(gained)
     return found
 
 

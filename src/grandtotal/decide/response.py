@@ -29,7 +29,7 @@ class Responses:
     units: expected a period at the prices of now, in all stores together.
     cost: of one unit; nan where it is not known.
     own, own_sd: elasticity of units to the product's own price, below 0, and how unsure it is.
-    cross: elasticity to the mean log price of the other products of its category.
+    cross: elasticity to the log price of all other products of its category together.
     lowest, highest: of the prices that were seen.
     unknown: why the rows tell nothing of a product's own elasticity; "" where they do.
     noise: standard deviation of the log units of one store in one period, prices accounted for.
@@ -67,12 +67,28 @@ class Responses:
             return np.ones_like(price)
         return price.copy() if goal == "revenue" else price - cost
 
-    def pull(self, price: Floats) -> Floats:
-        """Returns by what the units of each product are multiplied by the other prices, (P,)."""
-        moved = self.moved(price)
+    @property
+    def weight(self) -> Floats:
+        """What each product counts for in the mean price of its category: its revenue of now."""
+        return np.maximum(np.nan_to_num(self.units * self.price), 1e-9)
+
+    def others(self, weight: Floats) -> Floats:
+        """Returns the sum of weights of the other products of each product's category, (P,)."""
         groups = self.groups
-        others = np.maximum(np.bincount(groups) - 1, 1)[groups]
-        return np.exp(self.cross * (np.bincount(groups, moved)[groups] - moved) / others)
+        left: Floats = np.bincount(groups, weight)[groups] - weight
+        return left
+
+    def pull(self, price: Floats) -> Floats:
+        """Returns by what the units of each product are multiplied by the other prices, (P,).
+
+        Who leaves a product goes to the others by their share of sales: a mean over the others'
+        prices weighted by revenue (Epstein and Rubinfeld, "Merger simulation", 2002).
+        """
+        weight, whole = self.weight, self.others(self.weight)
+        alone = whole < 1e-6 * weight
+        mean = self.others(weight * self.moved(price)) / np.where(alone, 1.0, whole)
+        pulled: Floats = np.exp(self.cross * np.where(alone, 0.0, mean))
+        return pulled
 
     def moved(self, price: Floats) -> Floats:
         """Returns log(price / price of now), 0 where there is no price now."""
