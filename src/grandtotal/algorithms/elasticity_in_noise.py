@@ -127,7 +127,7 @@ class PricePairs:
         self, rows: PriceRows, coefficients: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns scaled x (series, weeks, columns - 1) and r (series, weeks); nan: no row."""
-        week = rows.week - int(rows.week.min(initial=0)) if len(rows.week) else rows.week
+        week = rows.week - (int(rows.week.min()) if len(rows.week) else 0)
         if week.max(initial=0) >= self.weeks:
             raise AnswerError(
                 Code.PLAN_REFUSED,

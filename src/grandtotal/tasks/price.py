@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from grandtotal.tables.read import Tables
 
 GRID = {"log-log": Elasticity("log-log"), "ppml": Elasticity("ppml")}
-_RECENT = 8  # weeks whose mean is what sold recently
+_RECENT = 13  # weeks whose mean is what sold recently
 _LARGEST = 100.0  # units: deviance and sold of a series, under epsilon, count as if no larger
 
 

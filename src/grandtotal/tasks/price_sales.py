@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from grandtotal.tables.read import Tables
     from grandtotal.tasks.task import Common
 
-GONE = 8  # weeks without a sale after which a product is taken to be no longer in the store
+GONE = 13  # weeks without a sale after which a product is taken to be no longer in the store
 CHANGED = 0.05  # of a log price against the recent one: a price change that is scored
 _COLUMNS = ("time", "quantity", "price", "store", "promotion", "discount")
 
@@ -43,7 +43,8 @@ class Weekly:
         in whole steps, nan where nothing was sold. promoted: share of the lines in a promotion.
     product, store: (series,) place in the catalogue, and number of the store.
     category: (products,) number of the category at this retailer, -1 where it says none.
-    buckets: (products,) of the category's name, -1 for products that are not sold here.
+    buckets: (products,) of the category's name, -1 for products that are not sold here. listed: the
+        same, -1 for products that are not in the products table.
     cost: (products,) of one unit, nan where it is not known.
     free: lines at a price of zero or less, which are not used.
     """
@@ -55,6 +56,7 @@ class Weekly:
     store: NDArray[np.intp]
     category: NDArray[np.int32]
     buckets: NDArray[np.int16]
+    listed: NDArray[np.int16]
     cost: NDArray[np.float64]
     free: int
 
@@ -126,7 +128,8 @@ class PriceHistory(PricePanel):
         products are then in it.
         """
         x, there = _columns(weekly, cut, until, apart)
-        rows = _rows(weekly, x, there, cut, season)
+        # What a retailer lists is no customer's doing; what it sold is.
+        rows = _rows(weekly, x, there, cut, season, weekly.listed if apart else weekly.buckets)
         cases = _cases(weekly, x, there, cut, until, recent)
         return PriceHistory((rows,), per_customer, (cases,), (_prices(weekly, cut, recent),))
 
@@ -174,7 +177,7 @@ def read_weekly(tables: Tables, common: Common, weeks: int, per_customer: int = 
     columns = {name: cells[name].to_numpy().astype(np.float64) for name in cells.columns[3:]}
     mean = columns["price"] / columns["priced"] / PRICE_STEPS
     product = keys["i"].to_numpy().astype(np.intp)
-    category, buckets = _categories(tables, common, product)
+    category, buckets, listed = _categories(tables, common, product)
     return Weekly(
         units=dense(np.maximum(columns["units"], 0.0) / UNIT_STEPS, 0.0),
         price=dense(whole(log(mean)), np.nan),
@@ -183,6 +186,7 @@ def read_weekly(tables: Tables, common: Common, weeks: int, per_customer: int = 
         store=keys["store"].rank("dense").to_numpy().astype(np.intp) - 1,
         category=category,
         buckets=buckets,
+        listed=listed,
         cost=_costs(tables, common),
         free=free,
     )
@@ -228,7 +232,7 @@ def _columns(
     weekly: Weekly, cut: int, until: int, apart: bool
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Returns x (series, weeks before until, columns), and where there is a row."""
-    price, promoted = _filled(weekly, until, apart)
+    price, promoted = _filled(weekly, cut, until, apart)
     there = np.isfinite(price)
     x = np.zeros((*price.shape, 3))
     x[..., OWN] = price
@@ -239,31 +243,41 @@ def _columns(
 
 
 def _filled(
-    weekly: Weekly, until: int, apart: bool
+    weekly: Weekly, cut: int, until: int, apart: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns log price and promoted with the weeks in which nothing was sold, week after week."""
-    price, promoted = weekly.price[:, :until].copy(), weekly.promoted[:, :until].copy()
-    chain, offered = _chain(weekly, until)
-    if apart:
-        chain[:] = np.nan
-    last, last_chain = np.full(len(price), np.nan), np.full(len(price), np.nan)
-    last_promoted, age = np.zeros(len(price)), np.zeros(len(price), np.intp)
-    for t in range(until):
-        now, known = chain[weekly.product, t], np.isfinite(price[:, t])
-        moved = now - last_chain
-        elsewhere = np.isfinite(moved)
-        use = ~known & (age < GONE)
-        guess = last + np.where(elsewhere, moved, 0.0)
-        price[use, t] = whole(guess[use])
-        offer = np.where(elsewhere, offered[weekly.product, t], last_promoted)
-        promoted[use, t] = offer[use]
-        last, last_promoted = (
-            np.where(known, price[:, t], last),
-            np.where(known, promoted[:, t], last_promoted),
-        )
-        last_chain = np.where(known, now, last_chain)
-        age = np.where(known, 0, age + 1)
-    return price, promoted
+    """Returns log price and share promoted, also of weeks without a sale; nan: not in the store.
+
+    Of such a week the price is that of the series' nearest week with a sale, moved as the product's
+    mean over all stores moved between the two.
+    """
+    price, promoted = weekly.price[:, :until], weekly.promoted[:, :until]
+    known = np.isfinite(price)
+    nearest, gone = _nearest(known, cut)
+    row = np.arange(len(price))[:, None]
+    filled, offered = price[row, nearest], promoted[row, nearest]
+    if not apart:
+        chain, offers = _chain(weekly, until)
+        at, _ = _nearest(np.isfinite(chain), cut)
+        every = np.arange(len(chain))[:, None]
+        level, share = chain[every, at][weekly.product], offers[every, at][weekly.product]
+        filled = whole(filled + np.where(known, 0.0, level - level[row, nearest]))
+        offered = np.where(known, promoted, share)
+    return np.where(gone, np.nan, filled), np.where(gone, 0.0, offered)
+
+
+def _nearest(known: NDArray[np.bool_], cut: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Returns the nearest known week of each, (n, weeks), and where none lies shortly before.
+
+    From the cut on it is the last one: what comes later is not known yet.
+    """
+    weeks = np.arange(known.shape[1])
+    before = np.maximum.accumulate(np.where(known, weeks, -1), axis=1)
+    after = np.full(known.shape, 2 * known.shape[1])
+    backwards = np.where(known, weeks, 2 * known.shape[1])[:, :cut][:, ::-1]
+    after[:, :cut] = np.minimum.accumulate(backwards, axis=1)[:, ::-1]
+    later = (before < 0) | (after - weeks < weeks - before)
+    nearest = np.minimum(np.where(later, after, before), known.shape[1] - 1)
+    return nearest, (before < 0) | (weeks - before > GONE)
 
 
 def _chain(weekly: Weekly, until: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -308,7 +322,12 @@ def _others(
 
 
 def _rows(
-    weekly: Weekly, x: NDArray[Any], there: NDArray[np.bool_], cut: int, season: int
+    weekly: Weekly,
+    x: NDArray[Any],
+    there: NDArray[np.bool_],
+    cut: int,
+    season: int,
+    buckets: NDArray[np.int16],
 ) -> PriceRows:
     series, week = np.nonzero(there[:, :cut])
     present, number = np.unique(series, return_inverse=True)
@@ -320,7 +339,7 @@ def _rows(
         week + (-cut) % season,
         weekly.product[present],
         season,
-        weekly.buckets,
+        buckets,
     )
 
 
@@ -384,9 +403,12 @@ def _prices(weekly: Weekly, cut: int, recent: int) -> Prices:
 
 def _categories(
     tables: Tables, common: Common, product: NDArray[np.intp]
-) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
-    """Returns (products,) numbers at this retailer, and buckets that all retailers share."""
+) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int16]]:
+    """Returns (products,) numbers at this retailer, and buckets that all retailers share: of
+    products that are sold or listed, and of those that are listed.
+    """
     names = _by_product(tables, common, "category", None)
+    listed = np.array([own is not None for own in _by_product(tables, common, "product", None)])
     known = sorted({name for name in names if name})
     number = {name: i for i, name in enumerate(known)}
     category = np.array([number.get(name, -1) for name in names], np.int32)
@@ -394,8 +416,10 @@ def _categories(
     buckets = np.array([bucket.get(name, 0) for name in names], np.int16)
     sold = np.zeros(len(names), np.bool_)
     sold[product] = True
-    listed = np.array([name is not None for name in names])
-    return category, np.where(sold | listed, buckets, -1).astype(np.int16)
+    known_here = [
+        np.where(which, buckets, -1).astype(np.int16) for which in (sold | listed, listed)
+    ]
+    return category, known_here[0], known_here[1]
 
 
 def _bucket(name: str) -> int:
@@ -417,4 +441,5 @@ def _by_product(tables: Tables, common: Common, column: str, empty: Any) -> list
         return [empty] * len(common.catalogue)
     keys = pl.DataFrame({common.key: common.catalogue}, schema={common.key: pl.String})
     found = tables["products"].unique(common.key, keep="first", maintain_order=True)
-    return list(keys.join(found, on=common.key, how="left", maintain_order="left")[column])
+    found = found.select(common.key, found=column)
+    return list(keys.join(found, on=common.key, how="left", maintain_order="left")["found"])
