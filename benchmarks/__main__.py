@@ -27,6 +27,7 @@ from benchmarks import (
     inventory_replay,
     membership,
     next_basket,
+    price_decisions,
     privacy_utility,
     recommend_ml1m,
     scale,
@@ -51,6 +52,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "membership": membership,
     "privacy-utility": privacy_utility,
     "scale": scale,
+    "price-decisions": price_decisions,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _MARK = "## `python -m benchmarks "

@@ -12,10 +12,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from scipy.sparse import csr_array, random_array
 
+from grandtotal.algorithms.bandit import PriceTrials, Trials
 from grandtotal.algorithms.catalogue import CataloguePresence
 from grandtotal.algorithms.columns import Columns
+from grandtotal.algorithms.elasticity_in_noise import PricePairs
 from grandtotal.algorithms.glm import GLMMoments
 from grandtotal.algorithms.item_similarity import ItemKNN
+from grandtotal.algorithms.price_moments import PriceMoments, PricePresence
+from grandtotal.algorithms.price_rows import PriceRows, whole
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
 from grandtotal.algorithms.quantiles import QuantileCounts
 from grandtotal.algorithms.target_statistics import CategoryCounts, TargetSums
@@ -46,6 +50,8 @@ from grandtotal.tables.example import make_example
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.intervals import ForecastErrors
 from grandtotal.tasks.next_basket import BasketScores
+from grandtotal.tasks.price_queries import PriceScores
+from grandtotal.tasks.price_sales import Cases, PriceHistory
 from grandtotal.tasks.recommend import RankingScores
 from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.scores import ROWS, Metric, TestScores, UnitScores, save_scores
@@ -246,6 +252,7 @@ def build() -> SimpleNamespace:
             rng, products, periods, horizon
         ),
         panel=make_panel,
+        prices=make_prices,
         common=COMMON,
         periods=PERIODS,
         horizon=HORIZON,
@@ -339,6 +346,46 @@ def _of_trees(query: Callable[[int], Query], **broadcast: Any) -> Callable[..., 
     return build_asked
 
 
+def make_prices(rng: np.random.Generator, series: int, products: int = 6) -> PriceHistory:
+    """Returns 40 weeks of series with an elasticity of -2, promotions and other prices, and cases.
+
+    Some weeks are missing, and nothing sold in some.
+    """
+    product = rng.integers(0, products, series)
+    there = rng.random((series, 40)) < 0.9
+    of, week = np.nonzero(there)
+    promoted = (rng.random(len(of)) < 0.2).astype(np.float64)
+    price = rng.normal(1.0, 0.2, len(of)) - 0.1 * promoted + product[of]
+    other = rng.normal(0, 0.1, len(of))
+    x = np.stack([whole(price), whole(other), promoted], axis=1)
+    units = rng.poisson(np.exp(2 - 2 * (price - product[of] - 1) + 0.4 * promoted)).astype(float)
+    buckets = (1 + np.arange(products) % 3).astype(np.int16)
+    rows = PriceRows(x, units, of, week, product, 26, buckets)
+    known = np.unique(of, return_index=True)[1]
+    past = x - x[known][np.searchsorted(of[known], of)]
+    cases = Cases(past[::3], units[::3], of[::3], product, past, units, of)
+    return PriceHistory((rows,), 0, (cases,), ())
+
+
+def _of_prices(query: Query, asked: bool = True, columns: int = 3) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        parts = [make_prices(rng, series) for series in (20, 31, 5)]
+        slopes = np.array([-1.5, 0.25, 0.5])[:columns] + np.zeros((6, columns))
+        given: Arrays = {"asked": np.array([0, 1, 2, 5]), "coefficients": slopes[[0, 1, 2, 5]]}
+        broadcast = given if asked else {"coefficients": slopes}
+        if isinstance(query, PricePresence):
+            broadcast = {}
+        holders = [Holder(_splits(part), folder) for part in parts]
+        pooled = Holder(_splits(PriceHistory.joined(parts)), folder)
+        return Asked(query, broadcast, holders, pooled)
+
+    return build_asked
+
+
+def _splits(panel: Any) -> Rows:
+    return {"test": panel, "shared test": panel}
+
+
 def _of_assortments(query: CataloguePresence) -> Callable[..., Asked]:
     def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
         products = rng.integers(0, 2**63, 40).astype(np.uint64)
@@ -349,6 +396,21 @@ def _of_assortments(query: CataloguePresence) -> Callable[..., Asked]:
         return Asked(query, {"prefixes": prefixes}, holders, pooled)
 
     return build_asked
+
+
+def _of_trials(rng: np.random.Generator, folder: Path) -> Asked:
+    def made(rows: int, store: int) -> Trials:
+        product, moved, sold = (
+            rng.integers(0, 8, rows),
+            rng.normal(0, 1, rows),
+            rng.normal(0, 3, rows),
+        )
+        return Trials(product, moved, sold, np.arange(rows) // 4 + 1000 * store)
+
+    parts = [made(rows, store) for store, rows in enumerate((17, 30, 0))]
+    holders = [Holder({"2024-w1": part}, folder) for part in parts]
+    pooled = Holder({"2024-w1": Trials.pooled(parts)}, folder)
+    return Asked(PriceTrials(8, "2024-w1"), {}, holders, pooled)
 
 
 def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
@@ -405,10 +467,15 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "quantile-counts": _of_columns(QuantileCounts("price", "test", alpha=0.1)),
+    "price-trials": _of_trials,
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
     "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
     "forecast-errors": _of_panels(ForecastErrors("poisson", "test", 2), coefficients=_SLOPES),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
+    "price-moments": _of_prices(PriceMoments("ppml", 3, "test")),
+    "price-pairs": _of_prices(PricePairs(6, 3, "test", 26, 52, 0.4), False, 2),
+    "price-presence": _of_prices(PricePresence(6, "test")),
+    "price-scores": _of_prices(PriceScores("ppml", "test"), False),
     "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
     "target-sums": _of_columns(
         TargetSums("brand", "price", "test", 3), dictionary=np.arange(0, 2**16, 3)

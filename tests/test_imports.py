@@ -42,6 +42,8 @@ ROOMS = (
     "cli_members",
     "cli_door",
     "cli_orders",
+    "cli_prices",
+    "cli_decide",
     "cli",
 )
 MAY_READ_TABLES = (

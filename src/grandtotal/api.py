@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     from grandtotal.algorithms.model import Model
     from grandtotal.consortium.query import Rows
     from grandtotal.decide.order_list import Ordering, OrderList
+    from grandtotal.decide.prices import Decided
+    from grandtotal.decide.rules import PriceRules
     from grandtotal.outlook import Outlook
     from grandtotal.privacy.audit import Audit
     from grandtotal.readiness import Checked
     from grandtotal.statement import Statement
     from grandtotal.tables.read import Tables
     from grandtotal.tasks.demand import Demand
+    from grandtotal.tasks.price import Price
+    from grandtotal.tasks.price_model import PriceModel
     from grandtotal.tasks.task import Task
     from grandtotal.verify import Finding
 
@@ -229,6 +233,32 @@ class Run:
         if found.kind != "demand":
             raise RunError(f"'{name}' is of the kind {found.kind}; orders need one of kind demand")
         return order_list(cast("Demand", found), model, rows, tables, how or Ordering())
+
+    def prices(
+        self,
+        retailer: str,
+        rules: PriceRules | None = None,
+        task: str | None = None,
+        config: Path_ | None = None,
+    ) -> Decided:
+        """Returns what a retailer's products should cost, from its own tables and its own rules.
+
+        task: of the kind price; it can be left out where the plan has one. Every decision is added
+        to decisions/prices.jsonl in the retailer's folder, with the probability of each price.
+        """
+        from grandtotal.decide.log import log_prices
+        from grandtotal.decide.of_model import responses
+        from grandtotal.decide.prices import decide_prices
+        from grandtotal.decide.rules import PriceRules
+
+        name = task or self._only("price")
+        found, model, rows, tables = self._at_home(retailer, name, config)
+        if found.kind != "price":
+            raise RunError(f"'{name}' is of the kind {found.kind}; prices need one of kind price")
+        of = responses(cast("Price", found), cast("PriceModel", model), rows, tables)
+        decided = decide_prices(of, rules or PriceRules())
+        log_prices(self.folder.retailer(retailer), name, decided)
+        return decided
 
     def _only(self, kind: str) -> str:
         names = [name for name, found in self.folder.plan().kinds.items() if found == kind]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from grandtotal.algorithms.elasticity import Elasticity
 from grandtotal.algorithms.glm import GLM
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.model import load_arrays, save_arrays
@@ -12,6 +13,8 @@ from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
 from grandtotal.tasks.demand_model import GRID
 from grandtotal.tasks.demand_queries import DemandSeries
+from grandtotal.tasks.price import GRID as PRICE_GRID
+from grandtotal.tasks.price_sales import PriceHistory
 from grandtotal.tasks.recommend import GRIDS
 from grandtotal.tasks.sales import Panel
 
@@ -32,7 +35,18 @@ def regression(algorithm):
     return fit
 
 
+def elasticities(family):
+    def fit(totals):
+        model = Elasticity(family).fit(totals, 6, "test")
+        assert model.meta["fit"]["converged"]
+        return model.arrays
+
+    return fit
+
+
 ALGORITHMS = {
+    "log-log": elasticities("log-log"),
+    "ppml": elasticities("ppml"),
     "popularity": item_model(Popularity(days=90)),
     "item-knn": item_model(ItemKNN(shrink=3.0, neighbours=5)),
     "ease": item_model(EASE(l2=2.0)),
@@ -58,6 +72,13 @@ def deal(request, build):
             return {"test": build.panel([parts[i] for i in chosen])}
 
         count = len(parts)
+    elif "fit" in request.fixturenames and request.node.callspec.params["fit"] in PRICE_GRID:
+        parts = [build.prices(rng, 9) for _ in range(7)]
+
+        def of(chosen):
+            return {"test": PriceHistory.joined([parts[i] for i in chosen])}
+
+        count = len(parts)
     else:
         everyone = build.purchases(rng, 60, PRODUCTS)
         count = 60
@@ -74,7 +95,7 @@ def deal(request, build):
 
 
 def test_every_model_that_a_plan_can_name_is_tested_here():
-    assert {*GRIDS, *GRID} == set(ALGORITHMS)
+    assert {*GRIDS, *GRID, *PRICE_GRID} == set(ALGORITHMS)
 
 
 @pytest.mark.parametrize("retailers", [3, 5])

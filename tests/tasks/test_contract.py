@@ -1,5 +1,7 @@
 """The contract of every task, on the generated example, whose customers have planted tastes."""
 
+from dataclasses import fields
+
 import numpy as np
 import polars as pl
 import pytest
@@ -15,11 +17,13 @@ from grandtotal.tasks.task import metric_of, settings
 COLUMNS = {
     "recommend": "customer rank product title score because",
     "demand": "product title start ahead units p10 p50 p90 recent_mean last_season",
+    "price": "product title elasticity low high observations price lowest highest says",
 }
 
 SMALL = {
     "recommend": ({"horizon_days": 42}, {"horizon_days": 42, "repeat": True}),
     "demand": ({"horizon": 4, "test": 8, "history": 80},),
+    "price": ({"test": 12, "history": 80},),
 }
 
 
@@ -128,8 +132,10 @@ def test_the_detail_for_the_report_is_json(prepared, fitted):
     assert detail
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("model", "models"), ("horizonn", "horizon")])
-def test_an_unknown_setting_is_refused_with_the_nearest_name(prepared, common, wrong, near):
+@pytest.mark.parametrize("place", [1, -1])
+def test_an_unknown_setting_is_refused_with_the_nearest_name(prepared, common, place):
+    near = [field.name for field in fields(prepared.task)][place]
+    wrong = f"{near}n"
     with pytest.raises(PlanError) as refused:
         settings(type(prepared.task), {wrong: 1}, "[tasks.x]", common=common)
     assert f"[tasks.x]: unknown key '{wrong}'" in str(refused.value)
@@ -182,6 +188,7 @@ def test_renaming_the_customers_changes_no_total_of_test_scores(prepared, fitted
 def test_the_tasks_ask_every_installed_query(frames, common):
     asked = {TestScores.name, "catalogue-presence"}  # asked for by the run, not by a fit
     asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns: no task has them
+    asked |= {"price-pairs"}  # under epsilon alone
     asked |= {f"tree-{what}" for what in ("histograms", "progress", "residuals", "target")}
     for kind, task_class in installed("tasks").items():
         for small in SMALL[kind]:

@@ -1,8 +1,9 @@
 """A small generated consortium, to run at once and to replace table by table with real data.
 
 Every customer prefers one or two of five categories, so that recommendations have something to
-find; sales have a week and a year, prices change twice a year, and a promotion doubles demand.
-Stock is what happened to be there on the last evening.
+find; sales have a week and a year, prices move every few weeks, a price that is 1 % higher sells
+about 2.5 % fewer, and a promotion doubles demand beside what its lower price does. Stock is what
+happened to be there on the last evening.
 """
 
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ _RETURNED = 0.02  # share of the lines
 _CONSENT = 0.95  # share of the customers
 _PROMOTED = 0.05  # share of the (product, week) cells
 _REDUCTION = 0.2
+_SPELL = 5  # weeks for which a price holds
+_MOVES = [0.82, 0.92, 1.0, 1.0, 1.08, 1.18]  # of a price, from one spell to another
+_ELASTICITY = -2.5
 _HOLIDAYS = {
     "2023-04-07": "Good Friday",
     "2023-04-10": "Easter Monday",
@@ -43,10 +47,14 @@ _CATEGORY = np.unique([row[0] for row in PRODUCTS], return_inverse=True)[1]
 
 @dataclass(frozen=True)
 class _Shelf:
-    """What all retailers share: both (week, product). Prices in euros, promoted True or False."""
+    """What all retailers share, each (week, product).
+
+    price: in euros. promoted: True or False. pull: how much more is bought than at the list price.
+    """
 
     price: np.ndarray
     promoted: np.ndarray
+    pull: np.ndarray
 
 
 def make_example(
@@ -85,7 +93,11 @@ def _shelf(rng: np.random.Generator) -> _Shelf:
     list_prices = np.array([row[3] for row in PRODUCTS])
     half_years = rng.choice([0.95, 1.0, 1.05, 1.1], size=(_WEEKS // 26 + 1, len(PRODUCTS)))
     price = np.repeat(list_prices * half_years, 26, axis=0)[:_WEEKS]
-    return _Shelf(price.round(2), rng.random(price.shape) < _PROMOTED)
+    promoted = rng.random(price.shape) < _PROMOTED
+    moves = rng.choice(_MOVES, size=(_WEEKS // _SPELL + 1, len(PRODUCTS)))
+    price = (price * np.repeat(moves, _SPELL, axis=0)[:_WEEKS]).round(2)
+    paid = price * (1 - _REDUCTION * promoted)
+    return _Shelf(price, promoted, (paid / list_prices) ** _ELASTICITY * (1 + promoted))
 
 
 def _tables(rng: np.random.Generator, shelf: _Shelf) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -103,7 +115,7 @@ def _transactions(rng: np.random.Generator, shelf: _Shelf) -> pl.DataFrame:
     lines_of = rng.integers(1, _MAX_LINES + 1, _BASKETS)
     basket = np.repeat(np.arange(_BASKETS), lines_of)
     week = day[basket] // 7
-    product = _chosen(rng, _tastes(rng)[customer[basket]], shelf.promoted[week])
+    product = _chosen(rng, _tastes(rng)[customer[basket]], shelf.pull[week])
     lines = pl.DataFrame(
         {
             "basket": basket,
@@ -148,9 +160,9 @@ def _tastes(rng: np.random.Generator) -> np.ndarray:
     return np.asarray(liking[:, _CATEGORY] / (rank + 2))
 
 
-def _chosen(rng: np.random.Generator, tastes: np.ndarray, promoted: np.ndarray) -> np.ndarray:
+def _chosen(rng: np.random.Generator, tastes: np.ndarray, pull: np.ndarray) -> np.ndarray:
     """Returns one product a line, drawn by the customer's tastes (line, product)."""
-    cumulated = np.cumsum(tastes * (1 + promoted), axis=1)
+    cumulated = np.cumsum(tastes * pull, axis=1)
     drawn = rng.random((len(tastes), 1)) * cumulated[:, -1:]
     return np.asarray((cumulated < drawn).sum(axis=1))
 
