@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from grandtotal.durable import Json
-from grandtotal.report.glossary import TASK_QUESTION, metric_word
+from grandtotal.report.glossary import metric_word, task_question
 from grandtotal.report.markup import Html, joined, paragraph, tag
 from grandtotal.report.plots import Scale, axis, gains_scale, strip
 from grandtotal.report.source import Findings, Source, View
@@ -55,7 +55,7 @@ def _task(name: str, found: Findings) -> Html:
     return tag(
         "section",
         tag("h3", sentence(name)),
-        paragraph(TASK_QUESTION.get(found.task.kind, ""), class_="question"),
+        paragraph(task_question(found.task.kind), class_="question"),
         paragraph(_summary(found), class_="summary"),
         _verdicts(found),
         paragraph(_measure(found), class_="note"),

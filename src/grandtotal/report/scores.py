@@ -5,14 +5,16 @@ from itertools import chain
 from typing import Any
 
 from grandtotal.durable import Json
+from grandtotal.report.details import KINDS
+from grandtotal.report.details.kind import figure
 from grandtotal.report.gains import gain_of
 from grandtotal.report.glossary import (
     ROW_MEANING,
-    TASK_QUESTION,
     metric_name,
     metric_plain,
     metric_word,
     model_name,
+    task_question,
 )
 from grandtotal.report.markup import (
     MISSING,
@@ -26,9 +28,9 @@ from grandtotal.report.markup import (
     table,
     tag,
 )
-from grandtotal.report.plots import Dot, columns, curve, dots
+from grandtotal.report.plots import Dot, dots
 from grandtotal.report.source import Findings
-from grandtotal.report.words import all_of, counted, gain_words, interval, number, sentence
+from grandtotal.report.words import counted, gain_words, interval, number, sentence
 
 _ALL = "All retailers together"
 
@@ -37,7 +39,7 @@ def task_section(name: str, found: Findings) -> Html:
     """Returns everything that is known of one task."""
     return joined(
         [
-            paragraph(TASK_QUESTION.get(found.task.kind, ""), class_="question"),
+            paragraph(task_question(found.task.kind), class_="question"),
             _rows_meaning(found),
             _plot(name, found),
             _four_rows(found),
@@ -98,11 +100,7 @@ def _plot(name: str, found: Findings) -> Html:
     side = "right" if higher else "left"
     intervals = " with 95 % intervals" if found.retailers else ""
     caption = f"{sentence(word)} on the test rows{intervals}. Further {side} is better."
-    return _figure(dots(f"{sentence(name)}: {word} by retailer and row", groups), caption)
-
-
-def _figure(drawn: Html, caption: str) -> Html:
-    return tag("figure", drawn, tag("figcaption", caption))
+    return figure(dots(f"{sentence(name)}: {word} by retailer and row", groups), caption)
 
 
 def _four_rows(found: Findings) -> Html:
@@ -236,76 +234,5 @@ def _bit_for_bit(found: Findings) -> Html:
 
 
 def _details(found: Findings) -> Html:
-    hits = _small_columns(
-        _detail(found, "hits_by_rank"),
-        "Where in the list the hits are",
-        "Hits per customer at each place of the list, from the first to the last.",
-    )
-    errors = _small_columns(
-        _detail(found, "wape_by_period_ahead"),
-        "How the error grows with distance",
-        "Forecast error (WAPE) by how many periods ahead the forecast looks.",
-    )
-    curves, levels = _detail(found, "curve"), _detail(found, "own_level")
-    both = _baselines(_detail(found, "baselines"))
-    return joined([both, hits, errors, _largest_curve(found, curves), _own_level(levels)])
-
-
-def _detail(found: Findings, key: str) -> dict[str, Any]:
-    """Returns one part of the task's detail, of the retailers that have it."""
-    details = {who: one.get("detail", {}) for who, one in found.retailers.items()}
-    return {who: detail[key] for who, detail in details.items() if key in detail}
-
-
-def _small_columns(series: Mapping[str, list[float]], heading: str, caption: str) -> Html:
-    if not series:
-        return Html("")
-    highest = max(chain.from_iterable(series.values()), default=0) or 1
-    drawn = [
-        tag("div", columns(f"{heading}: {who}", values, highest, who))
-        for who, values in series.items()
-    ]
-    note = f"{caption} All on one scale; the tallest column is {number(highest)}."
-    return joined([tag("h3", heading), _figure(tag("div", *drawn, class_="small"), note)])
-
-
-def _largest_curve(found: Findings, curves: Mapping[str, Json]) -> Html:
-    if not curves:
-        return Html("")
-    largest = max(curves, key=lambda who: found.retailers[who]["sample"])
-    shown = curves[largest]
-    title = f"Units of product {shown['product']} sold and forecast at {largest}"
-    caption = (
-        f"Product {shown['product']} at {largest}, its best seller before the test. Line: units "
-        "sold. Broken line and band: the forecast, made before those periods were seen, and the "
-        "range that should hold the sales of four periods in five."
-    )
-    return joined(
-        [tag("h3", "A forecast, looked at closely"), _figure(curve(title, shown), caption)]
-    )
-
-
-def _baselines(tried: Mapping[str, Mapping[str, float]]) -> Html:
-    """Returns every baseline on the test rows; the row of the table is the better on validation."""
-    return joined(
-        paragraph(
-            f"Baselines of {who} on the test: "
-            + ", ".join(f"{name} {number(value)}" for name, value in scores.items())
-            + ".",
-            class_="note",
-        )
-        for who, scores in tried.items()
-    )
-
-
-def _own_level(helped: Mapping[str, bool]) -> Html:
-    if not helped:
-        return Html("")
-    names = [who for who, level in helped.items() if level]
-    return paragraph(
-        f"At {all_of(names)} a level of the retailer’s own, learned and kept at home, improved "
-        "validation and is part of the row “federated”."
-        if names
-        else "A level of the retailer’s own did not improve validation anywhere and is not used.",
-        class_="note",
-    )
+    kind = KINDS.get(found.task.kind)
+    return kind.details(found) if kind else Html("")

@@ -1,0 +1,66 @@
+"""Recommendations on the page."""
+
+from grandtotal.report.details.kind import Kind, Measure, Question, detail, small_columns
+from grandtotal.report.markup import Html
+from grandtotal.report.source import Findings
+
+
+def details(found: Findings) -> Html:
+    """Returns where in the list the hits are."""
+    return small_columns(
+        detail(found, "hits_by_rank"),
+        "Where in the list the hits are",
+        "Hits per customer at each place of the list, from the first to the last.",
+    )
+
+
+_ASKED = {
+    "co-purchases": Question(
+        "For every pair of products: how many customers bought both before a date. "
+        "The diagonal counts the customers of each product.",
+        "A cell of 1 is one customer’s basket: exactly one customer bought both products. In a "
+        "retailer’s summand that customer is one of its own; in the total it is one of anybody’s.",
+    ),
+    "purchase-counts": Question(
+        "How many customers bought each product before a date, and how many customers there are.",
+        "A summand is the retailer’s own bestseller list and the number of its customers.",
+    ),
+    "ranking-scores": Question(
+        "How well a candidate model ranks for the retailer’s customers: three summed scores and "
+        "the number of customers scored.",
+        "How many customers came back for something new, and how predictable they are on average.",
+    ),
+    "basket-scores": Question(
+        "How well a candidate model names the products that the retailer’s customers buy next, for "
+        "several weights of their own habits: three summed scores for each, and the number of "
+        "customers scored.",
+        "How many customers came back, and how habitual they are on average.",
+    ),
+}
+
+RECOMMEND = Kind(
+    question="Which products new to a customer will that customer buy next?",
+    measures={
+        "ndcg": Measure(
+            "NDCG@{top}",
+            "ranking quality",
+            "From 0 to 1: how many of a customer’s later purchases are in the list of {top} "
+            "recommendations, those near the top counting more",
+        ),
+        "recall": Measure("recall@{top}"),
+        "hit_rate": Measure("hit rate@{top}"),
+        "recall_repeat": Measure("recall@{top} of bought before"),
+        "recall_explore": Measure("recall@{top} of new products"),
+        "coverage": Measure(
+            "coverage", plain="share of the catalogue that was recommended to anybody"
+        ),
+    },
+    models={
+        "popularity": "bestsellers",
+        "item-knn": "item to item (ItemKNN)",
+        "ease": "item to item (EASE)",
+        "edlae": "item to item (EDLAE)",
+    },
+    asked=_ASKED,
+    details=details,
+)
