@@ -92,6 +92,12 @@ class Churn(Classification):
         return self.history_days >= least and not self.common.privacy.private
 
     @property
+    def _room(self) -> int:
+        """The longest horizon with which the validation, too, sees the year before; at least STEP."""
+        most = (self.history_days - YEAR - STEP) // 3 if self.seasonal else self.history_days // 5
+        return max(most // STEP * STEP, STEP)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The columns, the constant first."""
         return (*NAMES, *text_columns(self.protected))
@@ -112,7 +118,7 @@ class Churn(Classification):
         histories = read_histories(tables, self.common.today)
         recent = histories.where(histories.day >= -self.history_days)
         facts = facts_of(tables, histories.customers, ATTRIBUTES)
-        horizon = self.horizon_days or min(own_horizon(recent), self.history_days // 5)
+        horizon = self.horizon_days or min(own_horizon(recent), self._room)
         view = _View(self, recent, horizon, facts)
         rows = {
             "validation": view.split(-2 * horizon),
