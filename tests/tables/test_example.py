@@ -31,7 +31,9 @@ def test_every_table_reads_without_a_complaint(example):
     for name in NAMES:
         findings = check(load_config(example / name))
         assert findings.ok
-        assert [absent.name for absent in findings.absent] == [table.name for table in MORE]
+        assert [absent.name for absent in findings.absent] == [
+            table.name for table in MORE if table.name != "events"
+        ]
         assert not any(table.account.causes for table in findings.tables)
         assert not any(table.account.warnings for table in findings.tables)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from grandtotal.tables.example_events import example_events
 from grandtotal.tables.example_text import CONFIG, PRODUCTS
 
 _FIRST_DAY = date(2023, 1, 2)  # a Monday
@@ -53,7 +54,7 @@ def make_example(
 ) -> Path:
     """Writes <folder>/<retailer>/ with retailer.toml and data/, and <folder>/catalogue.csv.
 
-    About 200 KB a retailer; equal for equal seeds. Files of the same names are replaced.
+    About 300 KB a retailer; equal for equal seeds. Files of the same names are replaced.
     Returns `folder`.
     """
     shelf = _shelf(np.random.default_rng(seed))
@@ -91,7 +92,11 @@ def _tables(rng: np.random.Generator, shelf: _Shelf) -> Iterator[tuple[str, pl.D
     yield "products", _products()
     yield "customers", _customers(rng)
     yield "stores", _stores(rng)
+    # Last: what comes before it stays what it was.
+    today = _FIRST_DAY + timedelta(weeks=_WEEKS)
+    events = example_events(rng, today, _CUSTOMERS, _NAMES)
     yield "calendar", pl.DataFrame({"date": [*_HOLIDAYS], "holiday": [*_HOLIDAYS.values()]})
+    yield "events", events
 
 
 def _transactions(rng: np.random.Generator, shelf: _Shelf) -> pl.DataFrame:

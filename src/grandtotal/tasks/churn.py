@@ -93,7 +93,7 @@ class Churn(Classification):
 
     @property
     def _room(self) -> int:
-        """The longest horizon with which the validation, too, sees the year before; at least STEP."""
+        """The longest horizon with which the validation sees the year before, too."""
         most = (self.history_days - YEAR - STEP) // 3 if self.seasonal else self.history_days // 5
         return max(most // STEP * STEP, STEP)
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from grandtotal.algorithms.glm import GLM, log_loss
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.tree_questions import Data
-from grandtotal.algorithms.trees import Boosting
 from grandtotal.consortium.query import Rows, shared
 from grandtotal.consortium.totals import Remembering, Totals
 from grandtotal.durable import Json
@@ -26,6 +25,7 @@ from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.outcome_groups import calibration, found_gaps, shared_gaps
 from grandtotal.tasks.outcome_model import (
     GRID,
+    TREES,
     OutcomeModel,
     leveled,
     named,
@@ -60,7 +60,7 @@ METRICS = (
 class Classification:
     """Settings that all tasks of an outcome share.
 
-    models: what the choice is made of.
+    models: what the choice is made of. trees: how many trees, where they are tried.
     protected: facts of a customer, of PROTECTED, that may be features; else they measure gaps only.
     groups: whose gaps all learn, as "tier = gold"; a retailer's own report has all groups.
     least_group: units that a group has at least, at a retailer, before anything is said of it.
@@ -74,13 +74,14 @@ class Classification:
 
     common: Common
     models: tuple[str, ...] = tuple(GRID)
+    trees: int = TREES.trees
     protected: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     least_group: int = 50
 
     def __post_init__(self) -> None:
         check_models(self.models, GRID)
-        check_numbers(least_group=(self.least_group, 1))
+        check_numbers(least_group=(self.least_group, 1), trees=(self.trees, 1, 2000))
         for name in self.protected:
             if name not in PROTECTED:
                 raise PlanError(
@@ -139,8 +140,8 @@ class Classification:
             given = {"coefficients": start["coefficients"]} if start else {}
             coefficients, fit = candidate.fit(totals, len(self.names), split, given)
             return self._in_season(totals, name, split, {"coefficients": coefficients}), fit
-        assert isinstance(candidate, Boosting)
-        trees, grown = candidate.fit(totals, Data(OUTCOME, self.names[1:], split=split))
+        boosting = replace(candidate, trees=self.trees)
+        trees, grown = boosting.fit(totals, Data(OUTCOME, self.names[1:], split=split))
         found = {"trees": len(trees.trees), "rows": grown["rows"]}
         return self._in_season(totals, name, split, trees.arrays), found
 

@@ -23,9 +23,9 @@ from grandtotal.tasks.outcomes import Cases
 LOGISTIC = GLM("logistic", l2=1.0)
 TREES = Boosting(
     Objective("logistic"),
-    trees=80,
+    trees=60,
     rate=0.12,
-    growth=Growth(leaves=8, depth=3, rows=40, l2=2.0),
+    growth=Growth(leaves=16, depth=4, rows=40, l2=2.0),
     binning=Binning(bins=64),
 )
 GRID: Mapping[str, GLM | Boosting] = {"logistic": LOGISTIC, "trees": TREES}
