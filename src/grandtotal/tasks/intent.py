@@ -97,7 +97,9 @@ class PurchaseIntent(Classification):
         if self.table == "sessions":
             plain = intent_sessions.session_names(self.leave_out)
         else:
-            plain = tuple(n for n in intent_events.FEATURES if n not in self.leave_out)
+            others = intent_events.OF_EARLIER_VISITS if self.common.privacy.private else ()
+            hidden = (*self.leave_out, *others)
+            plain = tuple(n for n in intent_events.FEATURES if n not in hidden)
         return (ONE, *plain, *text_columns(self.protected))
 
     @property

@@ -37,6 +37,10 @@ FEATURES = (
 )
 
 
+# Under epsilon a visit is what noise hides, so that no other visit's rows may depend on it.
+OF_EARLIER_VISITS = ("visits before", "purchases before")
+
+
 @dataclass(frozen=True, eq=False)
 class Visits:
     """Events in the order of visits and times, and what was known after each.
