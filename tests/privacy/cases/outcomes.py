@@ -1,6 +1,6 @@
 """Churn and purchase intent: one customer's lines change, or one visit's events do.
 
-A customer is in two of the groups, and may add to one: that is what has to be clipped.
+A customer is in three of the groups, and may add to one: that is what has to be clipped.
 """
 
 from datetime import date, datetime, timedelta
@@ -17,7 +17,7 @@ from grandtotal.tasks.outcome_queries import GroupGaps
 from grandtotal.tasks.task import Common
 
 COMMON = Common(date(2024, 7, 15), ("P0",), privacy=Agreement(epsilon=4.0, delta=1e-6))
-GROUPS = ("tier = gold", "tier = basic", "region = city")
+GROUPS = ("tier = gold", "age_band = 60+", "region = city")
 TASKS = {
     "customer": Churn(COMMON, horizon_days=28, history_days=200, origins=3, groups=GROUPS),
     "session": PurchaseIntent(COMMON, test_days=28, history_days=112, groups=GROUPS),
@@ -30,7 +30,12 @@ QUERIES = {
     "group-gaps": lambda _, unit: GroupGaps("logistic", "test", GROUPS, 1, 1, unit),
 }
 FACTS = pl.DataFrame(
-    {"customer": ["C0", "C1", "the one"], "tier": ["gold", "basic", "gold"], "region": ["city"] * 3}
+    {
+        "customer": ["C0", "C1", "the one"],
+        "tier": ["gold"] * 3,
+        "region": ["city"] * 3,
+        "age_band": ["60+"] * 3,
+    }
 )
 
 
