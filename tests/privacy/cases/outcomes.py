@@ -95,7 +95,9 @@ def of_a_customer(name, unit):
         table, made, usual = MADE[unit]
         width = len(TASKS[unit].names)
         size = draw(st.sampled_from([0.0, 0.3, 1e6]))
-        broadcast = {"coefficients": rng.normal(0, 1, width) * size}
+        # Sometimes everybody is sure to leave: a customer who does adds as much as one can.
+        constant = draw(st.sampled_from([0.0, 100.0])) * (np.arange(width) == 0)
+        broadcast = {"coefficients": rng.normal(0, 1, width) * size + constant * max(size, 1.0)}
         others = [made(draw, rng, f"{unit} {i}", usual) for i in range(4)]
         # Somebody is there at every cut, so that there is something to learn.
         others.append(steady(unit))
