@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from grandtotal.tables.example_events import example_events
 from grandtotal.tables.example_text import CONFIG, PRODUCTS
 
 _FIRST_DAY = date(2023, 1, 2)  # a Monday
 _WEEKS = 80
+_TODAY = _FIRST_DAY + timedelta(weeks=_WEEKS)
 _CUSTOMERS = 400
 _BASKETS = 1900
 _MAX_LINES = 5  # of one basket
@@ -62,7 +64,7 @@ def make_example(
 ) -> Path:
     """Writes <folder>/<retailer>/ with retailer.toml and data/, and <folder>/catalogue.csv.
 
-    About 200 KB a retailer; equal for equal seeds. Files of the same names are replaced.
+    About 300 KB a retailer; equal for equal seeds. Files of the same names are replaced.
     Returns `folder`.
     """
     shelf = _shelf(np.random.default_rng(seed))
@@ -72,7 +74,11 @@ def make_example(
         data = folder / name / "data"
         data.mkdir(parents=True, exist_ok=True)
         (folder / name / "retailer.toml").write_text(CONFIG.format(name=name), encoding="utf-8")
-        for table, frame in (*_tables(rng, shelf), *_warehouse(warehouse)):
+        events = example_events(
+            np.random.default_rng([seed, number, 2]), _TODAY, _CUSTOMERS, _NAMES
+        )
+        tables = (*_tables(rng, shelf), *_warehouse(warehouse), ("events", events))
+        for table, frame in tables:
             frame.write_csv(data / f"{table}.csv")
     pl.DataFrame({"product": _NAMES}).write_csv(folder / "catalogue.csv")
     return folder
