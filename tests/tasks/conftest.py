@@ -16,6 +16,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "recommend": {"horizon_days": 42, "top": 10},
     "next basket": {"horizon_days": 42, "top": 10, "repeat": True},
     "demand": {"horizon": 4, "test": 8, "history": 80},
+    "value": {"horizon_days": 91},
+    "segments": {"models": ("kmeans", "mixture"), "horizon_days": 91},
 }
 
 

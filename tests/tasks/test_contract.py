@@ -15,11 +15,15 @@ from grandtotal.tasks.task import metric_of, settings
 COLUMNS = {
     "recommend": "customer rank product title score because",
     "demand": "product title start ahead units p10 p50 p90 recent_mean last_season",
+    "value": "customer purchases spend low high p_alive past_purchases past_spend last_purchase",
+    "segments": "customer segment name share distance silhouette recency purchases spend",
 }
 
 SMALL = {
     "recommend": ({"horizon_days": 42}, {"horizon_days": 42, "repeat": True}),
     "demand": ({"horizon": 4, "test": 8, "history": 80},),
+    "value": ({"horizon_days": 91},),
+    "segments": ({"models": ("kmeans", "mixture"), "segments": 3, "horizon_days": 91},),
 }
 
 
@@ -181,7 +185,7 @@ def test_renaming_the_customers_changes_no_total_of_test_scores(prepared, fitted
 
 def test_the_tasks_ask_every_installed_query(frames, common):
     asked = {TestScores.name, "catalogue-presence"}  # asked for by the run, not by a fit
-    asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns: no task has them
+    asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns
     asked |= {f"tree-{what}" for what in ("histograms", "progress", "residuals", "target")}
     for kind, task_class in installed("tasks").items():
         for small in SMALL[kind]:
