@@ -46,8 +46,12 @@ class Box:
 
     def points(self, columns: Columns, features: Sequence[str]) -> Points:
         """Returns the rows' points; a missing value lies in the middle."""
+        values = [columns.number(name) for name in features]
+        return self.points_of(np.stack(values, axis=1))
+
+    def points_of(self, values: NDArray[np.float64]) -> Points:
+        """Returns the points of features (any, features)."""
         width = self.high - self.low
-        values = np.stack([columns.number(name) for name in features], axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(width > 0, (values - self.low) / width, 0.0)
         share = np.where(np.isnan(share), 0.5, share)

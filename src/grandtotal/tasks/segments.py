@@ -17,7 +17,7 @@ What is asked, a customer counting as one row:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
@@ -308,7 +308,11 @@ class Segments:
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the customers as if one company held them."""
         splits = ("validation", "test")
-        return {split: Columns.pooled([part[split] for part in rows]) for split in splits}
+        found = {split: Columns.pooled([part[split] for part in rows]) for split in splits}
+        return {
+            split: replace(columns, keys=np.arange(len(columns.keys), dtype=np.uint64))
+            for split, columns in found.items()
+        }
 
 
 def _read(features: tuple[str, ...], middle: NDArray[np.float64]) -> Json:
