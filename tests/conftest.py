@@ -20,7 +20,7 @@ from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.kmeans import CellCounts, LloydSums
 from grandtotal.algorithms.likelihood import LikelihoodSums
 from grandtotal.algorithms.mixture import MixtureSums
-from grandtotal.algorithms.points import STEPS
+from grandtotal.algorithms.points import STEPS, FeatureSums
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
 from grandtotal.algorithms.quantiles import QuantileCounts
 from grandtotal.algorithms.target_statistics import CategoryCounts, TargetSums
@@ -485,6 +485,7 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "forecast-errors": _of_panels(ForecastErrors("poisson", "test", 2), coefficients=_SLOPES),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
     "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
+    "feature-sums": _of_traits(FeatureSums(",".join(TRAITS), "test"), widths=np.array([6.0, 5.0])),
     "likelihood-sums": _of_known(
         LikelihoodSums("bg-nbd", "test"), parameters=np.array([-0.2, 4.1, -0.3, 0.9])
     ),

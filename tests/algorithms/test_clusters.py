@@ -82,7 +82,7 @@ def test_any_split_has_the_same_clusters(model, federate):
     parts = [{"all": taken(columns, owner == i)} for i in range(4)]
 
     def fit(totals):
-        box = box_of(totals, NAMES, "all", private=False)
+        box = box_of(totals, NAMES, "all")
         found = KMeans().fit(totals, NAMES, "all", box, (2, 3))
         if model == "kmeans":
             return [one.centres.tolist() for one in found], [one.inertia for one in found]
@@ -140,7 +140,7 @@ def test_more_clusters_than_customers_are_left_out(customers):
 def test_a_feature_without_a_range_is_0_for_all():
     draw = np.random.default_rng(2)
     columns = Columns({"x": np.full(50, 3.0), "y": draw.random(50)}, {}, np.arange(50, dtype="u8"))
-    box = box_of(totals_of(columns), NAMES, "all", private=False)
+    box = box_of(totals_of(columns), NAMES, "all")
     points = box.points(columns, NAMES)
     assert (points[:, 0] == 0).all()
     (found,) = KMeans().fit(totals_of(columns), NAMES, "all", box, (3,))

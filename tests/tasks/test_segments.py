@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from customer_lines import COMMON, SOME, some_customers, table
+from grandtotal.algorithms.kmeans import KMeans
 from grandtotal.algorithms.points import STEPS, Box, squared_distances
 from grandtotal.consortium.totals import Local
 from grandtotal.errors import DataError, PlanError
@@ -188,25 +189,20 @@ def test_what_is_asked_is_bounded_and_in_the_schedule():
 
 
 def test_segments_in_noise_are_nearly_as_near_to_their_customers():
-    lines = table(*some_customers(customers=1500))
-    exact, task = segments(segments=4), private(segments=4)
-    rows = exact.rows(lines)
-    known = exact.fit(Local(rows)).model
-    points = known.points(rows["test"])
-
-    def inertia(model):
-        centres = known.box.points_of(model.box.values(model.centres))
-        return squared_distances(points, centres).min(axis=1).sum()
-
+    task = private(segments=4)
+    rows = task.rows(table(*some_customers(customers=1500)))
     # At epsilon = 1 a step's noise is 15 bounds. A tenth of it on 1,500 customers: as of 15,000.
     noisy = task.fit(Noisy(rows, share=1.5)).model
-    assert inertia(noisy) < 1.1 * inertia(known)
+    (exact,) = KMeans().fit(Local(rows), task.features, "test", noisy.box, (4,))
+    points = noisy.points(rows["test"])
+    inertia = squared_distances(points, noisy.centres).min(axis=1).sum() / STEPS**2
+    assert exact.inertia <= inertia < 1.05 * exact.inertia
 
 
 def test_noise_alone_still_makes_a_model():
     task = private()
     rows = task.rows(table(*SOME))
     model = task.fit(Noisy(rows, share=20.0)).model
-    assert len(model.meta["names"]) == 5
+    assert 1 <= len(model.meta["names"]) <= 5
     assert np.isfinite(task.score(model, rows, "test").numerators).all()
     assert len(task.predict(model, rows, table(*SOME), 5)) == 4

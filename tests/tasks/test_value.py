@@ -73,7 +73,7 @@ def test_a_retailer_without_a_repeat_customer_adds_its_customers(federate):
     known = sum(len(rows["test"]) for rows in held)
     assert fitted.choice["chosen"]["fit"]["customers"] == known
     adapted = task.adapt(fitted.model, held[2])
-    assert np.isfinite(task.score(adapted, held[2], "test").values()["mae"])
+    assert np.isfinite(task.score(adapted, held[2], "test").values()["purchases_mae"])
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ class KMeans:
         bins = bins_of(len(features), FEW_CELLS if self.radius else CELLS)
         counts = totals.total(CellCounts(names, split, bins, most), box.arrays)["counts"]
         grid = _middles(len(features), bins)
-        weights = np.maximum(np.asarray(counts, np.float64), 0.0)
+        weights = _above_noise(np.asarray(counts, np.float64))
         draw = np.random.default_rng(self.seed)
         sets = [s for k in clusters for s in _starts(grid, weights, k, self.starts, draw)]
         if self.radius:
@@ -243,6 +243,16 @@ def _means(centres: Points, sums: NDArray[np.int64], sizes: NDArray[np.int64]) -
     """Returns the mean of each cluster; one without points stays where it is."""
     means = np.rint(sums / np.maximum(sizes, 1)[:, None])
     return np.where(sizes[:, None] > 0, means, centres)
+
+
+def _above_noise(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns what of each count noise is unlikely to have made; exact counts as they are.
+
+    Most cells are empty, and those that noise put below 0 show how large it is.
+    """
+    below = counts[counts < 0]
+    noise = 2 * float(np.sqrt((below**2).mean())) if len(below) else 0.0
+    return np.maximum(counts - noise, 0.0)
 
 
 def _middles(features: int, bins: int) -> Points:

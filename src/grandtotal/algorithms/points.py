@@ -4,23 +4,25 @@ Each feature is cut to an agreed range and becomes whole steps from 0 to 1, so t
 between points, sums of them and centres are integers: equal on any split of the customers.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.columns import Columns
-from grandtotal.algorithms.quantiles import QuantileCounts, Quantiles
+from grandtotal.algorithms.quantiles import QuantileSketch
+from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
-from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.bound import Stated
+from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
+from grandtotal.privacy.fixedpoint import Arrays, Field
 
 STEPS = 2**12  # of a box
 BLOCK = 2**16  # customers whose distances lie in memory at once
 TAIL = 0.025  # of the customers beyond either end of the box
-_NOISY_TAIL = 0.05
-# Of a feature under epsilon, which is a logarithm or a share: coarse, since each bucket is noised.
-_COARSE = {"alpha": 0.05, "smallest": 0.05, "largest": 20.0}
 
 Points = NDArray[np.float64]
 """(customers, features), whole steps of 1/STEPS from 0 to STEPS. float64 holds them, their
@@ -73,24 +75,62 @@ def apart(features: str) -> tuple[str, ...]:
     return tuple(features.split(","))
 
 
-def box_of(totals: Totals, features: Sequence[str], split: str, private: bool) -> Box:
+def box_of(totals: Totals, features: Sequence[str], split: str) -> Box:
     """Returns the box in which all but TAIL of the rows lie, at either end. A round a feature."""
-    tail, ends = (_NOISY_TAIL if private else TAIL), []
-    for name in features:
-        query = counts_of(name, split, private)
-        sums = totals.total(query)
-        counts = np.maximum(np.rint(np.asarray(sums["counts"], np.float64)), 0).astype(np.int64)
-        found = Quantiles(query.buckets, name, counts, 0)
-        ends.append([found.quantile(tail), found.quantile(1 - tail)] if found.rows else [0.0, 0.0])
-    low, high = np.nan_to_num(np.array(ends), posinf=_COARSE["largest"]).T
+    found = [QuantileSketch().fit(totals, name, split) for name in features]
+    ends = [[f.quantile(TAIL), f.quantile(1 - TAIL)] if f.rows else [0.0, 0.0] for f in found]
+    low, high = np.array(ends).T
     return Box(low, high)
 
 
-def counts_of(feature: str, split: str, private: bool) -> QuantileCounts:
-    """Returns the question for the range of a feature; a customer is one row."""
-    if private:
-        return QuantileCounts(feature, split, **_COARSE, most=1)
-    return QuantileCounts(feature, split)
+@dataclass(frozen=True)
+class FeatureSums:
+    """How many customers there are and the sums of their features: in one release.
+
+    The broadcast holds "widths" (features,): a feature counts from 0 to twice its width, and is
+    divided by that. most: 1 where a customer, who is one row, is to be hidden; else 0.
+    """
+
+    name: ClassVar[str] = "feature-sums"
+
+    features: str  # joined
+    split: str
+    most: int = 0
+
+    @property
+    def bound(self) -> Stated:
+        """A customer adds 1 and a share of 1 for each feature, or others."""
+        return bound_by_group(self.most * self._largest, "customer", signed=False)
+
+    @property
+    def _largest(self) -> float:
+        return math.sqrt(1 + len(apart(self.features)))
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
+        """Returns sums (1 + features,), the first of which is the number of customers."""
+        return {"sums": Field((1 + len(apart(self.features)),), scale_of(self._largest))}
+
+    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
+        """Returns this retailer's sums."""
+        columns: Columns = rows[self.split]
+        given = [columns.number(name) for name in apart(self.features)]
+        values = np.stack(given, axis=1)[columns.counted(self.most)]
+        shares = np.clip(np.nan_to_num(values) / (2 * broadcast["widths"]), 0.0, 1.0)
+        told = np.hstack([np.ones((len(shares), 1)), shares])
+        if self.most:
+            return {"sums": sum_of_clipped(told, self._largest)}
+        steps = np.rint(told * scale_of(self._largest)).astype(np.int64)
+        return {"sums": steps.sum(axis=0)}
+
+
+def box_in_noise(
+    totals: Totals, features: Sequence[str], split: str, widths: NDArray[np.float64]
+) -> Box:
+    """Returns the box of these widths around the mean of the rows. One round."""
+    query = FeatureSums(joined(features), split, most=1)
+    customers, *sums = totals.total(query, {"widths": widths})["sums"]
+    mean = np.clip(np.array(sums) / max(float(customers), 1.0), 0.0, 1.0) * 2 * widths
+    return Box(mean - widths / 2, mean + widths / 2)
 
 
 def squared_distances(points: Points, centres: Points) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ into them one horizon later.
 
 Under epsilon: a few steps of k-means on clipped points, with a number of segments that is agreed.
 What is asked, a customer counting as one row:
-    quantile-counts     the range of each feature                       once a feature
+    feature-sums        the mean of each feature                        once
     cell-counts         customers in the cells of a coarse grid         once
     lloyd-sums          ROUNDS steps of k-means
     segment-profiles    sizes, and what followed                        once
@@ -27,7 +27,15 @@ from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.kmeans import KMeans
 from grandtotal.algorithms.mixture import GaussianMixture
 from grandtotal.algorithms.model import Model
-from grandtotal.algorithms.points import STEPS, Box, Points, box_of, joined, squared_distances
+from grandtotal.algorithms.points import (
+    STEPS,
+    Box,
+    Points,
+    box_in_noise,
+    box_of,
+    joined,
+    squared_distances,
+)
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import Json
@@ -42,7 +50,6 @@ from grandtotal.tasks.segments_model import (
     MODELS,
     SegmentModel,
     adjusted_rand,
-    silhouettes,
 )
 from grandtotal.tasks.segments_queries import LARGEST, SegmentProfiles, SegmentScores, profiled
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
@@ -55,6 +62,7 @@ if TYPE_CHECKING:
 
 _CHOICE = range(3, 9)
 _AGREED = 5  # segments under epsilon, where the plan leaves it open: to choose costs noise
+_LEAST = 0.05  # share of the customers, under epsilon: of fewer, noise may have made a segment
 ROUNDS = 6  # of k-means under epsilon
 RADIUS = 0.35  # of a customer from the middle of its segment, in units of the box
 _RESAMPLED, _AT_MOST = 10, 5000  # draws for the stability of segments, and customers in each
@@ -132,13 +140,13 @@ class Segments:
         return Fitted(model, {"chosen": self._chosen(model), "tried": tried})
 
     def _chosen(self, model: SegmentModel) -> Json:
-        return {**model.meta, "segments": len(model.centres)}
+        return {"model": model.meta["model"], "segments": len(model.centres)}
 
     def _candidates(
         self, totals: Totals, split: str, models: tuple[str, ...], numbers: tuple[int, ...]
     ) -> list[tuple[int, SegmentModel]]:
         """Returns the number of segments that was asked for and the segments, for each model."""
-        box = box_of(totals, self.features, split, private=False)
+        box = box_of(totals, self.features, split)
         clusterings = KMeans().fit(totals, self.features, split, box, numbers)
         found = [
             (k, SegmentModel.of("kmeans", self.features, box, one.centres, one.sizes))
@@ -164,10 +172,12 @@ class Segments:
 
     def _fit_in_noise(self, totals: Totals) -> Fitted:
         number = self.segments or _AGREED
-        box = box_of(totals, self.features, "test", private=True)
+        widths = np.array([FEATURES[name].width for name in self.features])
+        box = box_in_noise(totals, self.features, "test", widths)
         kmeans = KMeans(rounds=ROUNDS, starts=1, radius=RADIUS)
         (one,) = kmeans.fit(totals, self.features, "test", box, (number,))
         model = SegmentModel.of("kmeans", self.features, box, one.centres, one.sizes)
+        model = model.without_few(_LEAST)
         query = SegmentProfiles("kmeans", joined(self.features), "validation", LARGEST, most=1)
         model = profiled(model, totals.total(query, model.broadcast))
         return Fitted(model, {"chosen": self._chosen(model), "tried": []})
@@ -175,7 +185,7 @@ class Segments:
     def releases(self) -> tuple[Release, ...]:
         """Returns the schedule of the module's docstring."""
         return (
-            Release("quantile-counts", len(self.features), 0.3),
+            Release("feature-sums", 1, 0.3),
             Release("cell-counts", 1, 0.5),
             Release("lloyd-sums", ROUNDS),
             Release("segment-profiles", 1, 0.3),
@@ -217,7 +227,7 @@ class Segments:
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the usual table: each feature cut in halves, a segment for each combination."""
         columns, totals = rows["test"], Local(rows)
-        box = box_of(totals, self.features, "test", private=False)
+        box = box_of(totals, self.features, "test")
         points = box.points(columns, self.features)
         upper = points > np.median(points, axis=0) if len(points) else points > 0
         cells, cell = np.unique(upper, axis=0, return_inverse=True)
@@ -232,45 +242,43 @@ class Segments:
     def score(self, model: Model, rows: Rows, split: str) -> UnitScores:
         """Returns what each customer known at the cut adds to each metric."""
         made, columns = cast(SegmentModel, model), cast(Columns, rows[split])
-        later = made.points(columns, LATER)
-        segment, one = made.segment(later), np.ones(len(later))
-        own = squared_distances(later, made.centres)[np.arange(len(later)), segment]
-        every = squared_distances(later, made.middle[None])[:, 0]
+        later = made.described(columns, LATER)
+        one = np.ones(len(later.segment))
+        middle = made.measured(made.box.values(made.middle[None]))
+        every = squared_distances(later.places, middle)[:, 0] / STEPS**2
         spent, before = columns.number(NEXT_SPEND), made.segment(made.points(columns))
         sizes = np.bincount(before, minlength=len(made.centres))
         mean = float((made.next_spend * sizes).sum() / max(sizes.sum(), 1))
         return UnitScores.of(
             self.metrics,
             [
-                silhouettes(later, segment, made.centres),
-                own / STEPS**2,
+                later.silhouettes,
+                later.inertia,
                 (spent - made.next_spend[before]) ** 2,
             ],
-            [one, every / STEPS**2, (spent - mean) ** 2],
+            [one, every, (spent - mean) ** 2],
         )
 
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:  # noqa: ARG002
         """Returns each customer's segment as of today, and how clearly it belongs to it.
 
-        share: in the segment, of a mixture; 1 otherwise. distance: to its middle, 1 is the width of
-        a feature's range. The features follow, as numbers that a person reads.
+        share: in the segment, of a mixture; 1 otherwise. distance: to its middle, in widths. The
+        features follow, as numbers that a person reads.
         """
         import polars as pl
 
         made, columns = cast(SegmentModel, model), cast(Columns, rows["now"])
-        points = made.points(columns)
-        segment = made.segment(points)
-        chosen = np.arange(len(points)), segment
+        found = made.described(columns)
+        segment, rows_ = found.segment, np.arange(len(found.segment))
+        shares = made.memberships(made.points(columns))[rows_, segment]
         return pl.DataFrame(
             {
                 "customer": rows["customers"].astype(str),
                 "segment": segment + 1,
                 "name": np.array(made.meta["names"], dtype=object)[segment].astype(str),
-                "share": made.memberships(points)[chosen].round(4),
-                "distance": (
-                    np.sqrt(squared_distances(points, made.centres)[chosen]) / STEPS
-                ).round(4),
-                "silhouette": silhouettes(points, segment, made.centres).round(4),
+                "share": shares.round(4),
+                "distance": np.sqrt(found.inertia).round(4),
+                "silhouette": found.silhouettes.round(4),
                 **{
                     name: FEATURES[name].shown(columns.number(name)).round(2)
                     for name in self.features

@@ -81,6 +81,22 @@ class SegmentModel:
         """Returns the customers in the box; prefix: LATER, or nothing."""
         return self.box.points(columns, [prefix + name for name in self.meta["features"]])
 
+    def measured(self, values: Values) -> Points:
+        """Returns features (any, features) in whole steps of their widths: where distances between
+        customers and middles are measured, the same for segments made in any box."""
+        widths = np.array([FEATURES[name].width for name in self.meta["features"]])
+        found: Points = np.rint(np.nan_to_num(values) / widths * STEPS)
+        return found
+
+    def described(self, columns: Columns, prefix: str = "") -> Described:
+        """Returns the customers with their segments; prefix: LATER, or nothing."""
+        names_ = [prefix + name for name in self.meta["features"]]
+        values = np.stack([columns.number(name) for name in names_], axis=1)
+        segment = self.segment(self.box.points_of(values))
+        return Described(
+            segment, self.measured(values), self.measured(self.box.values(self.centres))
+        )
+
     def memberships(self, points: Points) -> Values:
         """Returns the customers' shares in segments, (customers, K): 0 or 1 unless a mixture."""
         if self.shares.size:
@@ -95,6 +111,12 @@ class SegmentModel:
             found: NDArray[np.intp] = self.memberships(points).argmax(axis=1)
             return found
         return nearest(points, self.centres)
+
+    def without_few(self, share: float) -> SegmentModel:
+        """Returns the segments that have at least this share of the customers, one at least."""
+        least = min(share * self.sizes.sum(), self.sizes.max())
+        kept = self.sizes >= least
+        return replace(self, centres=self.centres[kept], sizes=self.sizes[kept])
 
     @property
     def middle(self) -> Points:
@@ -115,6 +137,28 @@ class SegmentModel:
 
 def _ordered(values: Values, order: NDArray[np.intp]) -> Values:
     return values[order] if len(values) else values
+
+
+@dataclass(frozen=True)
+class Described:
+    """Customers as scores see them. segment: (customers,); places: (customers, features) and
+    middles: (K, features), in whole steps of the features' widths."""
+
+    segment: NDArray[np.intp]
+    places: Points
+    middles: Points
+
+    @property
+    def silhouettes(self) -> Values:
+        """How clearly each customer falls into its segment, (customers,)."""
+        return silhouettes(self.places, self.segment, self.middles)
+
+    @property
+    def inertia(self) -> Values:
+        """The squared distance of each to the middle of its segment, (customers,), in widths."""
+        apart = squared_distances(self.places, self.middles)
+        found: Values = apart[np.arange(len(apart)), self.segment] / STEPS**2
+        return found
 
 
 def silhouettes(points: Points, segment: NDArray[np.intp], centres: Points) -> Values:

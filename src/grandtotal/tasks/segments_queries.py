@@ -12,7 +12,7 @@ from grandtotal.consortium.query import Rows, State
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
-from grandtotal.tasks.segments_model import SegmentModel, silhouettes
+from grandtotal.tasks.segments_model import SegmentModel
 from grandtotal.tasks.traits import LATER, NEXT_PURCHASES, NEXT_SPEND
 
 _STEPS = 2**20
@@ -50,10 +50,9 @@ class SegmentScores:
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums."""
         model = model_of(self.model, self.features, broadcast)
-        points = model.points(rows[self.split], LATER)
-        found = silhouettes(points, model.segment(points), model.centres)
+        found = model.described(rows[self.split], LATER).silhouettes
         steps = np.rint(found * _STEPS).astype(np.int64)
-        return {"silhouette": np.asarray(steps.sum()), "customers": np.asarray(len(points))}
+        return {"silhouette": np.asarray(steps.sum()), "customers": np.asarray(len(found))}
 
 
 @dataclass(frozen=True)

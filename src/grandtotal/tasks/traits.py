@@ -24,13 +24,15 @@ NEXT_PURCHASES, NEXT_SPEND = "next purchases", "next spend"
 class Feature:
     """One habit. label: what the number is; low, high: words for a customer with little or much.
 
-    shown: from the feature to the number that a person reads.
+    shown: from the feature to the number that a person reads. width: how far customers are apart,
+    about: the yardstick of scores, and of segments where noise would hide the range itself.
     """
 
     label: str
     low: str
     high: str
     shown: Callable[[Values], Values]
+    width: float
 
 
 def _above_zero(values: Values) -> Values:
@@ -42,13 +44,13 @@ def _as_it_is(values: Values) -> Values:
 
 
 FEATURES: Mapping[str, Feature] = {
-    "recency": Feature("days since the last purchase", "recent", "long silent", np.exp),
-    "purchases": Feature("purchases", "rare", "frequent", np.exp),
-    "spend": Feature("spend at a purchase", "small baskets", "large baskets", _above_zero),
-    "tenure": Feature("days since the first purchase", "new", "long known", np.exp),
-    "variety": Feature("different products", "few products", "many products", _above_zero),
-    "promoted": Feature("share bought in promotions", "full price", "promotions", _as_it_is),
-    "returned": Feature("share sent back", "keeps all", "sends back", _as_it_is),
+    "recency": Feature("days since the last purchase", "recent", "long silent", np.exp, 6.0),
+    "purchases": Feature("purchases", "rare", "frequent", np.exp, 4.0),
+    "spend": Feature("spend at a purchase", "small baskets", "large baskets", _above_zero, 5.0),
+    "tenure": Feature("days since the first purchase", "new", "long known", np.exp, 6.0),
+    "variety": Feature("different products", "few products", "many products", _above_zero, 6.0),
+    "promoted": Feature("share bought in promotions", "full price", "promotions", _as_it_is, 1.0),
+    "returned": Feature("share sent back", "keeps all", "sends back", _as_it_is, 1.0),
 }
 
 

@@ -122,11 +122,17 @@ class Value:
 
     kind: ClassVar[str] = "value"
     units: ClassVar[str] = "customers"
-    headline: ClassVar[str] = "rmse"
+    headline: ClassVar[str] = "purchases_rmse"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("rmse", False, "RMSE: root of the mean squared error of purchases", True, 2**10),
-        Metric("mae", False, "MAE: mean |bought - expected|, in purchases"),
-        Metric("bias", False, "bias: sum (expected - bought) / sum bought; 0 is best"),
+        Metric(
+            "purchases_rmse",
+            False,
+            "RMSE: root of the mean squared error of purchases",
+            True,
+            2**10,
+        ),
+        Metric("purchases_mae", False, "MAE: mean |bought - expected|, in purchases"),
+        Metric("purchases_bias", False, "bias: sum (expected - bought) / sum bought; 0 is best"),
         Metric("spend_wape", False, "sum |spent - expected| / sum spent", steps=2**10),
         Metric("spend_bias", False, "sum (expected - spent) / sum spent; 0 is best", steps=2**10),
         Metric("top_decile", True, "share of all spend by the tenth expected to spend most"),
@@ -156,7 +162,7 @@ class Value:
     def fit(self, totals: Totals) -> Fitted:
         """Returns the model with the least validation error, fitted up to the test cut."""
         tried = [self._validate(totals, name) for name in self.models]
-        best = min(tried, key=lambda one: one["rmse"])["model"]
+        best = min(tried, key=lambda one: one["purchases_rmse"])["model"]
         purchases, fit = MaximumLikelihood(best).fit(totals, "test")
         spend, spend_fit = MaximumLikelihood("gamma-gamma").fit(totals, "test")
         together = correlation(totals.total(SpendCorrelation("test")))
@@ -165,17 +171,21 @@ class Value:
             "days": self.horizon_days,
             "fit": fit,
             "parameters": _named(best, purchases),
-            "spend": {**spend_fit, "parameters": _named("gamma-gamma", spend)},
-            "correlation": round(together, 6),
+            "spend": {
+                **spend_fit,
+                "parameters": _named("gamma-gamma", spend),
+                "correlation": round(together, 6),
+            },
         }
-        return Fitted(ValueModel(meta, purchases, spend), {"chosen": meta, "tried": tried})
+        chosen = {name: meta[name] for name in ("model", "fit", "parameters", "spend")}
+        return Fitted(ValueModel(meta, purchases, spend), {"chosen": chosen, "tried": tried})
 
     def _validate(self, totals: Totals, name: str) -> Json:
         purchases, fit = MaximumLikelihood(name).fit(totals, "validation")
         query = ValueScores(name, "validation", self.horizon_days)
         sums = totals.total(query, {"purchases": purchases})
         mean = float(sums["error"]) / max(int(sums["customers"]), 1)
-        return {"model": name, "fit": fit, "rmse": float(np.sqrt(mean))}
+        return {"model": name, "fit": fit, "purchases_rmse": float(np.sqrt(mean))}
 
     # --- the retailer's half ---
 
@@ -287,7 +297,7 @@ class Value:
                 **value.meta["parameters"],
                 **value.meta["spend"]["parameters"],
             },
-            "correlation": value.meta["correlation"],
+            "correlation": value.meta["spend"]["correlation"],
             "once": float((known.repeats.repeats == 0).mean()) if len(known) else 0.0,
             "nothing_spent": int((known.spent <= 0).sum()),
         }

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.kmeans import CellCounts, LloydSums
-from grandtotal.algorithms.points import STEPS
+from grandtotal.algorithms.points import STEPS, FeatureSums
 from grandtotal.tasks.segments_queries import SegmentProfiles
 from grandtotal.tasks.traits import NEXT_PURCHASES, NEXT_SPEND
 
@@ -37,6 +37,10 @@ def cell_counts(draw, folder):  # noqa: ARG001
     return CellCounts(JOINED, "test", draw(st.sampled_from([2, 5])), most=1), BOX, *both(draw)
 
 
+def feature_sums(draw, folder):  # noqa: ARG001
+    return FeatureSums(JOINED, "test", most=1), {"widths": np.full(2, 0.5)}, *both(draw)
+
+
 def lloyd_sums(draw, folder):  # noqa: ARG001
     radius = draw(st.sampled_from([0.1, 0.2])) * STEPS
     broadcast = {**BOX, "centres": CENTRES, "ends": np.array([2])}
@@ -51,6 +55,7 @@ def segment_profiles(draw, folder):  # noqa: ARG001
 
 CASES = {
     "cell-counts": cell_counts,
+    "feature-sums": feature_sums,
     "lloyd-sums": lloyd_sums,
     "segment-profiles": segment_profiles,
 }
