@@ -29,8 +29,10 @@ from benchmarks import (
     recommend_ml1m,
     scale,
     secure_sum,
+    segments,
     trees,
     trees_exact,
+    value,
 )
 from benchmarks.rows import MissingDataError, Row
 from grandtotal.versions import versions
@@ -47,6 +49,8 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "membership": membership,
     "privacy-utility": privacy_utility,
     "scale": scale,
+    "segments": segments,
+    "value": value,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _MARK = "## `python -m benchmarks "
