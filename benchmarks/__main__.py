@@ -32,8 +32,10 @@ from benchmarks import (
     recommend_ml1m,
     scale,
     secure_sum,
+    segments,
     trees,
     trees_exact,
+    value,
 )
 from benchmarks.rows import MissingDataError, Row
 from grandtotal.versions import versions
@@ -53,6 +55,8 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "privacy-utility": privacy_utility,
     "scale": scale,
     "price-decisions": price_decisions,
+    "segments": segments,
+    "value": value,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _MARK = "## `python -m benchmarks "

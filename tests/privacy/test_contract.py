@@ -21,12 +21,14 @@ from grandtotal.consortium.query import installed
 from grandtotal.privacy.bound import Bound, NoCustomers
 from grandtotal.privacy.fixedpoint import Field, encode
 
-# No private form yet: without a bound, a plan with epsilon that asks them is refused.
+# No private form: without a bound, a plan with epsilon that asks them is refused.
 TREES = {"tree-histograms", "tree-progress", "tree-residuals", "tree-target"}
 # Asked only where there is a choice between candidates of which one has no private form.
 CHOICES = {"outcome-scores"}
 # Under epsilon price-pairs is asked instead, and it alone.
-UNBOUND = TREES | CHOICES | {"price-moments", "price-scores"}
+VALUE = {"likelihood-sums", "spend-correlation", "value-scores"}
+SEGMENTS = {"mixture-sums", "segment-scores"}
+UNBOUND = TREES | CHOICES | VALUE | SEGMENTS | {"price-moments", "price-scores"}
 CLIPPED = {"price-pairs"}
 
 

@@ -19,6 +19,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "price": {"test": 12, "history": 80},
     "churn": {"horizon_days": 56, "history_days": 560, "groups": ("tier = basic",), "trees": 3},
     "purchase-intent": {"trees": 3},
+    "value": {"horizon_days": 91},
+    "segments": {"models": ("kmeans", "mixture"), "horizon_days": 91},
 }
 
 

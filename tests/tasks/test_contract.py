@@ -20,6 +20,8 @@ COLUMNS = {
     "purchase-intent": "session time probability low high why_1 why_2 why_3",
     "demand": "product title start ahead units p10 p50 p90 recent_mean last_season",
     "price": "product title elasticity low high observations price lowest highest says",
+    "value": "customer purchases spend low high p_alive past_purchases past_spend last_purchase",
+    "segments": "customer segment name share distance silhouette recency purchases spend",
 }
 
 SMALL = {
@@ -28,6 +30,8 @@ SMALL = {
     "price": ({"test": 12, "history": 80},),
     "churn": ({"horizon_days": 56, "history_days": 560, "groups": ("tier = basic",), "trees": 1},),
     "purchase-intent": ({"models": ("logistic",)},),
+    "value": ({"horizon_days": 91},),
+    "segments": ({"models": ("kmeans", "mixture"), "segments": 3, "horizon_days": 91},),
 }
 
 
@@ -194,6 +198,7 @@ def test_the_tasks_ask_every_installed_query(frames, common):
     asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns: no task has them
     asked |= {"price-pairs"}  # under epsilon alone
     asked |= {"price-trials"}  # of prices that were tried: by a program of one's own
+    asked |= {"feature-sums"}  # under epsilon alone
     asked |= {f"tree-{what}" for what in ("histograms", "progress", "residuals", "target")}
     for kind, task_class in installed("tasks").items():
         for small in SMALL[kind]:

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from grandtotal.report.details.demand import DEMAND
 from grandtotal.report.details.kind import Kind
 from grandtotal.report.details.recommend import RECOMMEND
+from grandtotal.report.details.segments import SEGMENTS
+from grandtotal.report.details.value import VALUE
 
 KINDS: Mapping[str, Kind] = {
     "recommend": RECOMMEND,
     "demand": DEMAND,
+    "segments": SEGMENTS,
+    "value": VALUE,
 }
