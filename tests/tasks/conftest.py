@@ -16,7 +16,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "recommend": {"horizon_days": 42, "top": 10},
     "next basket": {"horizon_days": 42, "top": 10, "repeat": True},
     "demand": {"horizon": 4, "test": 8, "history": 80},
-    "shift": {"models": ("cusum", "page-hinkley"), "categories": ("books", "games")},
+    "shift": {"models": ("cusum", "page-hinkley"), "categories": ("kitchen", "garden")},
 }
 
 

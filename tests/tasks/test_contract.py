@@ -15,11 +15,14 @@ from grandtotal.tasks.task import metric_of, settings
 COLUMNS = {
     "recommend": "customer rank product title score because",
     "demand": "product title start ahead units p10 p50 p90 recent_mean last_season",
+    "shift": "feature where since earliest latest from to change statistic threshold p q "
+    "also_in_consortium consortium_change verdict words",
 }
 
 SMALL = {
     "recommend": ({"horizon_days": 42}, {"horizon_days": 42, "repeat": True}),
     "demand": ({"horizon": 4, "test": 8, "history": 80},),
+    "shift": ({"models": ("cusum",)},),
 }
 
 

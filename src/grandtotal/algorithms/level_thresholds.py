@@ -20,7 +20,7 @@ from grandtotal.algorithms.level_detectors import DETECTORS, MOST, Floats
 YEAR = 364
 _PATHS = 200
 _MANY = 64.0  # events a day: a Poisson count is as good as normal
-_HALVINGS = 5
+_HALVINGS = 4
 _MARGIN = 0.9  # of the alarms: the series at hand is not quite like any that is drawn
 
 _KNOWN: dict[tuple[Any, ...], float] = {}
@@ -34,7 +34,8 @@ def thresholds_of(
     Volume and dispersion are rounded to powers of two and memory to fifths, and each
     combination is simulated once in a process; the same numbers are drawn every time.
     """
-    kinds = _kinds(noise, counts)
+    # The others see standard deviations, in which large counts all look alike.
+    kinds = _kinds(noise, counts, 2.0**12 if name == "cusum" else 1.0)
     missing = sorted({kind for kind in kinds if (name, change, alarms, *kind) not in _KNOWN})
     for start in range(0, len(missing), 32):
         some = missing[start : start + 32]
@@ -76,16 +77,17 @@ def _at(sorted_: Floats, quantile: Floats) -> Floats:
     return found
 
 
-def _kinds(noise: Noise, counts: NDArray[np.bool_]) -> list[tuple[Any, ...]]:
+def _kinds(noise: Noise, counts: NDArray[np.bool_], largest: float) -> list[tuple[Any, ...]]:
     """Returns log2 of volume and of dispersion, memory, and whether events are counted: rounded.
 
     Only variance over squared mean matters of a sum, and of counts above _MANY a day.
+    largest: of the dispersions that are told apart.
     """
     many = ~counts | (noise.volume > _MANY)
     scale = np.where(many, _MANY / np.maximum(noise.volume, 1e-9), 1.0)
     volume = np.clip(noise.volume * scale, 2.0**-4, _MANY)
     least = np.where(counts, 1.0, 2.0**-8)
-    dispersion = np.clip(noise.dispersion * scale, least, 2.0**12)
+    dispersion = np.clip(noise.dispersion * scale, np.minimum(least, largest), largest)
     logs = (np.rint(np.log2(x)).tolist() for x in (volume, dispersion))
     memory = np.ceil(5 * noise.memory - 0.25) / 5  # rather too long than too short
     return list(zip(*logs, memory.tolist(), counts.tolist(), strict=True))
