@@ -47,6 +47,7 @@ from grandtotal.tasks.behaviour import STEPS, Behaviour, Feature, bins_of, featu
 from grandtotal.tasks.behaviour_sums import BehaviourSums, Observed, Watching
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.intervals import ForecastErrors
+from grandtotal.tasks.loyalty import Loyal, LoyalSums, Loyalty
 from grandtotal.tasks.next_basket import BasketScores
 from grandtotal.tasks.recommend import RankingScores
 from grandtotal.tasks.sales import Panel, Periods, Sales
@@ -379,6 +380,16 @@ def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
     return Asked(TestScores(TASK, len(metrics), 5), {}, holders, kept("pooled", pooled))
 
 
+def _of_loyalty(rng: np.random.Generator, folder: Path) -> Asked:
+    groups = (("gold", "all"), ("gold", "tea"), ("gold", "own"))
+    parts = [
+        Loyal((Loyalty(groups, 2, STEPS * rng.poisson(9, (3, 3, 30)), np.ones(30)),), 5)
+        for _ in range(3)
+    ]
+    holders = [Holder({"loyal": part}, folder) for part in parts]
+    return Asked(LoyalSums(2, 30), {}, holders, Holder({"loyal": Loyal.pooled(parts)}, folder))
+
+
 _SLOPES = np.linspace(-0.5, 0.5, 22).round(3)
 
 
@@ -446,6 +457,7 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
     "forecast-errors": _of_panels(ForecastErrors("poisson", "test", 2), coefficients=_SLOPES),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
+    "loyal-sums": _of_loyalty,
     "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
     "shift-scores": _of_behaviour(
         ShiftScores("cusum", "test"),

@@ -24,7 +24,7 @@ from grandtotal.privacy.fixedpoint import Field, encode
 # No private form yet: without a bound, a plan with epsilon that asks them is refused.
 TREES = {"tree-histograms", "tree-progress", "tree-residuals", "tree-target"}
 # Every customer is in every series: no clipping leaves anything of a day's total and its score.
-EXACT = TREES | {"behaviour-sums", "shift-scores"}
+EXACT = TREES | {"behaviour-sums", "loyal-sums", "shift-scores"}
 
 
 def words(query, broadcast, rows, folder):

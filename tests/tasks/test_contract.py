@@ -16,7 +16,7 @@ COLUMNS = {
     "recommend": "customer rank product title score because",
     "demand": "product title start ahead units p10 p50 p90 recent_mean last_season",
     "shift": "feature where since earliest latest from to change statistic threshold p q "
-    "also_in_consortium consortium_change verdict words",
+    "also_in_consortium consortium_change verdict a_week a_week_low a_week_high words",
 }
 
 SMALL = {

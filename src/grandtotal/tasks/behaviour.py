@@ -26,6 +26,7 @@ STEPS = 2**10  # of units, spend and visits
 RETURNING = 28  # days within which a customer who comes again is one who returns
 OWN = 12  # categories, and stores, of the retailer's own that are looked at
 _MOST = 2.0**30
+_NOBODY = 9.2  # visits expected: none at all has the probability e^-9.2
 _SPREAD = 7  # basket sizes and spends are counted in this many bins of a factor two
 _HOURS = 6
 _COLUMNS = ("time", "customer", "basket", "store", "product", "quantity", "price")
@@ -123,26 +124,28 @@ class Behaviour:
             first += len(bins)
 
     def open_days(self, cut: int) -> NDArray[np.bool_]:
-        """Returns on which days there is data, as far as the days before `cut` tell: (days,).
+        """Returns on which days there is data, as of the cut: (days,)."""
+        return open_days(self.daily["visits"] / STEPS, self.weekday, cut)
 
-        A run of days without a visit is a gap, and no change, where so many were usual on its
-        weekdays that nobody coming would have a probability below one in 10,000.
-        """
-        visits = self.daily["visits"] / STEPS
-        seen = np.flatnonzero(visits[:cut])
-        if not len(seen):
-            return np.zeros(self.days, np.bool_)
-        weekday = (self.weekday + np.arange(self.days)) % 7
-        known = np.arange(seen[0], cut)
-        usual = np.array([_mean(visits[known[weekday[known] == day]]) for day in range(7)])
-        found = visits > 0
-        for first, last in (
-            *_runs(~found[:cut]),
-            *((a + cut, b + cut) for a, b in _runs(~found[cut:])),
-        ):
-            found[first:last] = usual[weekday[first:last]].sum() < 9.2
-        found[: seen[0]] = False
-        return found
+
+def open_days(visits: NDArray[np.float64], weekday: int, cut: int) -> NDArray[np.bool_]:
+    """Returns on which days there is data, as far as the days before `cut` tell: (days,).
+
+    A run of days without a visit is a gap, and no change, where so many were usual on its weekdays
+    that nobody coming would have a probability below one in 10,000.
+    """
+    found: NDArray[np.bool_] = visits > 0
+    seen = np.flatnonzero(found[:cut])
+    if not len(seen):
+        return np.zeros(len(visits), np.bool_)
+    weekdays = (weekday + np.arange(len(visits))) % 7
+    known = np.arange(seen[0], cut)
+    usual = np.array([_mean(visits[known[weekdays[known] == day]]) for day in range(7)])
+    after = [(first + cut, last + cut) for first, last in _runs(~found[cut:])]
+    for first, last in (*_runs(~found[:cut]), *after):
+        found[first:last] = usual[weekdays[first:last]].sum() < _NOBODY
+    found[: seen[0]] = False
+    return found
 
 
 def _mean(values: NDArray[np.float64]) -> float:
@@ -155,26 +158,20 @@ def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def read_behaviour(
-    tables: Tables, today: date, weeks: int, categories: tuple[str, ...]
-) -> Behaviour:
-    """Returns what the lines of these weeks before today say; DataError where there is none."""
-    days = 7 * weeks
-    lines = _Lines(tables, today, days)
-    if lines.visits.is_empty():
-        raise DataError(
-            f"transactions: no sale between {today - timedelta(days=days)} and {today}; check "
-            f"`today` and `history` in the plan against the table's dates"
-        )
-    own = [name for name in lines.categories() if name not in categories]
+def read_behaviour(lines: Lines, categories: tuple[str, ...], before: int) -> Behaviour:
+    """Returns what the lines say.
+
+    before: the day as of which the retailer's own largest categories and stores are chosen.
+    """
     daily = lines.by_day()
+    own = [name for name in lines.categories(before) if name not in categories]
     for name in (*categories, *own):
         daily[f"units {name}"] = lines.units_of(name)
     own_features = [
         *(Feature("units", name, f"units {name}") for name in own),
         *(Feature("share of units", name, f"units {name}", "units") for name in own),
     ]
-    for store, visits in lines.by_store().items():
+    for store, visits in lines.by_store(before).items():
         daily[f"visits {store}"] = visits
         own_features.append(Feature("visits", f"store {store}", f"visits {store}", counts=True))
     shared = features_of(categories)
@@ -185,27 +182,33 @@ def read_behaviour(
         lines.customers(categories),
         lines.profiles(categories),
         lines.spends(),
-        today - timedelta(days=days),
+        lines.first,
     )
 
 
-class _Lines:
-    """The lines of a retailer, added up by visit, and by category and day."""
+class Lines:
+    """The lines of a retailer, added up by visit, and by category and day.
 
-    def __init__(self, tables: Tables, today: date, days: int) -> None:
+    visits: t, visit, customer, store, hour and sums of those in which something was sold. groups:
+    t, category, visit, customer, sold, spend. known: the visits of known customers, those of the
+    `lead` days before the first too, with a t below 0. Raises DataError where nothing was sold.
+    """
+
+    def __init__(self, tables: Tables, today: date, days: int, lead: int = RETURNING) -> None:
         import polars as pl
 
         from grandtotal.tables.read import pieces
 
-        self.days, self.weekday = days, (today - timedelta(days=days)).weekday()
+        self.days, self.first = days, today - timedelta(days=days)
+        self.weekday = self.first.weekday()
         visits, groups, row = [], [], 0
         for piece in pieces(tables, "transactions", (*_COLUMNS, *_PROMOTED)):
-            lines = _of_lines(piece, today, days, row)
+            lines = _of_lines(piece, today, (days, lead), row)
             row += piece.height
             lines = _with_category(lines, tables)
             visits.append(_by_visit(lines))
             by_day = lines.filter(pl.col("t") >= 0).group_by("t", "category", "visit")
-            groups.append(by_day.agg(pl.col("customer").first(), pl.col("sold").sum()))
+            groups.append(by_day.agg(pl.col("customer").first(), pl.col("sold", "spend").sum()))
         self.groups = pl.concat(groups)
         whole = (
             pl.concat(visits)
@@ -219,6 +222,11 @@ class _Lines:
         self.all = whole.filter(pl.col("t") >= 0).sort("t", "visit")
         self.visits = self.all.filter(pl.col("sold") > 0)
         self.known = whole.filter(pl.col("sold") > 0, pl.col("customer").is_not_null())
+        if self.visits.is_empty():
+            raise DataError(
+                f"transactions: no sale between {self.first} and {today}; check `today` and "
+                f"`history` in the plan against the table's dates"
+            )
 
     def by_day(self) -> dict[str, NDArray[np.int64]]:
         """Returns what is counted of all visits by day, in STEPS."""
@@ -252,20 +260,23 @@ class _Lines:
         found = self.groups.filter(pl.col("category") == category)
         return self._sum(found["t"], found["sold"])
 
-    def categories(self) -> list[str]:
-        """Returns the categories that sold most, up to OWN, by name."""
+    def categories(self, before: int) -> list[str]:
+        """Returns the OWN categories that sold most before a day, and as many that began later."""
         import polars as pl
 
         named = self.groups.filter(pl.col("category").is_not_null())
-        most = named.group_by("category").agg(pl.col("sold").sum()).sort(["sold", "category"])
-        return sorted(most["category"].tail(OWN).to_list())
+        early = named.filter(pl.col("t") < before).group_by("category").agg(pl.col("sold").sum())
+        most = early.sort("sold", "category")["category"].tail(OWN).to_list()
+        later = set(named["category"].unique()) - set(early["category"])
+        return sorted({*most, *sorted(later)[:OWN]})
 
-    def by_store(self) -> dict[str, NDArray[np.int64]]:
-        """Returns the visits by day of the stores with most of them, where there are several."""
+    def by_store(self, before: int) -> dict[str, NDArray[np.int64]]:
+        """Returns the visits by day of the OWN stores with most before a day, where several are."""
         import polars as pl
 
         named = self.visits.filter(pl.col("store").is_not_null())
-        stores = named["store"].value_counts().sort(["count", "store"])["store"].tail(OWN).to_list()
+        early = named.filter(pl.col("t") < before)["store"]
+        stores = early.value_counts().sort(["count", "store"])["store"].tail(OWN).to_list()
         if len(stores) < 2:
             return {}
         return {
@@ -328,15 +339,15 @@ class _Lines:
         return found
 
 
-def _of_lines(piece: pl.DataFrame, today: date, days: int, row: int) -> pl.DataFrame:
+def _of_lines(piece: pl.DataFrame, today: date, span: tuple[int, int], row: int) -> pl.DataFrame:
     """Returns t, hour, visit, customer, store, product and steps of the lines that count."""
     import polars as pl
 
-    has = set(piece.columns)
+    has, (days, lead) = set(piece.columns), span
     nothing = pl.lit(None, pl.String)
     t = days - (pl.lit(today) - pl.col("time").dt.date()).dt.total_days()
     piece = piece.with_row_index("row", row).with_columns(t=t)
-    piece = piece.filter(pl.col("t") >= -RETURNING, pl.col("t") < days)
+    piece = piece.filter(pl.col("t") >= -lead, pl.col("t") < days)
     customer = pl.col("customer").cast(pl.String) if "customer" in has else nothing
     basket = pl.col("basket").cast(pl.String) if "basket" in has else nothing
     visit = (

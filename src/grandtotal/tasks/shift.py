@@ -22,8 +22,9 @@ from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.behaviour import bins_of, features_of, read_behaviour
+from grandtotal.tasks.behaviour import Lines, bins_of, features_of, read_behaviour
 from grandtotal.tasks.behaviour_sums import BehaviourSums, Observed, Watching
+from grandtotal.tasks.loyalty import LEAD, Loyal, LoyalSums, read_loyalty
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.scores import Metric, UnitScores
 from grandtotal.tasks.shift_findings import CHANGED, PERHAPS, findings
@@ -61,6 +62,8 @@ class Shift:
     discovery: what share of the changes that are told may be false.
     least: customers below which a group's week is left out of what is shared.
     categories: the widest parts of category paths that all retailers share; () shares none.
+    tiers: of the loyalty programme, as all retailers write them, for trends among loyal customers;
+        () takes those who come often.
     """
 
     kind: ClassVar[str] = "shift"
@@ -85,6 +88,8 @@ class Shift:
         Need("transactions", "promotion", False, "changes of the share of promotions"),
         Need("transactions", "discount", False, "the same, where no promotion is named"),
         Need("products", "category", False, "changes by category"),
+        Need("customers", "tier", False, "loyal by the programme; else those who come often"),
+        Need("calendar", "trend", False, "trends beside what people look for, as it was known"),
     )
 
     common: Common
@@ -97,6 +102,7 @@ class Shift:
     discovery: float = 0.1
     least: int = 5
     categories: tuple[str, ...] = ()
+    tiers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_models(self.models, DETECTORS)
@@ -113,10 +119,10 @@ class Shift:
             known = isinstance(value, int | float) and not isinstance(value, bool)
             if not known or not math.isfinite(value) or not 0.01 <= value <= most:
                 raise PlanError(f"{name} = {value!r}, expected a number from 0.01 to {most:g}")
-        names = self.categories
-        texts = isinstance(names, tuple) and all(isinstance(name, str) for name in names)
-        if not texts or len(set(names)) < len(names):
-            raise PlanError(f"categories = {names!r}, expected a list of different names")
+        for name, texts in (("categories", self.categories), ("tiers", self.tiers)):
+            known = isinstance(texts, tuple) and all(isinstance(text, str) for text in texts)
+            if not known or len(set(texts)) < len(texts):
+                raise PlanError(f"{name} = {texts!r}, expected a list of different names")
 
     @property
     def watching(self) -> Watching:
@@ -154,6 +160,7 @@ class Shift:
             "now_happened": now["happened"],
             "now_exposed": now["exposed"],
             "profiles": now["profiles"],
+            **self._loyal(totals),
         }
         return Fitted(ShiftModel(meta, arrays), {"chosen": meta, "tried": tried})
 
@@ -161,6 +168,11 @@ class Shift:
         features = len(features_of(self.categories))
         bins = sum(map(len, bins_of(self.categories).values()))
         return totals.total(BehaviourSums(features, bins, self.cuts[split][0], split))
+
+    def _loyal(self, totals: Totals) -> Arrays:
+        groups = max(len(self.tiers), 1) * (1 + len(self.categories))
+        sums = totals.total(LoyalSums(groups, self.history))
+        return {f"loyal_{name}": array for name, array in sums.items()}
 
     def _validate(self, totals: Totals, name: str, broadcast: Arrays) -> Json:
         sums = totals.total(ShiftScores(name, "validation"), broadcast)
@@ -170,11 +182,15 @@ class Shift:
 
     def rows(self, tables: Tables) -> Rows:
         """Returns what customers did, seen from the validation cut, the test cut and now."""
-        behaviour = read_behaviour(tables, self.common.today, self.history, self.categories)
-        return {
+        lines = Lines(tables, self.common.today, 7 * self.history, LEAD)
+        behaviour = read_behaviour(lines, self.categories, self.cuts["validation"][0])
+        agreed = (self.tiers, self.categories)
+        loyal = Loyal((read_loyalty(lines, tables, self.common.today, agreed),), self.least)
+        splits = {
             split: Observed((behaviour,), cut, until, self.watching)
             for split, (cut, until) in self.cuts.items()
         }
+        return {**splits, "loyal": loyal}
 
     def build(self, arrays: Arrays, meta: Json) -> ShiftModel:
         """Returns the delivered model."""
@@ -206,7 +222,7 @@ class Shift:
         """
         import polars as pl
 
-        found = findings(cast(ShiftModel, model), rows["now"], self.discovery)
+        found = findings(cast(ShiftModel, model), rows, self.discovery)
         frame = pl.DataFrame([one.row for one in found])
         return frame.rename({"before": "from", "after": "to"})
 
@@ -227,7 +243,7 @@ class Shift:
     def detail(self, model: Model, rows: Rows) -> Json:
         """Returns the changes as of now, the course of the largest, and the recent mean's WAPE."""
         observed: Observed = rows["now"]
-        found = findings(cast(ShiftModel, model), observed, self.discovery)
+        found = findings(cast(ShiftModel, model), rows, self.discovery)
         told = [one for one in found if one.verdict in (CHANGED, PERHAPS)][:_TOLD]
         recent = self.score(without_totals(RECENT), rows, "test").values()
         return {
@@ -262,7 +278,8 @@ class Shift:
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the behaviour at all retailers as if one company saw it."""
-        return {split: Observed.pooled([part[split] for part in rows]) for split in rows[0]}
+        splits = {split: Observed.pooled([part[split] for part in rows]) for split in self.cuts}
+        return {**splits, "loyal": Loyal.pooled([part["loyal"] for part in rows])}
 
 
 _DATES = ("since", "earliest", "latest")

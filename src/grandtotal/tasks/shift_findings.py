@@ -7,7 +7,7 @@ false discovery rate is over all that was looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -16,9 +16,11 @@ from scipy.stats import norm
 
 from grandtotal.algorithms.distribution_shift import compared, false_discovery, shares
 from grandtotal.algorithms.level_change import SETTLE, Daily, dated, noise_of
+from grandtotal.consortium.query import Rows
 from grandtotal.durable import Json
 from grandtotal.tasks.behaviour import STEPS, Behaviour
 from grandtotal.tasks.behaviour_sums import Observed, profiles_of, shared_profiles, shared_sums
+from grandtotal.tasks.loyalty import Loyal
 from grandtotal.tasks.shift_model import (
     ShiftModel,
     Step,
@@ -27,6 +29,7 @@ from grandtotal.tasks.shift_model import (
     step_of,
     watched_once,
 )
+from grandtotal.tasks.trends import Trend, trends_of
 
 CHANGED, PERHAPS, SAME, LITTLE, GAP = (
     "changed",
@@ -35,9 +38,11 @@ CHANGED, PERHAPS, SAME, LITTLE, GAP = (
     "too little data",
     "no data",
 )
-_ORDER = (CHANGED, PERHAPS, GAP, LITTLE, SAME)
+TREND, STEADY = "trend", "no trend"
+_ORDER = (CHANGED, TREND, PERHAPS, GAP, LITTLE, SAME, STEADY)
 _RECENT = 4  # weeks of a distribution that are compared with those before
 _SAME = 1.645  # standard errors from which the others' change is one, in the same direction
+_CLEAR = 1.96  # standard errors of a trend that is clear by itself
 _GAP = 3  # days without data that are told
 _OWN, _NOBODY, _NOTHING = "not shared", "nobody else", "-"
 
@@ -67,10 +72,13 @@ class Finding:
     also_in_consortium: str
     consortium_change: float
     verdict: str
+    trend: Trend | None = None
 
     @property
     def words(self) -> str:
         """The finding as a sentence."""
+        if self.trend:
+            return self.trend.words(self.verdict == TREND)
         name = self.feature if self.where == "all" else f"{self.feature} of {self.where}"
         if self.verdict == GAP:
             return f"No line at all from {self.since} to {self.latest}: missing data, no change."
@@ -92,11 +100,15 @@ class Finding:
     @property
     def row(self) -> Json:
         """The finding for a table."""
-        rounded = {
-            key: round(value, 6) if isinstance(value, float) else value
-            for key, value in asdict(self).items()
-        }
+        told = {name: getattr(self, name) for name in _TOLD}
+        low, high = self.trend.own.interval() if self.trend else (np.nan, np.nan)
+        rate = np.expm1(self.trend.rate) if self.trend else np.nan
+        told |= {"a_week": float(rate), "a_week_low": low, "a_week_high": high}
+        rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in told.items()}
         return {**rounded, "words": self.words}
+
+
+_TOLD = tuple(one.name for one in fields(Finding) if one.name != "trend")
 
 
 def _elsewhere(also: str) -> str:
@@ -108,13 +120,16 @@ def _elsewhere(also: str) -> str:
     }[also]
 
 
-def findings(model: ShiftModel, observed: Observed, discovery: float) -> list[Finding]:
-    """Returns all that was looked at as of the cut, what changed first."""
+def findings(model: ShiftModel, rows: Rows, discovery: float) -> list[Finding]:
+    """Returns all that was looked at as of today, what changed first."""
+    observed: Observed = rows["now"]
+    loyal: Loyal = rows["loyal"]
     behaviour = observed.parts[0]
     found = watched_once(observed, 0, model.name)
     others = _Others(model, behaviour, observed)
     levels = [_level(behaviour, found, others, s, observed.cut) for s in range(len(found.alarms))]
-    tested = [*levels, *_distributions(behaviour, others, observed.cut)]
+    trends = _trends(behaviour, trends_of(loyal.parts[0], model.arrays, loyal.least))
+    tested = [*levels, *_distributions(behaviour, others, observed.cut), *trends]
     q = false_discovery(np.array([one.p for one in tested]))
     judged = [_judged(one, float(each), discovery) for one, each in zip(tested, q, strict=True)]
     told = [*judged, *_gaps(behaviour, observed.cut)]
@@ -124,6 +139,9 @@ def findings(model: ShiftModel, observed: Observed, discovery: float) -> list[Fi
 def _judged(finding: Finding, q: float, discovery: float) -> Finding:
     if finding.verdict == LITTLE:
         return finding
+    if finding.trend:
+        verdict = TREND if q <= discovery else STEADY
+        return replace(finding, q=q, verdict=verdict)
     alarm = finding.statistic > finding.threshold
     verdict = (CHANGED if q <= discovery else PERHAPS) if alarm else SAME
     return replace(finding, q=q, verdict=verdict)
@@ -250,6 +268,24 @@ def _likewise(weeks: NDArray[np.int64], most: int, rose: bool) -> tuple[str, flo
     )
     same = tested.psi > tested.threshold and (after > before) == rose
     return ("yes" if same else "no"), after / before - 1
+
+
+def _trends(behaviour: Behaviour, trends: list[Trend]) -> Iterator[Finding]:
+    """Yields the trends among loyal customers, over all weeks with data."""
+    for trend in trends:
+        whole = trend.own.rate * trend.weeks
+        z = abs(trend.own.rate) / trend.own.error
+        yield Finding(
+            f"trend of {trend.measure}, {trend.tier}",
+            trend.category,
+            *(behaviour.first, behaviour.first, behaviour.first),
+            *(trend.level * float(np.exp(-whole)), trend.level, float(np.expm1(whole))),
+            *(z, _CLEAR, trend.own.p, 1.0),
+            trend.likewise,
+            float(np.expm1(trend.others.rate * trend.weeks)),
+            STEADY,
+            trend,
+        )
 
 
 def _gaps(behaviour: Behaviour, today: int) -> Iterator[Finding]:
