@@ -29,6 +29,7 @@ from benchmarks import (
     recommend_ml1m,
     scale,
     secure_sum,
+    shift,
     trees,
     trees_exact,
 )
@@ -39,6 +40,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "exactness": exactness,
     "recommend-ml1m": recommend_ml1m,
     "next-basket": next_basket,
+    "shift": shift,
     "secure-sum": secure_sum,
     "trees-speed": trees,
     "trees-exact": trees_exact,

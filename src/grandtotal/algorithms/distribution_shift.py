@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
+_FEW = 5  # cases expected in a bin: the usual rule of chi-squared tests
 _HALF = 0.5  # a case in every bin, so that an empty one has a logarithm
 
 
@@ -67,14 +68,15 @@ def compared(
 ) -> Compared | None:
     """Returns how far the recent counts (bins,) are from those of the reference (weeks, bins).
 
-    None where either has no case, or fewer than two bins ever have one.
+    Bins in which fewer than _FEW independent cases are, on either side, count as one: of so few the
+    law does not hold. None where fewer than two bins are left.
     """
-    used = (weeks.sum(axis=0) + recent) > 0
-    weeks, recent = weeks[:, used], recent[used]
-    reference = weeks.sum(axis=0)
-    n, m, bins = float(reference.sum()), float(recent.sum()), int(used.sum())
-    if not n or not m or bins < 2:
+    merged = _without_small(weeks, recent)
+    if merged is None:
         return None
+    weeks, recent = merged
+    reference = weeks.sum(axis=0)
+    n, m, bins = float(reference.sum()), float(recent.sum()), len(recent)
     clustered, seen = clustering(weeks)
     unit = (1 / n + 1 / m) * clustered * (bins - 1)
     found = psi(reference, recent)
@@ -86,6 +88,27 @@ def compared(
         float(law.sf(found / unit)),
         clustered,
     )
+
+
+def _without_small(
+    weeks: NDArray[np.number], recent: NDArray[np.number]
+) -> tuple[NDArray[np.number], NDArray[np.number]] | None:
+    """Returns the counts with all small bins as one, which is left out if it is small itself."""
+    reference = weeks.sum(axis=0)
+    total = float(reference.sum() + recent.sum())
+    if not reference.sum() or not recent.sum():
+        return None
+    least = _FEW * clustering(weeks)[0]
+    # What either side would have of a bin if nothing changed.
+    share = (reference + recent) / total
+    large = share * min(float(reference.sum()), float(recent.sum())) >= least
+    rest = ~large
+    if share[rest].sum() * min(float(reference.sum()), float(recent.sum())) >= least:
+        weeks = np.column_stack([weeks[:, large], weeks[:, rest].sum(axis=1)])
+        recent = np.append(recent[large], recent[rest].sum())
+    else:
+        weeks, recent = weeks[:, large], recent[large]
+    return (weeks, recent) if len(recent) >= 2 else None
 
 
 def clustering(weeks: NDArray[np.number]) -> tuple[float, int]:

@@ -153,8 +153,9 @@ def watch(
         y = np.where(e > 0, y, 0.0)
         mean, unsure = learned.expects(weekday, e)
         active = (e > 0) & (mean > 0) & (learned.days >= SETTLE)
-        found = detector.step(Day(y, np.maximum(mean, _LITTLE), scale, excess, unsure), t, active)
-        learned.add(weekday, y, e)
+        day = Day(y, np.maximum(mean, _LITTLE), scale, excess, unsure)
+        found = detector.step(day, t, active)
+        learned.add(weekday, np.where(active, day.believed, y), e)
         largest = np.maximum(largest, found)
         raised = np.flatnonzero(active & (found > thresholds))
         if len(raised):

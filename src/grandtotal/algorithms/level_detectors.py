@@ -22,6 +22,7 @@ MOST = 2.0  # of a day's evidence; thresholds are at least twice as much
 _WINDOW = 28  # days that PSI calls recent
 _ALLOWED = 0.25  # standard deviations a day that Page-Hinkley takes for no change
 _EDGES = np.asarray(norm.ppf([0.2, 0.4, 0.6, 0.8]))  # bins of PSI, equally filled without a change
+_WILD = 4.0  # standard deviations from which on a day is no evidence of a level
 _LITTLE = 1e-9
 
 Floats = NDArray[np.float64]
@@ -42,10 +43,22 @@ class Day:
     unsure: Floats
 
     @property
+    def deviation(self) -> Floats:
+        """Standard deviation of a day from the mean."""
+        variance = (self.scale * self.mean + self.excess * self.mean**2) * self.unsure
+        found: Floats = np.sqrt(np.maximum(variance, _LITTLE))
+        return found
+
+    @property
     def apart(self) -> Floats:
         """Standard deviations from the mean."""
-        variance = (self.scale * self.mean + self.excess * self.mean**2) * self.unsure
-        return (self.y - self.mean) / np.sqrt(np.maximum(variance, _LITTLE))
+        return (self.y - self.mean) / self.deviation
+
+    @property
+    def believed(self) -> Floats:
+        """What is learned from the day: what is farther from the mean than _WILD is cut."""
+        reach = _WILD * self.deviation
+        return np.clip(self.y, self.mean - reach, self.mean + reach)
 
 
 class Detector(Protocol):
