@@ -234,10 +234,12 @@ class Lines:
 
         known = self.known.filter(pl.col("t") >= 0)
         people = known.select("t", "customer").unique()
+        # In the first days of a table nobody can be seen to come again.
+        late = known.filter(pl.col("t") >= self._returning_from)["t"]
         return {
             "visits": self._sum(self.visits["t"]) * STEPS,
             "customers": self._sum(people["t"]) * STEPS,
-            "known": self._sum(known["t"]) * STEPS,
+            "known": self._sum(late) * STEPS,
             "returning": self._sum(self._returning()) * STEPS,
             "units": self._sum(self.all["t"], self.all["sold"]),
             "returned": self._sum(self.all["t"], self.all["returned"]),
@@ -251,8 +253,14 @@ class Lines:
 
         days = self.known.select("customer", "t").unique().sort("customer", "t")
         before = pl.col("t").shift(1).over("customer")
-        again = days.filter(pl.col("t") - before <= RETURNING, pl.col("t") >= 0)
+        since = max(self._returning_from, 0)
+        again = days.filter(pl.col("t") - before <= RETURNING, pl.col("t") >= since)
         return self.known.join(again, on=["customer", "t"], how="semi")["t"]
+
+    @property
+    def _returning_from(self) -> int:
+        days = self.known["t"].to_numpy()
+        return int(days.min()) + RETURNING if len(days) else 0
 
     def units_of(self, category: str) -> NDArray[np.int64]:
         import polars as pl
