@@ -8,8 +8,8 @@ the change, moved towards what the consortium saw, against the level of all days
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
@@ -27,7 +27,7 @@ from grandtotal.tasks.behaviour_sums import BehaviourSums, Observed, Watching
 from grandtotal.tasks.loyalty import LEAD, Loyal, LoyalSums, read_loyalty
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.scores import Metric, UnitScores
-from grandtotal.tasks.shift_findings import CHANGED, PERHAPS, findings
+from grandtotal.tasks.shift_findings import CHANGED, PERHAPS, TREND, Finding, findings
 from grandtotal.tasks.shift_model import (
     RECENT,
     REFERENCE,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _MOST_WEEKS = 1000
 _TOLD = 12  # findings in the report
+_DRAWN = 2  # of them whose course is drawn
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Shift:
     """Settings of `kind = "shift"`.
 
     models: which ways of looking for changes the choice is made of; the best on summed validation
-        WAPE of the level is taken.
+        error of the level is taken.
     history: how many weeks are looked at in all; test: how many of them are kept for the test, and
         as many before for validation; horizon: weeks ahead that a level is forecast for.
     change: the smallest share by which a level changes that matters.
@@ -68,9 +69,9 @@ class Shift:
 
     kind: ClassVar[str] = "shift"
     units: ClassVar[str] = "series"
-    headline: ClassVar[str] = "wape"
+    headline: ClassVar[str] = "level_error"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("wape", False, "WAPE of the level: sum |level - forecast| / sum of levels"),
+        Metric("level_error", False, "error of the level: sum |level - forecast| / sum of levels"),
         Metric("alarms", False, "alarms per series and year in the scored weeks"),
         Metric(
             "false_alarms",
@@ -147,11 +148,11 @@ class Shift:
     # --- the coordinator's half ---
 
     def fit(self, totals: Totals) -> Fitted:
-        """Returns the detector with the best summed validation WAPE, and the consortium's sums."""
+        """Returns the detector with the best summed validation error, and the consortium's sums."""
         before = self._sums(totals, "validation")
         broadcast = {name: before[name] for name in ("happened", "exposed")}
         tried = [self._validate(totals, name, broadcast) for name in self.models]
-        best = min(range(len(tried)), key=lambda i: float(tried[i]["wape"]))
+        best = min(range(len(tried)), key=lambda i: float(tried[i]["level_error"]))
         meta = {"model": self.models[best]}
         test, now = self._sums(totals, "test"), self._sums(totals, "now")
         arrays = {
@@ -176,7 +177,10 @@ class Shift:
 
     def _validate(self, totals: Totals, name: str, broadcast: Arrays) -> Json:
         sums = totals.total(ShiftScores(name, "validation"), broadcast)
-        return {"model": name, "wape": float(sums["error"]) / max(float(sums["level"]), 1e-9)}
+        return {
+            "model": name,
+            "level_error": float(sums["error"]) / max(float(sums["level"]), 1e-9),
+        }
 
     # --- the retailer's half ---
 
@@ -241,39 +245,43 @@ class Shift:
         return (Standing("history", verdict, found, expected, remedy),)
 
     def detail(self, model: Model, rows: Rows) -> Json:
-        """Returns the changes as of now, the course of the largest, and the recent mean's WAPE."""
+        """Returns the changes as of now, the course of the largest, and the recent mean's error."""
         observed: Observed = rows["now"]
         found = findings(cast(ShiftModel, model), rows, self.discovery)
-        told = [one for one in found if one.verdict in (CHANGED, PERHAPS)][:_TOLD]
+        told = [one for one in found if one.verdict in (CHANGED, TREND, PERHAPS)][:_TOLD]
         recent = self.score(without_totals(RECENT), rows, "test").values()
+        steps = [
+            one
+            for one in told
+            if one.statistic and not one.trend and "distribution" not in one.feature
+        ][:_DRAWN]
+        behaviour = observed.parts[0]
         return {
-            "looked_at": len(found),
-            "changes": [
-                {key: str(v) if key in _DATES else v for key, v in one.row.items() if v == v}
-                for one in told
-            ],
-            "courses": [
-                self._course(observed, one) for one in told[:3] if "dist" not in one.feature
-            ],
-            "recent_mean": round(recent["wape"], 6),
+            "shifts": {
+                "looked_at": len(found),
+                "first": str(behaviour.first),
+                "last": str(self.common.today),
+                "changes": [_told(one) for one in told],
+                "courses": [self._course(observed, one) for one in steps],
+                "recent_mean": round(recent["level_error"], 6),
+            }
         }
 
-    def _course(self, observed: Observed, finding: object) -> Json:
-        one = asdict(finding)  # type: ignore[call-overload]
+    def _course(self, observed: Observed, one: Finding) -> Json:
         behaviour = observed.parts[0]
         found = watched_once(observed, 0, self.models[0]).daily
         names = [(f.what, f.where) for f in behaviour.features]
-        s = names.index((one["feature"], one["where"]))
+        s = names.index((one.feature, one.where))
         weeks = [v[s].reshape(-1, 7).sum(axis=1) for v in (found.happened, found.exposed)]
         level = np.divide(weeks[0], weeks[1], out=np.zeros_like(weeks[0]), where=weeks[1] > 0)
         return {
-            "feature": one["feature"],
-            "where": one["where"],
+            "feature": one.feature,
+            "where": one.where,
             "starts": [str(behaviour.first + timedelta(days=7 * w)) for w in range(len(level))],
             "level": level.round(6).tolist(),
-            "since": str(one["since"]),
-            "before": round(one["before"], 6),
-            "after": round(one["after"], 6),
+            "from": (one.since - behaviour.first).days // 7,
+            "before": round(one.before, 6),
+            "after": round(one.after, 6),
         }
 
     def pooled(self, rows: list[Rows]) -> Rows:
@@ -282,7 +290,11 @@ class Shift:
         return {**splits, "loyal": Loyal.pooled([part["loyal"] for part in rows])}
 
 
-_DATES = ("since", "earliest", "latest")
+def _told(one: Finding) -> Json:
+    """Returns a finding as JSON: dates as texts, what is not known left out."""
+    row = {name: value for name, value in one.row.items() if value == value}
+    named = {{"before": "from", "after": "to"}.get(name, name): v for name, v in row.items()}
+    return {k: str(v) if isinstance(v, date) else v for k, v in named.items()}
 
 
 def _unit_scores(parts: list[SeriesScore], years: float) -> UnitScores:

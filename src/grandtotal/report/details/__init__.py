@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from grandtotal.report.details.demand import DEMAND
 from grandtotal.report.details.kind import Kind
 from grandtotal.report.details.recommend import RECOMMEND
+from grandtotal.report.details.shift import SHIFT
 
 KINDS: Mapping[str, Kind] = {
     "recommend": RECOMMEND,
     "demand": DEMAND,
+    "shift": SHIFT,
 }
