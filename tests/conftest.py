@@ -52,8 +52,12 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.privacy.identity import Roster, make_identity, write_roster
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
+from grandtotal.tasks.behaviour import STEPS as BEHAVIOUR_STEPS
+from grandtotal.tasks.behaviour import Behaviour, Feature, bins_of, features_of
+from grandtotal.tasks.behaviour_sums import BehaviourSums, Observed, Watching
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.intervals import ForecastErrors
+from grandtotal.tasks.loyalty import Loyal, LoyalSums, Loyalty
 from grandtotal.tasks.next_basket import BasketScores
 from grandtotal.tasks.outcome_queries import GroupGaps, OutcomeScores
 from grandtotal.tasks.outcomes import Cases, Split, in_steps
@@ -64,6 +68,7 @@ from grandtotal.tasks.recommend import RankingScores
 from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.scores import ROWS, Metric, TestScores, UnitScores, save_scores
 from grandtotal.tasks.segments_queries import SegmentProfiles, SegmentScores
+from grandtotal.tasks.shift_model import ShiftScores
 from grandtotal.tasks.task import Common
 from grandtotal.tasks.traits import LATER, NEXT_PURCHASES, NEXT_SPEND
 from grandtotal.tasks.value import SpendCorrelation, ValueScores
@@ -543,6 +548,16 @@ _COMPONENTS = {
     "centres": _CENTRES["centres"] / STEPS,
     "variances": np.full((4, 2), 0.01),
 }
+def _of_loyalty(rng: np.random.Generator, folder: Path) -> Asked:
+    groups = (("gold", "all"), ("gold", "tea"), ("gold", "own"))
+    parts = [
+        Loyal((Loyalty(groups, 2, BEHAVIOUR_STEPS * rng.poisson(9, (3, 3, 30)), np.ones(30)),), 5)
+        for _ in range(3)
+    ]
+    holders = [Holder({"loyal": part}, folder) for part in parts]
+    return Asked(LoyalSums(2, 30), {}, holders, Holder({"loyal": Loyal.pooled(parts)}, folder))
+
+
 _SLOPES = np.linspace(-0.5, 0.5, 22).round(3)
 
 
@@ -565,9 +580,43 @@ _TREE = {
 _ABOUT_TREES = ("units", "test", "poisson", 0.0, "", 10)
 _ABOUT_NODES = (*_ABOUT_TREES, 0.8, False, 7, 0)
 
+
+def make_behaviour(rng: np.random.Generator, weeks: int, level: float = 40.0) -> Behaviour:
+    """Returns what customers did in these weeks, of two categories, a store, no change."""
+    days = 7 * weeks
+    visits = rng.poisson(level, days)
+    sums = {"visits": visits, "customers": visits, "known": visits, "returning": visits // 3}
+    sums |= {"units": 3 * visits, "returned": visits // 9, "promoted": visits // 2}
+    sums |= {"spend": rng.poisson(30 * visits), "units tea": visits, "units jam": visits // 2}
+    bins = {name: len(found) for name, found in bins_of(("tea", "jam")).items()}
+    profiles = {name: rng.poisson(9, (n, weeks)) for name, n in bins.items()}
+    spends = np.zeros((128, weeks), np.int64)
+    spends[66:74] = rng.poisson(9, (8, weeks))
+    features = features_of(("tea", "jam"))
+    store = Feature("visits", "store S1", "visits", counts=True)
+    daily = {name: BEHAVIOUR_STEPS * np.asarray(found, np.int64) for name, found in sums.items()}
+    customers = np.full((3, weeks), 20)
+    first = COMMON.today - timedelta(days=days)
+    return Behaviour((*features, store), len(features), daily, customers, profiles, spends, first)
+
+
+def _of_behaviour(query: Query, **broadcast: Any) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        watching = Watching(change=0.2, alarms=1.0, horizon=14, least=5)
+        parts = [
+            Observed((make_behaviour(rng, 20, level),), 112, 140, watching)
+            for level in (40.0, 8.0, 200.0)
+        ]
+        holders = [Holder({"test": part}, folder) for part in parts]
+        return Asked(query, broadcast, holders, Holder({"test": Observed.pooled(parts)}, folder))
+
+    return build_asked
+
+
 BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "basket-scores": _of_baskets,
     "cell-counts": _of_traits(CellCounts(",".join(TRAITS), "test", 5), **_BOX),
+    "behaviour-sums": _of_behaviour(BehaviourSums(13, 30, 112, "test")),
     "catalogue-presence": _of_assortments(CataloguePresence(known=6, step=3)),
     "category-counts": _of_columns(CategoryCounts("brand", "test")),
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
@@ -602,6 +651,12 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "spend-correlation": _of_known(SpendCorrelation("test")),
     "value-scores": _of_known(
         ValueScores("bg-nbd", "test", 60), purchases=np.array([0.8, 60.0, 0.7, 2.5])
+    "loyal-sums": _of_loyalty,
+    "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
+    "shift-scores": _of_behaviour(
+        ShiftScores("cusum", "test"),
+        happened=np.full((13, 112), 30.0),
+        exposed=np.full((13, 112), 30.0),
     ),
     "target-sums": _of_columns(
         TargetSums("brand", "price", "test", 3), dictionary=np.arange(0, 2**16, 3)

@@ -25,11 +25,13 @@ from grandtotal.privacy.fixedpoint import Field, encode
 TREES = {"tree-histograms", "tree-progress", "tree-residuals", "tree-target"}
 # Asked only where there is a choice between candidates of which one has no private form.
 CHOICES = {"outcome-scores"}
-# Under epsilon price-pairs is asked instead, and it alone.
 VALUE = {"likelihood-sums", "spend-correlation", "value-scores"}
 SEGMENTS = {"mixture-sums", "segment-scores"}
-UNBOUND = TREES | CHOICES | VALUE | SEGMENTS | {"price-moments", "price-scores"}
-CLIPPED = {"price-pairs"}
+PRICE = {"price-moments", "price-scores"}
+# Every customer is in every series: no clipping leaves anything of a day's total and its score.
+SHIFT = {"behaviour-sums", "loyal-sums", "shift-scores"}
+UNBOUND = TREES | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT
+CLIPPED = {"price-pairs"}  # under epsilon, instead of the exact moments
 
 
 def words(query, broadcast, rows, folder):

@@ -21,6 +21,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "purchase-intent": {"trees": 3},
     "value": {"horizon_days": 91},
     "segments": {"models": ("kmeans", "mixture"), "horizon_days": 91},
+    "shift": {"models": ("cusum", "page-hinkley"), "categories": ("kitchen", "garden")},
 }
 
 

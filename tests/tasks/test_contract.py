@@ -22,6 +22,8 @@ COLUMNS = {
     "price": "product title elasticity low high observations price lowest highest says",
     "value": "customer purchases spend low high p_alive past_purchases past_spend last_purchase",
     "segments": "customer segment name share distance silhouette recency purchases spend",
+    "shift": "feature where since earliest latest from to change statistic threshold p q "
+    "also_in_consortium consortium_change verdict a_week a_week_low a_week_high words",
 }
 
 SMALL = {
@@ -32,6 +34,7 @@ SMALL = {
     "purchase-intent": ({"models": ("logistic",)},),
     "value": ({"horizon_days": 91},),
     "segments": ({"models": ("kmeans", "mixture"), "segments": 3, "horizon_days": 91},),
+    "shift": ({"models": ("cusum",)},),
 }
 
 

@@ -6,6 +6,7 @@ from grandtotal.report.details.demand import DEMAND
 from grandtotal.report.details.kind import Kind
 from grandtotal.report.details.recommend import RECOMMEND
 from grandtotal.report.details.segments import SEGMENTS
+from grandtotal.report.details.shift import SHIFT
 from grandtotal.report.details.value import VALUE
 
 KINDS: Mapping[str, Kind] = {
@@ -13,4 +14,5 @@ KINDS: Mapping[str, Kind] = {
     "demand": DEMAND,
     "segments": SEGMENTS,
     "value": VALUE,
+    "shift": SHIFT,
 }
