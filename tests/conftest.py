@@ -12,13 +12,17 @@ import pytest
 from hypothesis import HealthCheck, settings
 from scipy.sparse import csr_array, random_array
 
+from grandtotal.algorithms.als_totals import ALSMoments, ALSProducts
+from grandtotal.algorithms.blend import parts_arrays
 from grandtotal.algorithms.catalogue import CataloguePresence
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.glm import GLMMoments
 from grandtotal.algorithms.item_similarity import ItemKNN
+from grandtotal.algorithms.pair_counts import PairCounts
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
 from grandtotal.algorithms.quantiles import QuantileCounts
 from grandtotal.algorithms.target_statistics import CategoryCounts, TargetSums
+from grandtotal.algorithms.transitions import Transitions
 from grandtotal.algorithms.tree_bins import Binning
 from grandtotal.algorithms.tree_histograms import (
     TreeHistograms,
@@ -46,7 +50,8 @@ from grandtotal.tables.example import make_example
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.intervals import ForecastErrors
 from grandtotal.tasks.next_basket import BasketScores
-from grandtotal.tasks.recommend import RankingScores
+from grandtotal.tasks.ranking import RankingScores
+from grandtotal.tasks.recommend_models import BlendScores
 from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.scores import ROWS, Metric, TestScores, UnitScores, save_scores
 from grandtotal.tasks.task import Common
@@ -283,11 +288,11 @@ class Asked:
         return self.query.answer(holder.rows, holder, self.broadcast)
 
 
-def _of_purchases(query: Query, model: bool = False) -> Callable[..., Asked]:
+def _of_purchases(query: Query, model: bool = False, **given: Any) -> Callable[..., Asked]:
     def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
         parts = [make_purchases(rng, customers, 12) for customers in (17, 30, 5)]
         pooled = {"test": Purchases.pooled(parts)}
-        broadcast = ItemKNN(shrink=2.0).fit(Local(pooled), 12, "test").arrays if model else {}
+        broadcast = ItemKNN(shrink=2.0).fit(Local(pooled), 12, "test").arrays if model else given
         holders = [Holder({"test": part}, folder) for part in parts]
         return Asked(query, broadcast, holders, Holder(pooled, folder))
 
@@ -388,6 +393,17 @@ def _of_baskets(rng: np.random.Generator, folder: Path) -> Asked:
     return Asked(asked.query, {**asked.broadcast, "habits": grid}, holders, pooled)
 
 
+def _of_blends(rng: np.random.Generator, folder: Path) -> Asked:
+    asked = _of_purchases(BlendScores(12, 4, "test"))(rng, folder)
+    totals = Local(asked.pooled.rows)
+    parts = tuple(c.fit(totals, 12, "test") for c in (ItemKNN(shrink=2.0), Transitions()))
+    grid = np.array([[1.0, 0.0], [0.25, 0.75]])
+    given = {**parts_arrays(parts), "grid": grid}
+    return Asked(asked.query, given, asked.parts, asked.pooled)
+
+
+_FACTORS = np.random.default_rng(3).normal(size=(12, 5)) / 2
+_FOLD = {"l2": 0.1, "unobserved": 0.2, "scaled": 1.0, "bits": 20, "most": 24}
 _LOW_HALF = np.repeat([255, 0], 16).astype(np.uint8)
 _TREE = {
     "splits": np.array([[0, 0, 0], [0, 2, 0]], np.int32),
@@ -399,10 +415,16 @@ _ABOUT_TREES = ("units", "test", "poisson", 0.0, "", 10)
 _ABOUT_NODES = (*_ABOUT_TREES, 0.8, False, 7, 0)
 
 BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
+    "als-moments": _of_purchases(ALSMoments(12, "test", **_FOLD), factors=_FACTORS),
+    "als-products": _of_purchases(
+        ALSProducts(12, "test", **_FOLD, first=True), factors=_FACTORS, directions=_FACTORS[::-1]
+    ),
     "basket-scores": _of_baskets,
+    "blend-scores": _of_blends,
     "catalogue-presence": _of_assortments(CataloguePresence(known=6, step=3)),
     "category-counts": _of_columns(CategoryCounts("brand", "test")),
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
+    "pair-counts": _of_purchases(PairCounts(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "quantile-counts": _of_columns(QuantileCounts("price", "test", alpha=0.1)),
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
