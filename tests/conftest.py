@@ -417,7 +417,9 @@ _ABOUT_NODES = (*_ABOUT_TREES, 0.8, False, 7, 0)
 BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "als-moments": _of_purchases(ALSMoments(12, "test", **_FOLD), factors=_FACTORS),
     "als-products": _of_purchases(
-        ALSProducts(12, "test", **_FOLD, first=True), factors=_FACTORS, directions=_FACTORS[::-1]
+        ALSProducts(12, "test", **_FOLD, fine=20, first=True),
+        factors=_FACTORS,
+        directions=_FACTORS[::-1],
     ),
     "basket-scores": _of_baskets,
     "blend-scores": _of_blends,

@@ -29,6 +29,7 @@ from grandtotal.algorithms.als_totals import (
     FoldIn,
     add_to_diagonals,
     blocks,
+    direction_bits,
     unpacked,
 )
 from grandtotal.algorithms.item_model import Recommender, strongest
@@ -168,7 +169,9 @@ class _Half:
         return x
 
     def _asked(self, directions: Floats, first: bool) -> Arrays:
-        query = ALSProducts(**self._settings, first=first)
+        settings = self._settings
+        fine = direction_bits(directions, settings["bits"], settings["most"])
+        query = ALSProducts(**settings, fine=fine, first=first)
         return self.totals.total(query, {"factors": self.items, "directions": directions})
 
 

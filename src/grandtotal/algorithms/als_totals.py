@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from grandtotal.algorithms.purchases import binary
 from grandtotal.consortium.query import Rows, State
 from grandtotal.durable import arrays_digest
-from grandtotal.errors import AnswerError, Code
+from grandtotal.errors import AnswerError, Code, PlanError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.threads import one_thread
@@ -50,7 +50,7 @@ class FoldIn:
 
     def penalty(self, counts: NDArray[Any], others: float) -> Floats:
         """Returns the ridge penalty of rows with so many purchases, out of `others`."""
-        base: Floats = np.asarray(counts, np.float64) + self.unobserved * others
+        base: Floats = np.asarray(counts, np.float64) + self.unobserved * max(others, 1.0)
         scaled: Floats = self.l2 * (base if self.scaled == 1 else base**self.scaled)
         return scaled
 
@@ -103,6 +103,14 @@ def whole_steps(factors: Floats, bits: int, most: int) -> Floats:
     return whole
 
 
+def direction_bits(directions: NDArray[Any], bits: int, most: int) -> int:
+    """Returns the bits of a step of directions: products with factors stay exact, scales small."""
+    largest = float(np.abs(directions).max(initial=0.0))
+    if not largest < 2.0**20:
+        raise PlanError(f"als diverges: a direction is {largest:g} long; raise l2")
+    return min(_PRODUCT - most - int(np.frexp(largest)[1]), 62 + _DOWN - 2 * bits)
+
+
 @dataclass(frozen=True)
 class ALSMoments:
     """Sums over customers of p and p p' for each item that they bought, and of p p' over all.
@@ -147,6 +155,7 @@ class ALSProducts:
 
     The broadcast holds "factors" (products, d), the items', and "directions" (products, d), x.
 
+    fine: bits of a step of x, see `direction_bits`.
     first: whether the sums of p for each item, and of p p' over all, are asked as well.
     """
 
@@ -160,12 +169,13 @@ class ALSProducts:
     scaled: float
     bits: int
     most: int
+    fine: int
     first: bool
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
         """Returns products (products, d); with `first` also gram (d, d) and sums (products, d)."""
         d = _factors(broadcast).shape[1]
-        scale = 2 * self.bits + _direction_bits(self, broadcast["directions"]) - _DOWN
+        scale = 2 * self.bits + self.fine - _DOWN
         found = {"products": Field((self.products, d), 2**scale)}
         if self.first:
             found["gram"] = Field((d, d), 4**self.bits, symmetric=True)
@@ -175,8 +185,9 @@ class ALSProducts:
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:
         """Returns this retailer's sums."""
         known = _known(self, rows, state, broadcast)
-        directions = broadcast["directions"]
-        directions = np.rint(directions * 2.0 ** _direction_bits(self, directions))
+        directions = np.rint(broadcast["directions"] * 2.0**self.fine)
+        if not np.abs(directions).max(initial=0.0) <= 2.0 ** (_PRODUCT - self.most):
+            raise AnswerError(Code.MALFORMED, "directions have more steps than sums of them hold")
         weights = csr_array(
             (_weights(known, directions), known.items.indices, known.items.indptr),
             shape=known.items.shape,
@@ -259,14 +270,6 @@ def _moments(known: _Known) -> NDArray[np.int64]:
 def _sums(known: _Known) -> NDArray[np.int64]:
     # At most 2^24 steps of 2^24 customers: exact in float64.
     return np.asarray(known.items @ known.steps).astype(np.int64)
-
-
-def _direction_bits(query: ALSProducts, directions: NDArray[Any]) -> int:
-    """Returns the bits of a step of directions; products with factors stay exact, scales small."""
-    most = float(np.abs(directions).max(initial=0.0))
-    if not most < 2.0**20:
-        raise AnswerError(Code.NOT_FINITE, f"directions of conjugate gradients are up to {most:g}")
-    return min(_PRODUCT - query.most - int(np.frexp(most)[1]), 62 + _DOWN - 2 * query.bits)
 
 
 def _weights(known: _Known, directions: Floats) -> NDArray[np.int64]:
