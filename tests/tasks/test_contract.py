@@ -185,7 +185,7 @@ def test_renaming_the_customers_changes_no_total_of_test_scores(prepared, fitted
 
 def test_the_tasks_ask_every_installed_query(frames, common):
     asked = {TestScores.name, "catalogue-presence"}  # asked for by the run, not by a fit
-    asked |= {"als-products"}  # of catalogues larger than these
+    asked |= {"als-moments"}  # where equations are solved as they are, not by steps
     asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns: no task has them
     asked |= {f"tree-{what}" for what in ("histograms", "progress", "residuals", "target")}
     for kind, task_class in installed("tasks").items():
