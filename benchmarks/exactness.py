@@ -22,6 +22,7 @@ from benchmarks.columns import column_rows
 from benchmarks.retail import Retail, generated, online_retail
 from benchmarks.rows import Row, at_most
 from benchmarks.simulation import TASK, Recorded, federated
+from grandtotal.algorithms.blend import Candidate
 from grandtotal.algorithms.glm import UNIT_STEPS, X_STEPS, Design
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.model import Model
@@ -34,7 +35,8 @@ from grandtotal.durable import arrays_digest
 from grandtotal.tasks.demand import Demand
 from grandtotal.tasks.demand_model import GRID, DemandModel
 from grandtotal.tasks.demand_queries import DemandSeries
-from grandtotal.tasks.recommend import GRIDS, Candidate, Recommend
+from grandtotal.tasks.recommend import Recommend
+from grandtotal.tasks.recommend_models import GRIDS
 from grandtotal.tasks.sales import Panel
 from grandtotal.tasks.scores import ROWS, TestScores
 from grandtotal.tasks.task import Task

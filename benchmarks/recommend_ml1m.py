@@ -33,7 +33,8 @@ from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import Json, arrays_digest
-from grandtotal.tasks.recommend import GRIDS, Recommend
+from grandtotal.tasks.recommend import Recommend
+from grandtotal.tasks.recommend_models import GRIDS
 from grandtotal.tasks.task import Common, Fitted
 
 SHARES = {"north": 0.46, "south": 0.23, "west": 0.16, "east": 0.08, "abroad": 0.07}

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from scipy.sparse import csr_array, random_array
 
+from grandtotal.algorithms.als_totals import ALSMoments, ALSProducts
 from grandtotal.algorithms.bandit import PriceTrials, Trials
 from grandtotal.algorithms.bgnbd import Repeats
+from grandtotal.algorithms.blend import parts_arrays
 from grandtotal.algorithms.catalogue import CataloguePresence
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.elasticity_in_noise import PricePairs
@@ -22,12 +24,14 @@ from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.kmeans import CellCounts, LloydSums
 from grandtotal.algorithms.likelihood import LikelihoodSums
 from grandtotal.algorithms.mixture import MixtureSums
+from grandtotal.algorithms.pair_counts import PairCounts
 from grandtotal.algorithms.points import STEPS, FeatureSums
 from grandtotal.algorithms.price_moments import PriceMoments, PricePresence
 from grandtotal.algorithms.price_rows import PriceRows, whole
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
 from grandtotal.algorithms.quantiles import QuantileCounts
 from grandtotal.algorithms.target_statistics import CategoryCounts, TargetSums
+from grandtotal.algorithms.transitions import Transitions
 from grandtotal.algorithms.tree_bins import Binning
 from grandtotal.algorithms.tree_histograms import (
     TreeHistograms,
@@ -64,7 +68,8 @@ from grandtotal.tasks.outcomes import Cases, Split, in_steps
 from grandtotal.tasks.price_queries import PriceScores
 from grandtotal.tasks.price_sales import Cases as PriceCases
 from grandtotal.tasks.price_sales import PriceHistory
-from grandtotal.tasks.recommend import RankingScores
+from grandtotal.tasks.ranking import RankingScores
+from grandtotal.tasks.recommend_models import BlendScores
 from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.scores import ROWS, Metric, TestScores, UnitScores, save_scores
 from grandtotal.tasks.segments_queries import SegmentProfiles, SegmentScores
@@ -310,11 +315,11 @@ class Asked:
         return self.query.answer(holder.rows, holder, self.broadcast)
 
 
-def _of_purchases(query: Query, model: bool = False) -> Callable[..., Asked]:
+def _of_purchases(query: Query, model: bool = False, **given: Any) -> Callable[..., Asked]:
     def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
         parts = [make_purchases(rng, customers, 12) for customers in (17, 30, 5)]
         pooled = {"test": Purchases.pooled(parts)}
-        broadcast = ItemKNN(shrink=2.0).fit(Local(pooled), 12, "test").arrays if model else {}
+        broadcast = ItemKNN(shrink=2.0).fit(Local(pooled), 12, "test").arrays if model else given
         holders = [Holder({"test": part}, folder) for part in parts]
         return Asked(query, broadcast, holders, Holder(pooled, folder))
 
@@ -548,6 +553,8 @@ _COMPONENTS = {
     "centres": _CENTRES["centres"] / STEPS,
     "variances": np.full((4, 2), 0.01),
 }
+
+
 def _of_loyalty(rng: np.random.Generator, folder: Path) -> Asked:
     groups = (("gold", "all"), ("gold", "tea"), ("gold", "own"))
     parts = [
@@ -570,6 +577,17 @@ def _of_baskets(rng: np.random.Generator, folder: Path) -> Asked:
     return Asked(asked.query, {**asked.broadcast, "habits": grid}, holders, pooled)
 
 
+def _of_blends(rng: np.random.Generator, folder: Path) -> Asked:
+    asked = _of_purchases(BlendScores(12, 4, "test"))(rng, folder)
+    totals = Local(asked.pooled.rows)
+    parts = tuple(c.fit(totals, 12, "test") for c in (ItemKNN(shrink=2.0), Transitions()))
+    grid = np.array([[1.0, 0.0], [0.25, 0.75]])
+    given = {**parts_arrays(parts), "grid": grid}
+    return Asked(asked.query, given, asked.parts, asked.pooled)
+
+
+_FACTORS = np.random.default_rng(3).normal(size=(12, 5)) / 2
+_FOLD = {"l2": 0.1, "unobserved": 0.2, "scaled": 1.0, "bits": 20, "most": 24}
 _LOW_HALF = np.repeat([255, 0], 16).astype(np.uint8)
 _TREE = {
     "splits": np.array([[0, 0, 0], [0, 2, 0]], np.int32),
@@ -614,12 +632,20 @@ def _of_behaviour(query: Query, **broadcast: Any) -> Callable[..., Asked]:
 
 
 BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
+    "als-moments": _of_purchases(ALSMoments(12, "test", **_FOLD), factors=_FACTORS),
+    "als-products": _of_purchases(
+        ALSProducts(12, "test", **_FOLD, fine=20, first=True),
+        factors=_FACTORS,
+        directions=_FACTORS[::-1],
+    ),
     "basket-scores": _of_baskets,
     "cell-counts": _of_traits(CellCounts(",".join(TRAITS), "test", 5), **_BOX),
     "behaviour-sums": _of_behaviour(BehaviourSums(13, 30, 112, "test")),
+    "blend-scores": _of_blends,
     "catalogue-presence": _of_assortments(CataloguePresence(known=6, step=3)),
     "category-counts": _of_columns(CategoryCounts("brand", "test")),
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
+    "pair-counts": _of_purchases(PairCounts(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "quantile-counts": _of_columns(QuantileCounts("price", "test", alpha=0.1)),
     "price-trials": _of_trials,
@@ -651,6 +677,7 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "spend-correlation": _of_known(SpendCorrelation("test")),
     "value-scores": _of_known(
         ValueScores("bg-nbd", "test", 60), purchases=np.array([0.8, 60.0, 0.7, 2.5])
+    ),
     "loyal-sums": _of_loyalty,
     "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
     "shift-scores": _of_behaviour(

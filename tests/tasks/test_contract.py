@@ -27,7 +27,11 @@ COLUMNS = {
 }
 
 SMALL = {
-    "recommend": ({"horizon_days": 42}, {"horizon_days": 42, "repeat": True}),
+    "recommend": (
+        {"horizon_days": 42, "models": ("auto", "als", "transitions")},
+        {"horizon_days": 42},
+        {"horizon_days": 42, "repeat": True},
+    ),
     "demand": ({"horizon": 4, "test": 8, "history": 80},),
     "price": ({"test": 12, "history": 80},),
     "churn": ({"horizon_days": 56, "history_days": 560, "groups": ("tier = basic",), "trees": 1},),
@@ -198,6 +202,7 @@ def test_renaming_the_customers_changes_no_total_of_test_scores(prepared, fitted
 
 def test_the_tasks_ask_every_installed_query(frames, common):
     asked = {TestScores.name, "catalogue-presence"}  # asked for by the run, not by a fit
+    asked |= {"als-moments"}  # where equations are solved as they are, not by steps
     asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns: no task has them
     asked |= {"price-pairs"}  # under epsilon alone
     asked |= {"price-trials"}  # of prices that were tried: by a program of one's own
