@@ -119,16 +119,20 @@ class Loopback:
     def start(self, *parties: str) -> None:
         """Starts the processes of these parties, or of all."""
         for party in parties or self.parties:
-            words = [*_commands(party), "start", "kit"]
             log = (self.home(party) / "process.txt").open("ab")
             self._processes[party] = subprocess.Popen(
-                [sys.executable, "-m", "grandtotal.cli", *words],
+                self.command(party),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 **self._as(party),
             )
             log.close()
+
+    def command(self, party: str) -> list[str]:
+        """Returns what starts the process of a party, in its home."""
+        group = COORDINATOR if party == COORDINATOR else "retailer"
+        return [sys.executable, "-m", "grandtotal.cli", group, "start", "kit"]
 
     def kill(self, party: str) -> None:
         """Kills the process of a party, as a power cut would."""
@@ -240,10 +244,6 @@ class Loopback:
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, to)
         self._give(to.parent if to.parent != self.home(party) else to, party)
-
-
-def _commands(party: str) -> list[str]:
-    return [COORDINATOR] if party == COORDINATOR else ["retailer"]
 
 
 def free_port() -> int:

@@ -140,6 +140,8 @@ def conduct(kit: Kit, name: str, transport: Transport, listener: Listener = unhe
     """
     run = Held(RunFolder(kit.runs / name))
     with run.lock():
+        if not run.open:
+            return  # a job that was queued behind another one finds its work done
         run.note("began")
         try:
             _agree(run, transport)

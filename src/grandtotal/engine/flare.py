@@ -214,8 +214,26 @@ def answer(kit: Kit) -> int:
     """Runs FLARE's site in this process until it is told to stop; returns its exit status."""
     from nvflare.private.fed.app.client import client_train
 
+    _note_refusals()
     settings = [f"uid={kit.me}", f"org={kit.me}", "config_folder=config", "secure_train=true"]
     return _main(client_train, kit, "fed_client.json", settings)
+
+
+def _note_refusals() -> None:
+    """Has the site write down which jobs it refuses: FLARE tells the server alone."""
+    from nvflare.private.admin_defs import MsgHeader
+    from nvflare.private.admin_defs import ReturnCode as Said
+    from nvflare.private.fed.client.training_cmds import DeployProcessor
+
+    process = DeployProcessor.process
+
+    def noting(self: Any, req: Any, app_ctx: Any) -> Any:
+        reply = process(self, req, app_ctx)
+        if reply.get_header(MsgHeader.RETURN_CODE) == Said.ERROR:
+            _LOG.error("a job was refused: %s", reply.body)
+        return reply
+
+    DeployProcessor.process = noting
 
 
 def _main(program: Any, kit: Kit, file: str, settings: list[str]) -> int:

@@ -5,6 +5,7 @@ built, logs are streamed to nobody. A kit cannot say otherwise, because these ru
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from grandtotal.errors import PlanError
 
 ADAPTER = "grandtotal.engine.flare"
 CONFIG = "retailer.json"
+_JOB = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_KEPT_JOBS = 20
 _LOG_BYTES, _LOGS = 10 * 2**20, 5
 
 _RULES: Json = {
@@ -52,6 +55,7 @@ def of_retailer(kit: Kit, config: Path, key: Path) -> None:
             f"{kit.path / 'client.crt'}: of another key than {key}; send the coordinator the "
             f"request that `grandtotal retailer certificate` writes, and ask for the kit again"
         )
+    _sweep(kit.path)
     startup = kit.path / "startup"
     server = {"name": kit.alliance.name, "identity": COORDINATOR, "service": _service(kit)}
     write_json(
@@ -70,6 +74,8 @@ def of_retailer(kit: Kit, config: Path, key: Path) -> None:
 
 def of_coordinator(kit: Kit) -> None:
     """Writes the workspaces of the coordinator: the server's, and that of who submits jobs."""
+    _sweep(kit.path)
+    _sweep(kit.path / "flare" / "jobs")
     keys = kit.path / "keys"
     server = {
         "name": kit.alliance.name,
@@ -106,6 +112,13 @@ def broken_rules(kit: Kit) -> list[str] | None:
     if read_json(kit.path / "startup" / f"fed_{side}.json").get("require_signed_jobs") is not True:
         broken.append("require_signed_jobs")
     return broken
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what FLARE kept of all but its newest jobs: what matters of a run is in runs/."""
+    jobs = [path for path in folder.glob("*-*-*-*-*") if _JOB.fullmatch(path.name)]
+    for path in sorted(jobs, key=lambda path: -path.stat().st_mtime)[_KEPT_JOBS:]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _officer(kit: Kit, folder: Path) -> None:
@@ -207,7 +220,10 @@ def _server_resources(store: Path) -> Json:
                 "job_scheduler",
                 "nvflare.app_common.job_schedulers.job_scheduler.DefaultJobScheduler",
                 max_jobs=4,
-                min_schedule_interval=1.0,
+                # Often enough to begin at once when the last member dials in; then we ask anew.
+                min_schedule_interval=0.5,
+                max_schedule_interval=1.0,
+                max_schedule_count=50,
             ),
             _component(
                 "job_manager",
