@@ -679,7 +679,6 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
         ValueScores("bg-nbd", "test", 60), purchases=np.array([0.8, 60.0, 0.7, 2.5])
     ),
     "loyal-sums": _of_loyalty,
-    "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
     "shift-scores": _of_behaviour(
         ShiftScores("cusum", "test"),
         happened=np.full((13, 112), 30.0),
