@@ -54,8 +54,10 @@ class Elasticities:
 
     @property
     def arrays(self) -> Arrays:
-        """The arrays that travel and are saved."""
-        return {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
+        """The arrays that travel and are saved, small integers as the wire knows them."""
+        found = {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
+        small = {name: each.astype(np.int32) for name, each in found.items() if each.itemsize < 4}
+        return {**found, **small}
 
     @staticmethod
     def of(arrays: Arrays, meta: Json) -> Elasticities:
