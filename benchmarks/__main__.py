@@ -25,6 +25,7 @@ from benchmarks import (
     exactness,
     membership,
     next_basket,
+    price,
     privacy_utility,
     recommend_ml1m,
     scale,
@@ -46,6 +47,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "dp-step": dp_step,
     "membership": membership,
     "privacy-utility": privacy_utility,
+    "price": price,
     "scale": scale,
 }
 RESULTS = Path(__file__).parent / "results.md"

@@ -31,14 +31,19 @@ from grandtotal.algorithms.price_moments import (
     PriceMoments,
     PricePresence,
 )
-from grandtotal.algorithms.price_rows import CROSS, OWN, PROMOTION
+from grandtotal.algorithms.price_rows import CROSS, EFFECTS, OWN, PROMOTION
 from grandtotal.algorithms.shrinkage import Believed, Prior, prior_of
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays, quantise
 
-BELIEVED = (Believed(-2.62, 1.0, 1.0), Believed(0.0, 0.5, 0.5), Believed(0.3, 0.5, 0.5))
-"""Of the own price, the others' price and a promotion; only the first from the literature."""
+BELIEVED = (
+    Believed(-2.62, 1.0, 1.0),
+    Believed(0.0, 0.5, 0.5),
+    Believed(0.3, 0.5, 0.5),
+    Believed(0.0, 0.5, 0.5),
+)
+"""Of own price, others' price, promotion, and the rest; only the first from the literature."""
 
 COEFFICIENT_STEPS = 2**20
 _LEAST_VARIATION = 0.003  # of a log price: less is rounding to cents
@@ -209,8 +214,8 @@ def _shrunk(
         variation=spread_out(variation, asked, products),
         basis=basis,
         category=category,
-        means=np.array([prior.overall for prior in priors[:3]]),
-        sds=np.array([prior.between for prior in priors[:3]]),
+        means=np.array([prior.overall for prior in priors[:EFFECTS]]),
+        sds=np.array([prior.between for prior in priors[:EFFECTS]]),
     )
 
 
@@ -236,7 +241,7 @@ def _prior(
     b: NDArray[np.float64], variance: NDArray[np.float64], group: NDArray[np.intp], column: int
 ) -> Prior:
     known = np.isfinite(variance)
-    believed = BELIEVED[min(column, PROMOTION)]
+    believed = BELIEVED[min(column, EFFECTS)]
     return prior_of(b[known], variance[known], group[known], BUCKETS, believed)
 
 

@@ -130,10 +130,11 @@ class PriceMoments:
     ) -> Arrays:
         """Returns what each series adds, (series, ...)."""
         # Series of products that are not asked about are computed and left out: at 0.
-        b = coefficients[np.maximum(at, 0)][rows.series] if len(coefficients) else 0 * rows.x
-        predictor = np.clip((rows.within * b).sum(axis=1), -_MOST, _MOST)
+        x = rows.within[:, : self.columns]
+        b = coefficients[np.maximum(at, 0)][rows.series] if len(coefficients) else 0 * x
+        predictor = np.clip((x * b).sum(axis=1), -_MOST, _MOST)
         moments = _least_squares if self.family == "log-log" else _multinomial
-        curvature, gradient, loss = moments(rows, predictor)
+        curvature, gradient, loss = moments(rows, x, predictor)
         score = rows.per_series(gradient)
         one, other = np.triu_indices(self.columns)
         rows_of = rows.per_series(rows.per_group(np.ones(len(rows.y))))
@@ -149,10 +150,10 @@ class PriceMoments:
 
 
 def _least_squares(
-    rows: PriceRows, predictor: NDArray[np.float64]
+    rows: PriceRows, x: NDArray[np.float64], predictor: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], ...]:
     """Returns by group X'X, X'r and r'r / 2 of what is left when each group's mean is removed."""
-    x, left = rows.within, rows.centred(log(np.maximum(rows.y, 1e-9))) - predictor
+    left = rows.centred(log(np.maximum(rows.y, 1e-9))) - predictor
     one, other = np.triu_indices(x.shape[1])
     return (
         rows.per_group(x[:, one] * x[:, other]),
@@ -162,11 +163,10 @@ def _least_squares(
 
 
 def _multinomial(
-    rows: PriceRows, predictor: NDArray[np.float64]
+    rows: PriceRows, x: NDArray[np.float64], predictor: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], ...]:
     """Returns by group the curvature, gradient and -log likelihood given the group's units."""
-    x, group = rows.within, rows.group
-    weight = exp(predictor)
+    group, weight = rows.group, exp(predictor)
     units, whole = rows.per_group(rows.y), rows.per_group(weight)
     mean = weight * (units / whole)[group]
     one, other = np.triu_indices(x.shape[1])
