@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from grandtotal.algorithms.elasticity_model import (
     ESTIMATED,
@@ -49,6 +50,8 @@ COEFFICIENT_STEPS = 2**20
 _LEAST_VARIATION = 0.003  # of a log price: less is rounding to cents
 _LEAST_OWN = 0.02  # of the price's variation that promotions and other prices do not explain
 _MOST = 30.0  # of a coefficient on the way
+_NORMAL = 1.959964
+_LEAST = 1e-9  # of the scatter, beside the curvature: no estimate is sure
 _BORROWED = 4.0  # series that the scatter of all products counts for in that of one
 
 
@@ -129,14 +132,24 @@ class Estimate:
 
     def _scatter(self) -> NDArray[np.float64]:
         """Returns the sums of outer products of scores, those of few series helped by all."""
-        k = self.b.shape[1]
-        series = self.sums["series"][:, None, None].astype(np.float64)
-        few = np.divide(series, series - 1, out=np.ones_like(series), where=series > 1)
-        own = unpacked(self.sums["scatter"], k) * few
+        series = self._alike
+        few = (stdtrit(series - 1, 0.975) / _NORMAL) ** 2 * series / (series - 1)
+        own = unpacked(self.sums["scatter"], self.b.shape[1]) * few[:, None, None]
         size = np.trace(self.curvature, axis1=1, axis2=2)
         usual = np.trace(own, axis1=1, axis2=2).sum() / max(float(size.sum()), 1e-12)
-        weight = series / (series + _BORROWED)
-        return np.asarray(weight * own + (1 - weight) * usual * self.curvature)
+        weight = (series / (series + _BORROWED))[:, None, None]
+        return np.asarray(weight * own + ((1 - weight) * usual + _LEAST) * self.curvature)
+
+    @property
+    def _alike(self) -> NDArray[np.float64]:
+        """How many series of equal weight tell as much as those that there are, 2 at least.
+
+        So many a t distribution is for: Carter, Schnepel and Steigerwald, "Asymptotic behavior of a
+        t-test robust to cluster heterogeneity", 2017, https://doi.org/10.1162/REST_a_00639.
+        """
+        whole, squares = self.curvature[:, OWN, OWN] ** 2, self.sums["weights"]
+        alike = np.divide(whole, squares, out=np.ones_like(whole), where=squares > 0)
+        return np.asarray(np.clip(alike, 2.0, np.maximum(self.sums["series"], 2.0)))
 
     @property
     def left(self) -> NDArray[np.float64]:

@@ -94,9 +94,11 @@ class PriceMoments:
     split: str
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
-        """Returns, for each product that is asked about: X'WX, X'(y - mean), both of the rows less
-        their group's mean; the outer products of the scores of each series; the loss; the sum of
-        squares of the log price within groups; rows and series.
+        """Returns, for each product that is asked about, of the rows less their group's mean:
+
+        curvature and gradient X'WX, X'(y - mean); scatter, the outer products of the scores of
+        each series; weights, the squares of each series' curvature in the own price; loss; spread,
+        the sum of squares of the log price; how many rows and series.
         """
         asked, k = len(broadcast["asked"]), self.columns
         triangle = (asked, k * (k + 1) // 2)
@@ -106,6 +108,7 @@ class PriceMoments:
             "scatter": Field(triangle, scale=_SQUARE_STEPS[self.family]),
             "loss": Field((asked,), scale=MOMENT_STEPS),
             "spread": Field((asked,), scale=MOMENT_STEPS),
+            "weights": Field((asked,), scale=_SQUARE_STEPS[self.family]),
             "rows": Field((asked,)),
             "series": Field((asked,)),
         }
@@ -135,15 +138,16 @@ class PriceMoments:
         predictor = np.clip((x * b).sum(axis=1), -_MOST, _MOST)
         moments = _least_squares if self.family == "log-log" else _multinomial
         curvature, gradient, loss = moments(rows, x, predictor)
-        score = rows.per_series(gradient)
+        score, by_series = rows.per_series(gradient), rows.per_series(curvature)
         one, other = np.triu_indices(self.columns)
         rows_of = rows.per_series(rows.per_group(np.ones(len(rows.y))))
         return {
-            "curvature": rows.per_series(curvature),
+            "curvature": by_series,
             "gradient": score,
             "scatter": score[:, one] * score[:, other],
             "loss": rows.per_series(loss),
             "spread": rows.per_series(rows.per_group(rows.within[:, OWN] ** 2)),
+            "weights": by_series[:, OWN] ** 2,
             "rows": rows_of,
             "series": (rows_of > 0).astype(np.float64),
         }
