@@ -169,9 +169,9 @@ def unpacked(triangle: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     return full
 
 
-def categories_of(counts: NDArray[Any]) -> NDArray[np.int16]:
+def categories_of(counts: NDArray[Any]) -> NDArray[np.int32]:
     """Returns the bucket that most retailers say, -1 where none does, from (products, BUCKETS)."""
-    found: NDArray[np.int16] = counts.argmax(axis=1).astype(np.int16)
+    found: NDArray[np.int32] = counts.argmax(axis=1).astype(np.int32)
     found[counts.sum(axis=1) == 0] = -1
     return found
 
@@ -188,13 +188,13 @@ def _solved(curvature: NDArray[np.float64], gradient: NDArray[np.float64]) -> ND
 
 
 def _shrunk(
-    estimate: Estimate, asked: NDArray[np.intp], category: NDArray[np.int16], meta: Json
+    estimate: Estimate, asked: NDArray[np.intp], category: NDArray[np.int32], meta: Json
 ) -> Elasticities:
     """Returns all products: those estimated drawn to their category, the others its mean."""
     products, k = len(category), estimate.b.shape[1]
     rows, spread = estimate.sums["rows"], estimate.sums["spread"]
     variation = np.sqrt(np.maximum(spread, 0.0) / np.maximum(rows, 1))
-    basis = np.full(products, FEW_RETAILERS, np.int8)
+    basis = np.full(products, FEW_RETAILERS, np.int32)
     basis[asked] = np.select(
         [variation < _LEAST_VARIATION, estimate.left[:, OWN] < _LEAST_OWN],
         [NO_VARIATION, WITH_PROMOTIONS],

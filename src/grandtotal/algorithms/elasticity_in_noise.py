@@ -225,7 +225,7 @@ def _model(
     variance: NDArray[np.float64],
     sold: NDArray[np.bool_],
     seen: NDArray[np.bool_],
-    category: NDArray[np.int16],
+    category: NDArray[np.int32],
     rounds: int,
 ) -> Elasticities:
     """Returns the own-price estimates drawn to their category, and what is believed of the rest."""
@@ -248,7 +248,7 @@ def _model(
         raw_sd=np.where(known, np.sqrt(variance), np.nan),
         observations=np.zeros(products, np.int64),
         variation=nothing,
-        basis=np.select([~sold, ~seen], [FEW_RETAILERS, NO_VARIATION], ESTIMATED).astype(np.int8),
+        basis=np.select([~sold, ~seen], [FEW_RETAILERS, NO_VARIATION], ESTIMATED).astype(np.int32),
         category=category,
         means=np.array([prior.overall, cross.mean, promotion.mean]),
         sds=np.array([prior.between, cross.between, promotion.between]),
