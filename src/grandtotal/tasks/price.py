@@ -207,6 +207,8 @@ class Price:
         moved = sum(int((np.abs(part.within[:, 0]) > CHANGED).sum()) for part in history.parts)
         tested = sum(len(cases.sold) for cases in history.cases)
         found = f"{moved} weeks with another price than usual, {tested} in the test weeks"
+        free = sum(prices.free for prices in history.prices)
+        found += f"; {free} lines at a price of zero are not used" if free else ""
         expected = "prices that change, before the test weeks and in them"
         if not moved:
             remedy = "the export needs weeks with other prices; or test prices in a few stores"

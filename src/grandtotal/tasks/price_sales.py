@@ -168,7 +168,7 @@ def read_weekly(tables: Tables, common: Common, weeks: int, per_customer: int = 
         parts = catalogue_lines(tables, common, _COLUMNS)
     cells = pl.concat([_cells(lines, common.today, weeks) for lines in parts])
     cells = cells.group_by("i", "store", "t").sum().sort("i", "store", "t")
-    if cells.is_empty():
+    if not (cells["priced"] > 0).any():
         raise DataError(
             f"transactions: no line of a catalogue product at a price above 0 in the {weeks} weeks "
             f"before {common.today}; check `today` and `history` in the plan against the table's "
@@ -410,6 +410,7 @@ def _prices(weekly: Weekly, cut: int, recent: int) -> Prices:
         per_product(units[:, late]) / max(late.stop - late.start, 1),
         weekly.cost,
         weekly.category,
+        weekly.free,
     )
 
 
