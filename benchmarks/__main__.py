@@ -25,6 +25,7 @@ from benchmarks import (
     exactness,
     membership,
     next_basket,
+    price,
     price_decisions,
     privacy_utility,
     recommend_ml1m,
@@ -47,8 +48,9 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "dp-step": dp_step,
     "membership": membership,
     "privacy-utility": privacy_utility,
-    "scale": scale,
+    "price": price,
     "price-decisions": price_decisions,
+    "scale": scale,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _MARK = "## `python -m benchmarks "

@@ -182,6 +182,30 @@ def _paid(decision: SegmentDecision, spent: Floats) -> float:
     return -float(spent @ decision.discount) / whole if whole > 0 else 0.0
 
 
+def table(decision: SegmentDecision) -> list[dict[str, Any]]:
+    """Returns a row for each segment: its discount, what it and the one for all earn, how sure."""
+    of = decision.of
+    columns = {
+        "customers": of.customers,
+        "discount": decision.discount,
+        "discount_for_all": np.full(len(of.names), decision.uniform),
+        "now": decision.now,
+        "at_discount": decision.at_discount,
+        "at_discount_for_all": decision.at_uniform,
+        "shift": of.shift,
+        "shift_sd": of.shift_sd,
+        "propensity": np.ones(len(of.names)),
+    }
+    return [
+        {
+            "segment": name,
+            **{key: round(float(values[s]), 6) for key, values in columns.items()},
+            "few": decision.few[s],
+        }
+        for s, name in enumerate(of.names)
+    ]
+
+
 def words(decision: SegmentDecision) -> str:
     """Returns the decision as lines that a category manager reads."""
     of, (gain, uniform) = decision.of, decision.gain
