@@ -27,6 +27,7 @@ from benchmarks import (
     inventory_replay,
     membership,
     next_basket,
+    price,
     price_decisions,
     privacy_utility,
     recommend_ml1m,
@@ -55,10 +56,11 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "dp-step": dp_step,
     "membership": membership,
     "privacy-utility": privacy_utility,
-    "scale": scale,
+    "price": price,
     "price-decisions": price_decisions,
     "segments": segments,
     "value": value,
+    "scale": scale,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _MARK = "## `python -m benchmarks "

@@ -30,6 +30,7 @@ from grandtotal.algorithms.price_moments import PriceMoments, PricePresence
 from grandtotal.algorithms.price_rows import PriceRows, whole
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
 from grandtotal.algorithms.quantiles import QuantileCounts
+from grandtotal.algorithms.segment_response import SegmentLines, SegmentMoments
 from grandtotal.algorithms.target_statistics import CategoryCounts, TargetSums
 from grandtotal.algorithms.transitions import Transitions
 from grandtotal.algorithms.tree_bins import Binning
@@ -465,6 +466,19 @@ def _of_trials(rng: np.random.Generator, folder: Path) -> Asked:
     return Asked(PriceTrials(8, "2024-w1"), {}, holders, pooled)
 
 
+def _of_segments(rng: np.random.Generator, folder: Path) -> Asked:
+    def made(rows: int, first: int) -> SegmentLines:
+        customer = np.arange(rows) // 5
+        moved, weight = rng.normal(0, 0.3, (4, 9)), rng.random((4, 9))
+        series, week = rng.integers(0, 4, rows), rng.integers(0, 9, rows)
+        return SegmentLines(customer % 3, customer + first, series, week, moved, weight)
+
+    parts = [made(rows, 1000 * i) for i, rows in enumerate((17, 30, 0))]
+    holders = [Holder({"now": part}, folder) for part in parts]
+    pooled = Holder({"now": SegmentLines.pooled(parts)}, folder)
+    return Asked(SegmentMoments(3, "now"), {"shift": np.array([0.5, 0.0, -2.0])}, holders, pooled)
+
+
 def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
     metrics = (Metric("recall", True, "share found"), Metric("rmse", False, "error", root=True))
 
@@ -649,6 +663,7 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "quantile-counts": _of_columns(QuantileCounts("price", "test", alpha=0.1)),
     "price-trials": _of_trials,
+    "segment-moments": _of_segments,
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
     "group-gaps": _of_outcomes(GroupGaps("logistic", "test", ("tier = gold", "tier = basic"), 3)),
     "outcome-scores": _of_outcomes(OutcomeScores("logistic", "test")),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from grandtotal.decide.order_list import Ordering, OrderList
     from grandtotal.decide.prices import Decided
     from grandtotal.decide.rules import PriceRules
+    from grandtotal.decide.segments import SegmentDecision, SegmentRules
     from grandtotal.outlook import Outlook
     from grandtotal.privacy.audit import Audit
     from grandtotal.readiness import Checked
@@ -269,14 +270,47 @@ class Run:
         from grandtotal.decide.prices import decide_prices
         from grandtotal.decide.rules import PriceRules
 
+        name, found, model, rows, tables = self._price_task(retailer, task, config)
+        of = responses(found, model, rows, tables)
+        decided = decide_prices(of, rules or PriceRules())
+        log_prices(self.folder.retailer(retailer), name, decided)
+        return decided
+
+    def segment_prices(
+        self,
+        retailer: str,
+        how: SegmentRules,
+        rules: PriceRules | None = None,
+        task: str | None = None,
+        config: Path_ | None = None,
+    ) -> tuple[SegmentDecision, list[Json]]:
+        """Returns a discount for each segment beside one for all, and gaps between groups.
+
+        How segments differ is learnt at home, from the retailer's own customers; nothing leaves.
+        """
+        from grandtotal.algorithms.segment_response import SegmentResponse
+        from grandtotal.consortium.totals import Local
+        from grandtotal.decide.of_model import responses
+        from grandtotal.decide.rules import PriceRules
+        from grandtotal.decide.segment_rows import read_segments
+        from grandtotal.decide.segments import Segments, decide_segments, gaps
+
+        _, found, model, rows, tables = self._price_task(retailer, task, config)
+        of = responses(found, model, rows, tables)
+        seen = read_segments(found, model, of, tables, how.by)
+        shifts = SegmentResponse().fit(Local({"now": seen.lines}), len(seen.names), "now")
+        known = Segments(seen.names, seen.customers, seen.units, shifts.shift, shifts.sd)
+        decided = decide_segments(of, known, rules or PriceRules(), how)
+        return decided, gaps(decided, seen.groups)
+
+    def _price_task(
+        self, retailer: str, task: str | None, config: Path_ | None
+    ) -> tuple[str, Price, PriceModel, Rows, Tables]:
         name = task or self._only("price")
         found, model, rows, tables = self._at_home(retailer, name, config)
         if found.kind != "price":
             raise RunError(f"'{name}' is of the kind {found.kind}; prices need one of kind price")
-        of = responses(cast("Price", found), cast("PriceModel", model), rows, tables)
-        decided = decide_prices(of, rules or PriceRules())
-        log_prices(self.folder.retailer(retailer), name, decided)
-        return decided
+        return name, cast("Price", found), cast("PriceModel", model), rows, tables
 
     def _only(self, kind: str) -> str:
         names = [name for name, found in self.folder.plan().kinds.items() if found == kind]

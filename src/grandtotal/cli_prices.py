@@ -13,6 +13,7 @@ from grandtotal.cli_parts import as_text, command, json_option, runs_option
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from grandtotal.api import Run
     from grandtotal.decide.prices import Decided
     from grandtotal.decide.rules import PriceRules
 
@@ -36,6 +37,12 @@ _commands = click.Group()
 @click.option("--risk", type=float, help="Standard deviations taken off an uncertain gain.")
 @click.option("--explore", is_flag=True, help="Draw prices, to learn; the chance is logged.")
 @click.option("--stop", is_flag=True, help="Every price stays.")
+@click.option("--by", metavar="COLUMN", help="Discounts by this column of the customers table.")
+@click.option(
+    "--allow-protected",
+    is_flag=True,
+    help="With --by: even by age, region or the like; it is said.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="A .csv or .parquet file.")
 @click.option(
     "--config",
@@ -54,6 +61,8 @@ def prices(
     risk: float | None,
     explore: bool,
     stop: bool,
+    by: str | None,
+    allow_protected: bool,
     out: Path | None,
     config: Path | None,
     runs: Path,
@@ -74,6 +83,10 @@ def prices(
     switches = {"explore": explore, "stop": stop}
     rules = _rules(settings, {**given, **{name: True for name, on in switches.items() if on}})
     opened = Run.open(run, runs)
+    if by is not None:
+        allowed = (by,) if allow_protected else ()
+        _by_segment(opened, retailer, by, allowed, (rules, task, config, out), as_json)
+        return
     decided = opened.prices(retailer, rules, task, config)
     path = out or opened.folder.retailer(retailer) / "decisions" / "prices.csv"
     made = rows(decided)
@@ -83,6 +96,35 @@ def prices(
         return
     Console().print(_table(decided, made))
     click.echo(f"{summary(decided)}\n{len(made):,} rows -> {path}")
+
+
+def _by_segment(
+    run: Run,
+    retailer: str,
+    by: str,
+    allowed: tuple[str, ...],
+    given: tuple[PriceRules, str | None, Path | None, Path | None],
+    as_json: bool,
+) -> None:
+    from grandtotal.decide.segments import SegmentRules, table, words
+
+    rules, task, config, out = given
+    decided, gaps = run.segment_prices(
+        retailer, SegmentRules(by, allow_protected=allowed), rules, task, config
+    )
+    path = out or run.folder.retailer(retailer) / "decisions" / f"prices-by-{by}.csv"
+    _write(table(decided), path)
+    if as_json:
+        found = {"segments": table(decided), "gaps": gaps, "summary": words(decided)}
+        click.echo(as_text({"file": str(path), **found}))
+        return
+    click.echo(words(decided))
+    click.echo("What groups of customers pay, and beside all:")
+    for gap in gaps:
+        paid = gap["price_change"]
+        said = "–" if paid is None else f"{paid:+.1%}, beside all {gap['beside_all']:+.1%}"
+        click.echo(f"  {gap['group']} ({gap['customers']} customers): {said}")
+    click.echo(f"{len(decided.of.names)} segments -> {path}")
 
 
 def _rules(path: Path | None, flags: dict[str, Any]) -> PriceRules:

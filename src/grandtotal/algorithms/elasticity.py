@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from grandtotal.algorithms.elasticity_model import (
     ESTIMATED,
@@ -31,19 +32,26 @@ from grandtotal.algorithms.price_moments import (
     PriceMoments,
     PricePresence,
 )
-from grandtotal.algorithms.price_rows import CROSS, OWN, PROMOTION
+from grandtotal.algorithms.price_rows import CROSS, EFFECTS, OWN, PROMOTION
 from grandtotal.algorithms.shrinkage import Believed, Prior, prior_of
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays, quantise
 
-BELIEVED = (Believed(-2.62, 1.0, 1.0), Believed(0.0, 0.5, 0.5), Believed(0.3, 0.5, 0.5))
-"""Of the own price, the others' price and a promotion; only the first from the literature."""
+BELIEVED = (
+    Believed(-2.62, 1.0, 1.0),
+    Believed(0.0, 0.5, 0.5),
+    Believed(0.3, 0.5, 0.5),
+    Believed(0.0, 0.5, 0.5),
+)
+"""Of own price, others' price, promotion, and the rest; only the first from the literature."""
 
 COEFFICIENT_STEPS = 2**20
 _LEAST_VARIATION = 0.003  # of a log price: less is rounding to cents
 _LEAST_OWN = 0.02  # of the price's variation that promotions and other prices do not explain
 _MOST = 30.0  # of a coefficient on the way
+_NORMAL = 1.959964
+_LEAST = 1e-9  # of the scatter, beside the curvature: no estimate is sure
 _BORROWED = 4.0  # series that the scatter of all products counts for in that of one
 
 
@@ -124,14 +132,24 @@ class Estimate:
 
     def _scatter(self) -> NDArray[np.float64]:
         """Returns the sums of outer products of scores, those of few series helped by all."""
-        k = self.b.shape[1]
-        series = self.sums["series"][:, None, None].astype(np.float64)
-        few = np.divide(series, series - 1, out=np.ones_like(series), where=series > 1)
-        own = unpacked(self.sums["scatter"], k) * few
+        series = self._alike
+        few = (stdtrit(series - 1, 0.975) / _NORMAL) ** 2 * series / (series - 1)
+        own = unpacked(self.sums["scatter"], self.b.shape[1]) * few[:, None, None]
         size = np.trace(self.curvature, axis1=1, axis2=2)
         usual = np.trace(own, axis1=1, axis2=2).sum() / max(float(size.sum()), 1e-12)
-        weight = series / (series + _BORROWED)
-        return np.asarray(weight * own + (1 - weight) * usual * self.curvature)
+        weight = (series / (series + _BORROWED))[:, None, None]
+        return np.asarray(weight * own + ((1 - weight) * usual + _LEAST) * self.curvature)
+
+    @property
+    def _alike(self) -> NDArray[np.float64]:
+        """How many series of equal weight tell as much as those that there are, 2 at least.
+
+        So many a t distribution is for: Carter, Schnepel and Steigerwald, "Asymptotic behavior of a
+        t-test robust to cluster heterogeneity", 2017, https://doi.org/10.1162/REST_a_00639.
+        """
+        whole, squares = self.curvature[:, OWN, OWN] ** 2, self.sums["weights"]
+        alike = np.divide(whole, squares, out=np.ones_like(whole), where=squares > 0)
+        return np.asarray(np.clip(alike, 2.0, np.maximum(self.sums["series"], 2.0)))
 
     @property
     def left(self) -> NDArray[np.float64]:
@@ -151,9 +169,9 @@ def unpacked(triangle: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     return full
 
 
-def categories_of(counts: NDArray[Any]) -> NDArray[np.int16]:
+def categories_of(counts: NDArray[Any]) -> NDArray[np.int32]:
     """Returns the bucket that most retailers say, -1 where none does, from (products, BUCKETS)."""
-    found: NDArray[np.int16] = counts.argmax(axis=1).astype(np.int16)
+    found: NDArray[np.int32] = counts.argmax(axis=1).astype(np.int32)
     found[counts.sum(axis=1) == 0] = -1
     return found
 
@@ -170,13 +188,13 @@ def _solved(curvature: NDArray[np.float64], gradient: NDArray[np.float64]) -> ND
 
 
 def _shrunk(
-    estimate: Estimate, asked: NDArray[np.intp], category: NDArray[np.int16], meta: Json
+    estimate: Estimate, asked: NDArray[np.intp], category: NDArray[np.int32], meta: Json
 ) -> Elasticities:
     """Returns all products: those estimated drawn to their category, the others its mean."""
     products, k = len(category), estimate.b.shape[1]
     rows, spread = estimate.sums["rows"], estimate.sums["spread"]
     variation = np.sqrt(np.maximum(spread, 0.0) / np.maximum(rows, 1))
-    basis = np.full(products, FEW_RETAILERS, np.int8)
+    basis = np.full(products, FEW_RETAILERS, np.int32)
     basis[asked] = np.select(
         [variation < _LEAST_VARIATION, estimate.left[:, OWN] < _LEAST_OWN],
         [NO_VARIATION, WITH_PROMOTIONS],
@@ -209,8 +227,8 @@ def _shrunk(
         variation=spread_out(variation, asked, products),
         basis=basis,
         category=category,
-        means=np.array([prior.overall for prior in priors[:3]]),
-        sds=np.array([prior.between for prior in priors[:3]]),
+        means=np.array([prior.overall for prior in priors[:EFFECTS]]),
+        sds=np.array([prior.between for prior in priors[:EFFECTS]]),
     )
 
 
@@ -236,7 +254,7 @@ def _prior(
     b: NDArray[np.float64], variance: NDArray[np.float64], group: NDArray[np.intp], column: int
 ) -> Prior:
     known = np.isfinite(variance)
-    believed = BELIEVED[min(column, PROMOTION)]
+    believed = BELIEVED[min(column, EFFECTS)]
     return prior_of(b[known], variance[known], group[known], BUCKETS, believed)
 
 

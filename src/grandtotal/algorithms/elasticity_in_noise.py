@@ -134,7 +134,7 @@ class PricePairs:
                 f"a series of {int(week.max()) + 1} weeks, asked for at most {self.weeks}: a row "
                 f"would be in more pairs than the noise is made for",
             )
-        x = scaled(rows.x)
+        x = scaled(rows.x[:, : self.columns])
         b = coefficients[rows.product[rows.series]]
         # Whatever a coefficient is in much noise, what is cut has to be a number.
         left = np.clip(log(np.maximum(rows.y, 1e-9)) - (x * b).sum(axis=1), -1e6, 1e6)
@@ -225,13 +225,13 @@ def _model(
     variance: NDArray[np.float64],
     sold: NDArray[np.bool_],
     seen: NDArray[np.bool_],
-    category: NDArray[np.int16],
+    category: NDArray[np.int32],
     rounds: int,
 ) -> Elasticities:
     """Returns the own-price estimates drawn to their category, and what is believed of the rest."""
     products, known = len(b), sold & seen
     group = np.where(category < 0, BUCKETS, category).astype(np.intp)
-    own, cross, promotion = BELIEVED
+    own, cross, promotion, _ = BELIEVED
     prior = prior_of(b[known], variance[known], group[known], BUCKETS, own)
     mean, of_prior = prior.mean[group], prior.variance[group]
     weight = np.where(known, of_prior / (of_prior + variance), 0.0)
@@ -248,7 +248,7 @@ def _model(
         raw_sd=np.where(known, np.sqrt(variance), np.nan),
         observations=np.zeros(products, np.int64),
         variation=nothing,
-        basis=np.select([~sold, ~seen], [FEW_RETAILERS, NO_VARIATION], ESTIMATED).astype(np.int8),
+        basis=np.select([~sold, ~seen], [FEW_RETAILERS, NO_VARIATION], ESTIMATED).astype(np.int32),
         category=category,
         means=np.array([prior.overall, cross.mean, promotion.mean]),
         sds=np.array([prior.between, cross.between, promotion.between]),

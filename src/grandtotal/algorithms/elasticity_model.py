@@ -30,8 +30,8 @@ class Elasticities:
     raw, raw_sd: own before shrinkage, nan where there is none.
     observations: rows (store, week) that the estimate is made of.
     variation: within-series standard deviation of the log price.
-    basis: (products,) int8, one of the constants above.
-    category: (products,) int16, a number of the category that means nothing more; -1 is unknown.
+    basis: (products,) int32, one of the constants above.
+    category: (products,) int32, a number of the category that means nothing more; -1 is unknown.
     means, sds: (3,) the consortium's mean of own, cross and promotion, and the standard deviation
         between products of one category.
     """
@@ -47,15 +47,17 @@ class Elasticities:
     raw_sd: NDArray[np.float64]
     observations: NDArray[np.int64]
     variation: NDArray[np.float64]
-    basis: NDArray[np.int8]
-    category: NDArray[np.int16]
+    basis: NDArray[np.int32]
+    category: NDArray[np.int32]
     means: NDArray[np.float64]
     sds: NDArray[np.float64]
 
     @property
     def arrays(self) -> Arrays:
-        """The arrays that travel and are saved."""
-        return {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
+        """The arrays that travel and are saved, small integers as the wire knows them."""
+        found = {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
+        small = {name: each.astype(np.int32) for name, each in found.items() if each.itemsize < 4}
+        return {**found, **small}
 
     @staticmethod
     def of(arrays: Arrays, meta: Json) -> Elasticities:

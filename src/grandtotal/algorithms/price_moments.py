@@ -94,9 +94,11 @@ class PriceMoments:
     split: str
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
-        """Returns, for each product that is asked about: X'WX, X'(y - mean), both of the rows less
-        their group's mean; the outer products of the scores of each series; the loss; the sum of
-        squares of the log price within groups; rows and series.
+        """Returns, for each product that is asked about, of the rows less their group's mean:
+
+        curvature and gradient X'WX, X'(y - mean); scatter, the outer products of the scores of
+        each series; weights, the squares of each series' curvature in the own price; loss; spread,
+        the sum of squares of the log price; how many rows and series.
         """
         asked, k = len(broadcast["asked"]), self.columns
         triangle = (asked, k * (k + 1) // 2)
@@ -106,6 +108,7 @@ class PriceMoments:
             "scatter": Field(triangle, scale=_SQUARE_STEPS[self.family]),
             "loss": Field((asked,), scale=MOMENT_STEPS),
             "spread": Field((asked,), scale=MOMENT_STEPS),
+            "weights": Field((asked,), scale=_SQUARE_STEPS[self.family]),
             "rows": Field((asked,)),
             "series": Field((asked,)),
         }
@@ -130,29 +133,31 @@ class PriceMoments:
     ) -> Arrays:
         """Returns what each series adds, (series, ...)."""
         # Series of products that are not asked about are computed and left out: at 0.
-        b = coefficients[np.maximum(at, 0)][rows.series] if len(coefficients) else 0 * rows.x
-        predictor = np.clip((rows.within * b).sum(axis=1), -_MOST, _MOST)
+        x = rows.within[:, : self.columns]
+        b = coefficients[np.maximum(at, 0)][rows.series] if len(coefficients) else 0 * x
+        predictor = np.clip((x * b).sum(axis=1), -_MOST, _MOST)
         moments = _least_squares if self.family == "log-log" else _multinomial
-        curvature, gradient, loss = moments(rows, predictor)
-        score = rows.per_series(gradient)
+        curvature, gradient, loss = moments(rows, x, predictor)
+        score, by_series = rows.per_series(gradient), rows.per_series(curvature)
         one, other = np.triu_indices(self.columns)
         rows_of = rows.per_series(rows.per_group(np.ones(len(rows.y))))
         return {
-            "curvature": rows.per_series(curvature),
+            "curvature": by_series,
             "gradient": score,
             "scatter": score[:, one] * score[:, other],
             "loss": rows.per_series(loss),
             "spread": rows.per_series(rows.per_group(rows.within[:, OWN] ** 2)),
+            "weights": by_series[:, OWN] ** 2,
             "rows": rows_of,
             "series": (rows_of > 0).astype(np.float64),
         }
 
 
 def _least_squares(
-    rows: PriceRows, predictor: NDArray[np.float64]
+    rows: PriceRows, x: NDArray[np.float64], predictor: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], ...]:
     """Returns by group X'X, X'r and r'r / 2 of what is left when each group's mean is removed."""
-    x, left = rows.within, rows.centred(log(np.maximum(rows.y, 1e-9))) - predictor
+    left = rows.centred(log(np.maximum(rows.y, 1e-9))) - predictor
     one, other = np.triu_indices(x.shape[1])
     return (
         rows.per_group(x[:, one] * x[:, other]),
@@ -162,11 +167,10 @@ def _least_squares(
 
 
 def _multinomial(
-    rows: PriceRows, predictor: NDArray[np.float64]
+    rows: PriceRows, x: NDArray[np.float64], predictor: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], ...]:
     """Returns by group the curvature, gradient and -log likelihood given the group's units."""
-    x, group = rows.within, rows.group
-    weight = exp(predictor)
+    group, weight = rows.group, exp(predictor)
     units, whole = rows.per_group(rows.y), rows.per_group(weight)
     mean = weight * (units / whole)[group]
     one, other = np.triu_indices(x.shape[1])

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOG_STEPS = 2**16  # of a log price: resolution 0.0015 %
-OWN, CROSS, PROMOTION = 0, 1, 2  # the first columns; further ones are promotions too
+OWN, CROSS, PROMOTION = 0, 1, 2  # the first columns; what follows is held constant
+EFFECTS = 3  # columns that a forecast is made of
+YEAR = 52.1786  # weeks
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,8 @@ class PriceRows:
     """The rows of one retailer before a cut, sorted by series and week.
 
     x: (rows, columns) log price, mean log price of the others in the category against its usual,
-        share of lines in a promotion. y: (rows,) units, not below 0.
+        share of lines in a promotion, and what else is held constant, such as the year's season.
+        y: (rows,) units, not below 0.
     series: (rows,) which series a row is of, from 0, without gaps. week: (rows,).
     product: (series,) place in the catalogue.
     season: weeks after which a series has a new level: store x product x season effects.
@@ -120,6 +123,12 @@ class PricePanel:
         """Returns the panels of several retailers as one: for simulations."""
         parts = tuple(part for panel in panels for part in panel.parts)
         return PricePanel(parts, panels[0].per_customer)
+
+
+def of_year(week: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Returns two columns (weeks, 2) of which a yearly season is made."""
+    angle = 2 * np.pi * week / YEAR
+    return whole(np.stack([np.sin(angle), np.cos(angle)], axis=1))
 
 
 def whole(log_price: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -82,7 +82,7 @@ def why(decided: Decided, i: int) -> str:
         return f"no price keeps all rules: {decided.reason[i]}"
     if verdict not in ("new price", "keep"):
         return decided.reason[i]
-    said = [say(decided, i) for say in (_reaction, _drawn, _end, _tied, _unseen)]
+    said = [say(decided, i) for say in (_reaction, _drawn, _others, _end, _tied, _unseen)]
     return "; ".join(part for part in said if part)
 
 
@@ -114,6 +114,14 @@ def _drawn(decided: Decided, i: int) -> str:
     if not decided.rules.explore or len(decided.ladders[i]) < 2:
         return ""
     return f"drawn, to learn, with a probability of {decided.propensity[i]:.1%}"
+
+
+def _others(decided: Decided, i: int) -> str:
+    """Returns for whose sake a price is taken that its own product is likely to lose by."""
+    less = decided.less(decided.rules.objective)[i]
+    if decided.verdict[i] != "new price" or decided.rules.explore or not less > 0.5:
+        return ""
+    return f"the others of its category gain what it may lose ({less:.0%})"
 
 
 def _end(decided: Decided, i: int) -> str:

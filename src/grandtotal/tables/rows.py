@@ -12,7 +12,7 @@ import polars as pl
 from grandtotal.errors import DataError
 from grandtotal.tables.cells import Cells, Writing, guess_formats, is_iso, read_cells
 from grandtotal.tables.config import RetailerConfig, TableSource, nearest
-from grandtotal.tables.exports import filled_down, with_unit_prices
+from grandtotal.tables.exports import filled_down, in_own_currency, with_unit_prices
 from grandtotal.tables.files import SourceFile
 from grandtotal.tables.plain import plain_columns, plain_value
 from grandtotal.tables.rules import Mark, cell_warnings, rules, warnings
@@ -96,6 +96,7 @@ def judge(
     flags, flag_marks = _consent(raw, file, config)
     marks += flag_marks
     frame = with_unit_prices(pl.DataFrame(columns + flags), file.source)
+    frame = in_own_currency(frame, config.rates)
     marks += [mark for mark in rules(frame, table, names, config, plain) if mark.rows.any()]
     if file.count is None:
         marks += repeated_lines(file, hashes) if hashes is not None else repeated or []
@@ -122,7 +123,8 @@ def read_columns(
     """
     there = _names_in_file(file, table)
     # A price that is not a unit's is made one with the quantity and the discount.
-    more = () if file.source.price_is == "unit" else ("price", "quantity", "discount")
+    more = [] if file.source.price_is == "unit" else ["price", "quantity", "discount"]
+    more += ["currency"] if config.rates else []
     in_file = {name: there[name] for name in dict.fromkeys((*names, *more)) if name in there}
     read = [
         plain_value(theirs, table[ours]) if ours in plain else pl.col(theirs).alias(ours)
@@ -140,7 +142,8 @@ def read_columns(
         for ours in in_file
         if ours not in plain
     ]
-    return with_unit_prices(raw.with_columns(cells), file.source).select(names)
+    frame = with_unit_prices(raw.with_columns(cells), file.source)
+    return in_own_currency(frame, config.rates).select(names)
 
 
 def _names_in_file(file: SourceFile, table: Table) -> dict[str, str]:

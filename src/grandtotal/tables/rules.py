@@ -107,7 +107,8 @@ def _sales(frame: pl.DataFrame, names: dict[str, str], config: RetailerConfig) -
     if "currency" in names:
         other = (frame["currency"] != config.currency).fill_null(False)
         if other.any():
-            other = (frame["currency"].str.to_uppercase() != config.currency).fill_null(False)
+            known = [config.currency, *config.rates]
+            other = (~frame["currency"].str.to_uppercase().is_in(known)).fill_null(False)
         yield Mark(
             f"currency is not {config.currency}",
             other,
@@ -120,7 +121,10 @@ def _currencies(others: pl.Series, own: str) -> str:
     """Returns the remedy, with how many lines each of the most frequent currencies has."""
     counts = others.str.to_uppercase().value_counts(sort=True).head(3)
     found = ", ".join(f"{count:,} in {name}" for name, count in counts.iter_rows())
-    return f'found {found}; convert these prices, or correct currency = "{own}"'
+    return (
+        f"found {found}; convert these prices, say under [rates] in retailer.toml what one is "
+        f'worth in {own}, or correct currency = "{own}"'
+    )
 
 
 def warnings(frame: pl.DataFrame, table: Table, names: dict[str, str]) -> Iterator[Mark]:

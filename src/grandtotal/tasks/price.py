@@ -7,7 +7,7 @@ prices stay at home: what a retailer should charge is decided there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from grandtotal.algorithms.elasticity import Elasticity
 from grandtotal.algorithms.elasticity_in_noise import STORE_WEEK, ElasticityInNoise
 from grandtotal.algorithms.elasticity_model import Elasticities
 from grandtotal.algorithms.model import Model
+from grandtotal.algorithms.price_moments import FAMILIES
 from grandtotal.consortium.query import Rows, shared
 from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
@@ -27,7 +28,7 @@ from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.price_adapt import adapted, level_only, loss, rounded
 from grandtotal.tasks.price_model import PriceModel
 from grandtotal.tasks.price_queries import PriceScores, deviance
-from grandtotal.tasks.price_sales import CHANGED, PriceHistory, Weekly, read_weekly
+from grandtotal.tasks.price_sales import CHANGED, COLUMNS, PriceHistory, Weekly, read_weekly
 from grandtotal.tasks.price_words import curves, predictions
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from grandtotal.tables.read import Tables
 
-GRID = {"log-log": Elasticity("log-log"), "ppml": Elasticity("ppml")}
+GRID = {name: Elasticity(name, COLUMNS) for name in FAMILIES}
 _RECENT = 13  # weeks whose mean is what sold recently
 _LARGEST = 100.0  # units: deviance and sold of a series, under epsilon, count as if no larger
 
@@ -115,7 +116,7 @@ class Price:
         return Fitted(model, {"chosen": model.meta, "tried": tried})
 
     def _algorithm(self, name: str) -> Elasticity:
-        return Elasticity(name, retailers=self.retailers)
+        return replace(GRID[name], retailers=self.retailers)
 
     def _in_noise(self) -> ElasticityInNoise:
         return ElasticityInNoise(
@@ -181,7 +182,7 @@ class Price:
         alone = given.shared.meta.get("members") == 1
         own = None
         if not alone:
-            fits = Elasticity(_family(given), retailers=1)
+            fits = replace(GRID[_family(given)], retailers=1)
             own = [fits.fit(Local(rows), products, split) for split in ("validation", "test")]
         return adapted(given, own, rows["validation"], _prices_of(rows))
 
@@ -206,6 +207,8 @@ class Price:
         moved = sum(int((np.abs(part.within[:, 0]) > CHANGED).sum()) for part in history.parts)
         tested = sum(len(cases.sold) for cases in history.cases)
         found = f"{moved} weeks with another price than usual, {tested} in the test weeks"
+        free = sum(prices.free for prices in history.prices)
+        found += f"; {free} lines at a price of zero are not used" if free else ""
         expected = "prices that change, before the test weeks and in them"
         if not moved:
             remedy = "the export needs weeks with other prices; or test prices in a few stores"
@@ -238,7 +241,7 @@ def as_price_model(model: Model) -> PriceModel:
 
 def _family(model: PriceModel) -> str:
     name = str(model.meta.get("model", ""))
-    return name if name in GRID else "log-log"
+    return name if name in GRID else FAMILIES[0]
 
 
 def _prices_of(rows: Rows) -> Any:

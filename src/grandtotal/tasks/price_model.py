@@ -26,7 +26,7 @@ class Prices:
     the weekly prices that were observed. base_units: units a week at the current price, the mean of
     those last weeks; 0 where nothing sold. cost: of one unit, from `products` or `prices`; it may
     be above the price. category: (products,) the retailer's own number of the category, int32, -1
-    where the table says none.
+    where the table says none. free: lines at a price of zero, as of gifts, which are not used.
     """
 
     current: NDArray[np.float64]
@@ -35,6 +35,7 @@ class Prices:
     base_units: NDArray[np.float64]
     cost: NDArray[np.float64]
     category: NDArray[np.int32]
+    free: int = 0
 
     @staticmethod
     def unknown(products: int) -> Prices:

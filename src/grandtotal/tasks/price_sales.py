@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from grandtotal.algorithms.elementary import exp, log
 from grandtotal.algorithms.glm import UNIT_STEPS
 from grandtotal.algorithms.price_moments import BUCKETS
-from grandtotal.algorithms.price_rows import CROSS, OWN, PROMOTION, PricePanel, PriceRows, whole
+from grandtotal.algorithms.price_rows import (
+    CROSS,
+    EFFECTS,
+    OWN,
+    PROMOTION,
+    PricePanel,
+    PriceRows,
+    of_year,
+    whole,
+)
 from grandtotal.errors import DataError
 from grandtotal.tasks.lines import catalogue_lines, lines_of_few
 from grandtotal.tasks.price_model import Prices
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
 
 GONE = 13  # weeks without a sale after which a product is taken to be no longer in the store
 CHANGED = 0.05  # of a log price against the recent one: a price change that is scored
+COLUMNS = EFFECTS + 2  # with the year's season
 _COLUMNS = ("time", "quantity", "price", "store", "promotion", "discount")
 
 
@@ -81,7 +91,7 @@ class Cases:
 
     def recent(self) -> NDArray[np.float64]:
         """Returns the mean units of the recent weeks, (cases,)."""
-        return self.forecast(np.zeros((int(self.product.max(initial=0)) + 1, self.x.shape[1])))
+        return self.forecast(np.zeros((int(self.product.max(initial=0)) + 1, EFFECTS)))
 
     def forecast(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns units at the case's prices, (cases,), by (products, columns) coefficients.
@@ -99,7 +109,8 @@ class Cases:
 
 
 def _effect(x: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-    return exp(np.clip((x * coefficients).sum(axis=1), -5.0, 5.0))
+    effect = (x[:, :EFFECTS] * coefficients).sum(axis=1)
+    return exp(np.clip(effect, -5.0, 5.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +168,7 @@ def read_weekly(tables: Tables, common: Common, weeks: int, per_customer: int = 
         parts = catalogue_lines(tables, common, _COLUMNS)
     cells = pl.concat([_cells(lines, common.today, weeks) for lines in parts])
     cells = cells.group_by("i", "store", "t").sum().sort("i", "store", "t")
-    if cells.is_empty():
+    if not (cells["priced"] > 0).any():
         raise DataError(
             f"transactions: no line of a catalogue product at a price above 0 in the {weeks} weeks "
             f"before {common.today}; check `today` and `history` in the plan against the table's "
@@ -234,11 +245,12 @@ def _columns(
     """Returns x (series, weeks before until, columns), and where there is a row."""
     price, promoted = _filled(weekly, cut, until, apart)
     there = np.isfinite(price)
-    x = np.zeros((*price.shape, 3))
+    x = np.zeros((*price.shape, COLUMNS))
     x[..., OWN] = price
     if not apart:
         x[..., CROSS] = _others(weekly, price, there, cut)
     x[..., PROMOTION] = promoted
+    x[..., EFFECTS:] = of_year(weekly.price.shape[1] - np.arange(until))
     return x, there
 
 
@@ -398,6 +410,7 @@ def _prices(weekly: Weekly, cut: int, recent: int) -> Prices:
         per_product(units[:, late]) / max(late.stop - late.start, 1),
         weekly.cost,
         weekly.category,
+        weekly.free,
     )
 
 
