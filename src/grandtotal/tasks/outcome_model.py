@@ -78,6 +78,8 @@ class OutcomeModel:
         Of the regression, beside the mean of these cases; of trees, the Shapley values. Without
         the constant, in the order of the names.
         """
+        if not len(cases):
+            return np.empty((0, len(cases.names) - 1))
         if self.meta["model"] == "logistic":
             x = cases.known()[:, 1:] / X_STEPS
             pulled: NDArray[np.float64] = (x - x.mean(axis=0)) * self.parts["coefficients"][1:]

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 
 from grandtotal.report.details.demand import DEMAND
 from grandtotal.report.details.kind import Kind
+from grandtotal.report.details.outcomes import CHURN, PURCHASE_INTENT
 from grandtotal.report.details.recommend import RECOMMEND
 
 KINDS: Mapping[str, Kind] = {
     "recommend": RECOMMEND,
     "demand": DEMAND,
+    "churn": CHURN,
+    "purchase-intent": PURCHASE_INTENT,
 }
