@@ -135,9 +135,8 @@ class Churn(Classification):
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the splits as if one company held them."""
-        known: list[Rows] = [{s: part[s] for s in ("validation", "test")} for part in rows]
-        pooled = dict(super().pooled(known))
-        for split in (season_of(each) for each in known[0]):
+        pooled = dict(super().pooled(rows))
+        for split in (season_of("validation"), season_of("test")):
             if split in rows[0]:
                 pooled[split] = SameSeason.joined([part[split] for part in rows])
         return pooled

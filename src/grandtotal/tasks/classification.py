@@ -250,13 +250,18 @@ class Classification:
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the splits as if one company held them."""
-        return {split: Split.pooled([part[split] for part in rows]) for split in rows[0]}
+        pooled = {s: Split.pooled([part[s] for part in rows]) for s in ("validation", "test")}
+        return {split: pooled[split.removeprefix("shared ")] for split in rows[0] if _is(split)}
 
 
 _NO_TREES = (
     "trees have no private form: a customer's rows are in every histogram of every tree, and noise "
     "for so many questions leaves nothing of them; under epsilon take 'logistic'"
 )
+
+
+def _is(split: str) -> bool:
+    return split.removeprefix("shared ") in ("validation", "test")
 
 
 def season_of(split: str) -> str:

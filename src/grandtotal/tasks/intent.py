@@ -234,11 +234,6 @@ class PurchaseIntent(Classification):
         facts = {n: values[kept.unit] for n, values in visits.facts.items()}
         return Split(learned, kept, facts, "session")
 
-    def pooled(self, rows: list[Rows]) -> Rows:
-        """Returns the splits as if one company held them."""
-        known: list[Rows] = [{s: part[s] for s in ("validation", "test")} for part in rows]
-        return super().pooled(known)
-
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:  # noqa: ARG002
         """Returns the visits that go on, the most likely to buy first, and why.
 
