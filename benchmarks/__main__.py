@@ -21,8 +21,10 @@ from typing import Any
 
 from benchmarks import (
     audit,
+    churn,
     dp_step,
     exactness,
+    intent,
     inventory_known,
     inventory_replay,
     membership,
@@ -50,6 +52,8 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "dp-step": dp_step,
     "membership": membership,
     "privacy-utility": privacy_utility,
+    "churn": churn,
+    "intent": intent,
     "scale": scale,
 }
 RESULTS = Path(__file__).parent / "results.md"
