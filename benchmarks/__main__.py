@@ -21,8 +21,10 @@ from typing import Any
 
 from benchmarks import (
     audit,
+    churn,
     dp_step,
     exactness,
+    intent,
     inventory_known,
     inventory_replay,
     membership,
@@ -60,6 +62,8 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "price-decisions": price_decisions,
     "segments": segments,
     "value": value,
+    "churn": churn,
+    "intent": intent,
     "scale": scale,
 }
 RESULTS = Path(__file__).parent / "results.md"

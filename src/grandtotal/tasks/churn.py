@@ -89,7 +89,7 @@ class Churn(Classification):
     def seasonal(self) -> bool:
         """Whether the history reaches back to the same time of the year before."""
         least = YEAR + 2 * STEP + 2 * (self.horizon_days or STEP)
-        return self.history_days >= least and not self.common.privacy.private
+        return self.history_days >= least
 
     @property
     def _room(self) -> int:
@@ -104,9 +104,9 @@ class Churn(Classification):
 
     @property
     def largest(self) -> float:
-        """Norm of a customer's X'WX and X'r over all origins; measured, see the docs."""
+        """Norm of a customer's X'WX and X'r over all origins: about the median, as measured."""
         at = self.per_customer or self.origins
-        return 2.0 * math.sqrt(len(self.names)) * at
+        return math.sqrt(len(self.names)) * at
 
     # --- the retailer's half ---
 
@@ -135,9 +135,8 @@ class Churn(Classification):
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the splits as if one company held them."""
-        known: list[Rows] = [{s: part[s] for s in ("validation", "test")} for part in rows]
-        pooled = dict(super().pooled(known))
-        for split in (season_of(each) for each in known[0]):
+        pooled = dict(super().pooled(rows))
+        for split in (season_of("validation"), season_of("test")):
             if split in rows[0]:
                 pooled[split] = SameSeason.joined([part[split] for part in rows])
         return pooled

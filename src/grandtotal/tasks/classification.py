@@ -128,9 +128,10 @@ class Classification:
         score, start = tried[best]
         chosen: dict[str, Any] = {key: score[key] for key in ("model", "l2") if key in score}
         parts, fit = self._fitted(totals, chosen["model"], "test", start)
+        meta: Json = {**chosen, "fit": fit}
+        choice: Json = {"chosen": meta, "tried": [score for score, _ in tried]}
         gaps = self._gaps(totals, chosen["model"], start)
-        meta: Json = {**chosen, "fit": fit, **({"gaps": gaps} if self.groups else {})}
-        return Fitted(OutcomeModel(meta, parts), {"chosen": meta, "tried": [s for s, _ in tried]})
+        return Fitted(OutcomeModel(meta, parts), {**choice, **gaps})
 
     def _fitted(
         self, totals: Totals, name: str, split: str, start: Arrays | None = None
@@ -169,12 +170,18 @@ class Classification:
             "calibration": calibration(sums),
         }, parts
 
-    def _gaps(self, totals: Totals, name: str, parts: Arrays) -> list[Json]:
-        """Returns how the candidate treats the agreed groups on validation."""
+    def _gaps(self, totals: Totals, name: str, parts: Arrays) -> Json:
+        """Returns {"gaps": how the candidate treats the agreed groups}; {} without any.
+
+        On validation; under epsilon on the test, of which no other question is asked before.
+        """
         if not self.groups:
-            return []
+            return {}
         query = GroupGaps(name, "validation", self.groups, self.least_group)
-        return shared_gaps(self.groups, totals.total(query, parts), self.least_group)
+        if self.common.privacy.private:
+            most = len({group.partition("=")[0].strip() for group in self.groups})
+            query = replace(query, split="test", per_unit=most, group=self.unit)
+        return {"gaps": shared_gaps(self.groups, totals.total(query, parts), self.least_group)}
 
     def _fit_in_noise(self, totals: Totals) -> Fitted:
         """Returns the regression after `_ROUNDS` Newton steps on clipped units."""
@@ -183,20 +190,12 @@ class Classification:
         )
         coefficients, fit = glm.fit(totals, len(self.names), "test", {})
         meta: Json = {"model": "logistic", "l2": glm.l2, "fit": fit}
-        if self.groups:
-            query = GroupGaps(
-                "logistic",
-                "test",
-                self.groups,
-                self.least_group,
-                len({group.partition("=")[0].strip() for group in self.groups}),
-                self.unit,
-            )
-            sums = totals.total(query, {"coefficients": coefficients})
-            meta["gaps"] = shared_gaps(self.groups, sums, self.least_group)
         left_out = {"trees": _NO_TREES} if "trees" in self.models else {}
-        model = OutcomeModel(meta, {"coefficients": coefficients})
-        return Fitted(model, {"chosen": meta, "tried": [], "left_out": left_out})
+        choice: Json = {"chosen": meta, "tried": [], "left_out": left_out}
+        parts = {"coefficients": coefficients}
+        return Fitted(
+            OutcomeModel(meta, parts), {**choice, **self._gaps(totals, "logistic", parts)}
+        )
 
     def releases(self) -> tuple[Release, ...]:
         """Returns what is asked under epsilon: Newton steps, group gaps if any, and one score."""
@@ -251,13 +250,18 @@ class Classification:
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the splits as if one company held them."""
-        return {split: Split.pooled([part[split] for part in rows]) for split in rows[0]}
+        pooled = {s: Split.pooled([part[s] for part in rows]) for s in ("validation", "test")}
+        return {split: pooled[split.removeprefix("shared ")] for split in rows[0] if _is(split)}
 
 
 _NO_TREES = (
     "trees have no private form: a customer's rows are in every histogram of every tree, and noise "
     "for so many questions leaves nothing of them; under epsilon take 'logistic'"
 )
+
+
+def _is(split: str) -> bool:
+    return split.removeprefix("shared ") in ("validation", "test")
 
 
 def season_of(split: str) -> str:

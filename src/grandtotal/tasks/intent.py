@@ -97,15 +97,13 @@ class PurchaseIntent(Classification):
         if self.table == "sessions":
             plain = intent_sessions.session_names(self.leave_out)
         else:
-            others = intent_events.OF_EARLIER_VISITS if self.common.privacy.private else ()
-            hidden = (*self.leave_out, *others)
-            plain = tuple(n for n in intent_events.FEATURES if n not in hidden)
+            plain = tuple(n for n in intent_events.FEATURES if n not in self.leave_out)
         return (ONE, *plain, *text_columns(self.protected))
 
     @property
     def largest(self) -> float:
         """Norm of a visit's X'WX and X'r over all moments."""
-        return 2.0 * math.sqrt(len(self.names))
+        return math.sqrt(len(self.names))
 
     # --- the retailer's half ---
 
@@ -165,6 +163,9 @@ class PurchaseIntent(Classification):
         named = pl.DataFrame({"customer": pl.Series(visits.customers, dtype=pl.String)})
         facts = self._facts(tables, named)
         columns = {name: visits.columns[name] for name in self.names if name in visits.columns}
+        if self.common.privacy.private:
+            hidden = np.full(len(visits.session), np.nan)
+            columns |= {n: hidden for n in intent_events.OF_EARLIER_VISITS if n in columns}
         columns |= {n: values[visits.session] for n, values in self._allowed(facts).items()}
         open_ = ~visits.bought
         outcome = visits.buys.astype(np.float64)
@@ -233,11 +234,6 @@ class PurchaseIntent(Classification):
         facts = {n: values[kept.unit] for n, values in visits.facts.items()}
         return Split(learned, kept, facts, "session")
 
-    def pooled(self, rows: list[Rows]) -> Rows:
-        """Returns the splits as if one company held them."""
-        known: list[Rows] = [{s: part[s] for s in ("validation", "test")} for part in rows]
-        return super().pooled(known)
-
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:  # noqa: ARG002
         """Returns the visits that go on, the most likely to buy first, and why.
 
@@ -252,12 +248,13 @@ class PurchaseIntent(Classification):
         return pl.DataFrame(
             {
                 "session": visits.sessions[now.unit].astype(str),
-                "time": [visits.times[i] for i in now.unit],
+                "time": pl.Series([visits.times[i] for i in now.unit], dtype=pl.Datetime("us")),
                 "probability": p.round(4),
                 "low": low.round(4),
                 "high": high.round(4),
                 **_reasons(now.names[1:], outcome.reasons(now), visits.said),
-            }
+            },
+            schema_overrides={f"why_{i + 1}": pl.String for i in range(_SHOWN)},
         ).sort(["probability", "session"], descending=[True, False])
 
     def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002

@@ -80,6 +80,7 @@ class OutcomeModel:
         """
         if not len(cases):
             return np.zeros((0, len(cases.names) - 1))
+
         if self.meta["model"] == "logistic":
             x = cases.known()[:, 1:] / X_STEPS
             pulled: NDArray[np.float64] = (x - x.mean(axis=0)) * self.parts["coefficients"][1:]
