@@ -43,7 +43,7 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.privacy.identity import Roster, make_identity, write_roster
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
-from grandtotal.tasks.behaviour import STEPS, Behaviour, Feature, bins_of, features_of
+from grandtotal.tasks.behaviour import Behaviour, Feature, bins_of, features_of
 from grandtotal.tasks.behaviour_sums import BehaviourSums, Observed, Watching
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.intervals import ForecastErrors
@@ -54,6 +54,7 @@ from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.scores import ROWS, Metric, TestScores, UnitScores, save_scores
 from grandtotal.tasks.shift_model import ShiftScores
 from grandtotal.tasks.task import Common
+from grandtotal.tasks.visits import STEPS
 
 settings.register_profile(
     "same-every-time",

@@ -9,6 +9,7 @@ Paths without a change: Zeger, "A regression model for time series of counts", 1
 https://doi.org/10.1093/biomet/75.4.621
 """
 
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ _HALVINGS = 4
 _MARGIN = 0.9  # of the alarms: the series at hand is not quite like any that is drawn
 
 _KNOWN: dict[tuple[Any, ...], float] = {}
+_ONE_AT_A_TIME = Lock()
 
 
 def thresholds_of(
@@ -36,11 +38,12 @@ def thresholds_of(
     """
     # The others see standard deviations, in which large counts all look alike.
     kinds = _kinds(noise, counts, 2.0**12 if name == "cusum" else 1.0)
-    missing = sorted({kind for kind in kinds if (name, change, alarms, *kind) not in _KNOWN})
-    for start in range(0, len(missing), 32):
-        some = missing[start : start + 32]
-        for kind, found in zip(some, _calibrated(some, name, change, alarms), strict=True):
-            _KNOWN[(name, change, alarms, *kind)] = found
+    with _ONE_AT_A_TIME:  # retailers in threads often ask for the same kinds
+        missing = sorted({kind for kind in kinds if (name, change, alarms, *kind) not in _KNOWN})
+        for start in range(0, len(missing), 32):
+            some = missing[start : start + 32]
+            for kind, found in zip(some, _calibrated(some, name, change, alarms), strict=True):
+                _KNOWN[(name, change, alarms, *kind)] = found
     return np.array([_KNOWN[(name, change, alarms, *kind)] for kind in kinds])
 
 
