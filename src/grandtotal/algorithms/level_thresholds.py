@@ -23,7 +23,7 @@ _PATHS = 300
 _HALF = YEAR // 2  # days that are drawn: the level is known least in the first of them
 _MANY = 64.0  # events a day: a Poisson count is as good as normal
 _HALVINGS = 3
-_MARGIN = 0.9  # of the alarms: the series at hand is not quite like any that is drawn
+_MARGIN = 0.8  # of the alarms: the series at hand is not quite like any that is drawn
 
 _KNOWN: dict[tuple[Any, ...], float] = {}
 _ONE_AT_A_TIME = Lock()
