@@ -47,22 +47,13 @@ class Lines:
         self.weekday = self.first.weekday()
         visits, groups, row = [], [], 0
         for piece in pieces(tables, "transactions", (*_COLUMNS, *_PROMOTED)):
-            lines = _of_lines(piece, today, (days, lead), row)
+            lines = _with_category(_of_lines(piece, today, (days, lead), row), tables)
             row += piece.height
-            lines = _with_category(lines, tables)
-            visits.append(_by_visit(lines))
-            by_day = lines.filter(pl.col("t") >= 0).group_by("t", "category", "visit")
-            groups.append(by_day.agg(pl.col("customer").first(), pl.col("sold", "spend").sum()))
-        self.groups = pl.concat(groups)
-        whole = (
-            pl.concat(visits)
-            .group_by("t", "visit")
-            .agg(
-                pl.col("customer", "store").drop_nulls().first(),
-                pl.col("hour").min(),
-                pl.col("sold", "returned", "spend", "promoted").sum(),
-            )
-        )
+            visits.append(_summed(lines, "t", "visit"))
+            groups.append(_summed(lines.filter(pl.col("t") >= 0), "t", "category", "visit"))
+        # The lines of a visit may be in several pieces.
+        whole = _summed(pl.concat(visits), "t", "visit")
+        self.groups = _summed(pl.concat(groups), "t", "category", "visit")
         self.all = whole.filter(pl.col("t") >= 0).sort("t", "visit")
         self.visits = self.all.filter(pl.col("sold") > 0)
         self.known = whole.filter(pl.col("sold") > 0, pl.col("customer").is_not_null())
@@ -244,10 +235,10 @@ def _with_category(lines: pl.DataFrame, tables: Tables) -> pl.DataFrame:
     return lines.join(known, on="product", how="left", maintain_order="left")
 
 
-def _by_visit(lines: pl.DataFrame) -> pl.DataFrame:
+def _summed(lines: pl.DataFrame, *by: str) -> pl.DataFrame:
     import polars as pl
 
-    return lines.group_by("t", "visit").agg(
+    return lines.group_by(*by).agg(
         pl.col("customer", "store").drop_nulls().first(),
         pl.col("hour").min(),
         pl.col("sold", "returned", "spend", "promoted").sum(),
