@@ -57,7 +57,6 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.privacy.identity import Roster, make_identity, write_roster
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
-from grandtotal.tasks.behaviour import STEPS as BEHAVIOUR_STEPS
 from grandtotal.tasks.behaviour import Behaviour, Feature, bins_of, features_of
 from grandtotal.tasks.behaviour_sums import BehaviourSums, Observed, Watching
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
@@ -79,6 +78,7 @@ from grandtotal.tasks.task import Common
 from grandtotal.tasks.traits import LATER, NEXT_PURCHASES, NEXT_SPEND
 from grandtotal.tasks.value import SpendCorrelation, ValueScores
 from grandtotal.tasks.value_rows import Known
+from grandtotal.tasks.visits import STEPS as BEHAVIOUR_STEPS
 
 settings.register_profile(
     "same-every-time",

@@ -11,10 +11,12 @@ import pytest
 
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
-from grandtotal.errors import DataError, PlanError
+from grandtotal.errors import DataError, PlanError, RefusedError
+from grandtotal.tables import Tables, load_config
 from grandtotal.tasks.behaviour_sums import BehaviourSums, shared_sums
+from grandtotal.tasks.loyalty import LoyalSums
 from grandtotal.tasks.shift import Shift
-from grandtotal.tasks.task import Common
+from grandtotal.tasks.task import Common, releases_of
 
 TODAY = date(2024, 7, 15)  # a Monday
 WEEKS = 40
@@ -313,3 +315,29 @@ def test_a_trend_index_counts_only_from_the_day_on_which_it_was_known():
     assert column.shape == (WEEKS, 1)
     assert (np.diff(column[3:, 0]) > 0).all()
     assert task().rows(tables(lines()))["loyal"].parts[0].column() is None
+
+
+# --- beside the tables ---
+
+
+def test_a_table_that_is_read_in_pieces_gives_the_same_sums(example):
+    shift = Shift(COMMON, categories=("kitchen",), tiers=("gold",))
+    config = load_config(example / "north" / "retailer.toml")
+    whole, pieces = (shift.rows(Tables(config, whole_rows=n)) for n in (10**6, 700))
+    for query in (BehaviourSums(11, 29, 308, "test"), LoyalSums(2, 52)):
+        known, found = (Local(rows).total(query) for rows in (whole, pieces))
+        assert arrays_digest(known) == arrays_digest(found)
+
+
+@pytest.mark.parametrize(("weeks", "verdict"), [(40, "yes"), (26, "look"), (17, "no")])
+def test_a_retailer_with_too_short_a_history_is_told_before_a_run(weeks, verdict):
+    first = datetime(TODAY.year, TODAY.month, TODAY.day) - timedelta(weeks=weeks)
+    home = tables(lines().filter(pl.col("time") >= first))
+    (standing,) = task().standing(task().rows(home), home)
+    assert standing.verdict == verdict
+    assert bool(standing.remedy) == (verdict != "yes")
+
+
+def test_under_epsilon_it_is_refused_by_name():
+    with pytest.raises(RefusedError, match="'shift' does not say what it asks under epsilon"):
+        releases_of("behaviour", task())

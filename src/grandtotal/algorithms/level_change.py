@@ -113,24 +113,37 @@ class Alarm:
 
 @dataclass
 class _Learned:
-    """Sums by weekday since the last change: (series, 7), and days seen (series,)."""
+    """Sums by weekday since the last change, (series, 7), and over all of them, (series,)."""
 
     y: Floats
     e: Floats
     days: NDArray[np.int64]
+    all_y: Floats
+    all_e: Floats
+
+    @staticmethod
+    def nothing(series: int) -> _Learned:
+        return _Learned(
+            np.zeros((series, 7)),
+            np.zeros((series, 7)),
+            np.zeros(series, np.int64),
+            np.zeros(series),
+            np.zeros(series),
+        )
 
     def expects(self, weekday: int, e: Floats) -> tuple[Floats, Floats]:
         """Returns the mean of a day, and by how much its variance is larger for being estimated."""
-        days = np.maximum(self.days, 1)
-        exposed = self.e.sum(axis=1)
-        level = self.y.sum(axis=1) / np.maximum(exposed, _LITTLE)
-        prior = _PSEUDO * exposed / days
-        known = np.maximum(self.e[:, weekday] + prior, _LITTLE)
-        return (self.y[:, weekday] + prior * level) / known * e, 1 + e / known
+        # Each weekday begins with so many days of the mean level.
+        share = _PSEUDO / np.maximum(self.days, 1)
+        known = np.maximum(self.e[:, weekday] + share * self.all_e, _LITTLE)
+        expected = e / known
+        return (self.y[:, weekday] + share * self.all_y) * expected, 1 + expected
 
     def add(self, weekday: int, y: Floats, e: Floats) -> None:
         self.y[:, weekday] += y
         self.e[:, weekday] += e
+        self.all_y += y
+        self.all_e += e
         self.days += e > 0
 
 
@@ -142,7 +155,7 @@ def watch(
     After an alarm the level is learned anew from the day on which the change began.
     """
     series, days = daily.happened.shape
-    learned = _Learned(np.zeros((series, 7)), np.zeros((series, 7)), np.zeros(series, np.int64))
+    learned = _Learned.nothing(series)
     detector.begin(series)
     alarms: list[list[Alarm]] = [[] for _ in range(series)]
     largest = np.zeros(series)
@@ -178,7 +191,7 @@ def _learn_anew(learned: _Learned, daily: Daily, s: int, first: int, last: int) 
     weekdays, e = (daily.weekday + days) % 7, daily.exposed[s, days]
     y = np.where(e > 0, daily.happened[s, days], 0.0)
     learned.y[s], learned.e[s] = (np.bincount(weekdays, v, minlength=7) for v in (y, e))
-    learned.days[s] = (e > 0).sum()
+    learned.days[s], learned.all_y[s], learned.all_e[s] = (e > 0).sum(), y.sum(), e.sum()
 
 
 @dataclass(frozen=True)
@@ -202,7 +215,7 @@ def dated(
     e = daily.exposed[s]
     y = np.where(e > 0, daily.happened[s], 0.0)
     weekdays = (daily.weekday + np.arange(len(y))) % 7
-    learned = _Learned(np.zeros((1, 7)), np.zeros((1, 7)), np.zeros(1, np.int64))
+    learned = _Learned.nothing(1)
     for t in range(first, max(alarm.began, first + 7)):
         learned.add(int(weekdays[t]), y[t : t + 1], e[t : t + 1])
     mean = np.array(

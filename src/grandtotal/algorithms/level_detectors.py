@@ -93,7 +93,7 @@ class _Sided:
 
     def add(self, evidence: Floats, t: int, active: NDArray[np.bool_]) -> Floats:
         self.began = np.where(self.sums <= 0, t, self.began)
-        gained = np.clip(evidence, -MOST, MOST) * active
+        gained = np.minimum(np.maximum(evidence, -MOST), MOST) * active
         self.sums = np.maximum(self.sums + gained, 0.0)
         most: Floats = self.sums.max(axis=0)
         return most
@@ -117,12 +117,13 @@ class Cusum(_Sided):
         """Returns the larger of both sums."""
         scale = day.scale * day.unsure
         y, mean = day.y / scale, day.mean / scale
-        ratios = np.array([[1 + self.change], [1 - self.change]])
+        excess = np.maximum(day.excess, _LITTLE)
         # y log(c / (1 + x)) - log(1 + x) / excess, x = excess mean (c - 1) / (1 + excess mean)
-        x = day.excess * mean * (ratios - 1) / (1 + day.excess * mean)
-        grown = np.where(day.excess > _LITTLE, np.log1p(x) / np.maximum(day.excess, _LITTLE), 0.0)
-        less = np.where(day.excess > _LITTLE, grown, mean * (ratios - 1))
-        return self.add(y * (np.log(ratios) - np.log1p(x)) - less, t, active)
+        factor = excess * mean
+        factor /= 1 + factor
+        ratios = np.array([[1 + self.change], [1 - self.change]])
+        grown = np.log1p((ratios - 1) * factor)
+        return self.add(y * (np.log(ratios) - grown) - grown / excess, t, active)
 
 
 @dataclass

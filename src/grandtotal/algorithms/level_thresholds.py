@@ -3,12 +3,13 @@
 A threshold that is the same for all series raises hundreds of alarms on one and none on another:
 what the statistic reaches without a change depends on volume, dispersion, memory, and on how well
 the level is known. Series of these are drawn that do not change, and the threshold is the least
-with which they raise no more than a stated number of alarms in a year.
+with which they raise no more than a stated number of alarms in a year, half a year being drawn.
 
 Paths without a change: Zeger, "A regression model for time series of counts", 1988,
 https://doi.org/10.1093/biomet/75.4.621
 """
 
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from grandtotal.algorithms.level_change import SETTLE, Daily, Noise, noise_of, w
 from grandtotal.algorithms.level_detectors import DETECTORS, MOST, Floats
 
 YEAR = 364
-_PATHS = 200
+_PATHS = 300
+_HALF = YEAR // 2  # days that are drawn: the level is known least in the first of them
 _MANY = 64.0  # events a day: a Poisson count is as good as normal
-_HALVINGS = 4
-_MARGIN = 0.9  # of the alarms: the series at hand is not quite like any that is drawn
+_HALVINGS = 3
+_MARGIN = 0.8  # of the alarms: the series at hand is not quite like any that is drawn
 
 _KNOWN: dict[tuple[Any, ...], float] = {}
+_ONE_AT_A_TIME = Lock()
 
 
 def thresholds_of(
@@ -36,23 +39,25 @@ def thresholds_of(
     """
     # The others see standard deviations, in which large counts all look alike.
     kinds = _kinds(noise, counts, 2.0**12 if name == "cusum" else 1.0)
-    missing = sorted({kind for kind in kinds if (name, change, alarms, *kind) not in _KNOWN})
-    for start in range(0, len(missing), 32):
-        some = missing[start : start + 32]
-        for kind, found in zip(some, _calibrated(some, name, change, alarms), strict=True):
-            _KNOWN[(name, change, alarms, *kind)] = found
+    with _ONE_AT_A_TIME:  # retailers in threads often ask for the same kinds
+        missing = sorted({kind for kind in kinds if (name, change, alarms, *kind) not in _KNOWN})
+        for start in range(0, len(missing), 32):
+            some = missing[start : start + 32]
+            for kind, found in zip(some, _calibrated(some, name, change, alarms), strict=True):
+                _KNOWN[(name, change, alarms, *kind)] = found
     return np.array([_KNOWN[(name, change, alarms, *kind)] for kind in kinds])
 
 
 def _calibrated(
     kinds: list[tuple[Any, ...]], name: str, change: float, alarms: float
 ) -> list[float]:
-    """Returns the least threshold of each kind for which a year has no more than these alarms.
+    """Returns the least threshold of each kind with which no more than these alarms are raised.
 
-    Of the largest statistics of a year the quantile is found by bisection, with the alarms of all
+    Of the largest statistic of a path the quantile is found by bisection, with the alarms of all
     paths counted: after one alarm the level is known less well, and others come sooner. The mean
     number is below by twice its standard error.
     """
+    alarms = alarms * _HALF / YEAR
     paths = _paths(kinds)
     noise = noise_of(paths)
     never = np.full(len(paths.counts), np.inf)
@@ -94,10 +99,10 @@ def _kinds(noise: Noise, counts: NDArray[np.bool_], largest: float) -> list[tupl
 
 
 def _paths(kinds: list[tuple[Any, ...]]) -> Daily:
-    """Returns SETTLE days and a year without a change, _PATHS of each kind."""
+    """Returns SETTLE days and half a year without a change, _PATHS of each kind."""
     # Each kind has its own generator: its threshold is the same whatever else is asked for.
     drawn = [
-        simulate(2.0**volume, 2.0**dispersion, memory, counts, (_PATHS, SETTLE + YEAR))
+        simulate(2.0**volume, 2.0**dispersion, memory, counts, (_PATHS, SETTLE + _HALF))
         for volume, dispersion, memory, counts in kinds
     ]
     happened = np.concatenate([path.happened for path in drawn])

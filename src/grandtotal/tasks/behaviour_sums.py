@@ -17,7 +17,8 @@ from grandtotal.algorithms.level_change import Daily
 from grandtotal.consortium.query import Rows, State
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
-from grandtotal.tasks.behaviour import PROFILES, STEPS, Behaviour, Feature
+from grandtotal.tasks.behaviour import PROFILES, Behaviour, Feature
+from grandtotal.tasks.visits import STEPS
 
 _MONEY = "spend"
 

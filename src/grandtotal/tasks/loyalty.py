@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from grandtotal.consortium.query import Rows, State
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
-from grandtotal.tasks.behaviour import STEPS, Lines, open_days
+from grandtotal.tasks.behaviour import open_days
+from grandtotal.tasks.visits import STEPS, Lines
 
 if TYPE_CHECKING:
     import polars as pl

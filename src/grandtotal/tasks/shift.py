@@ -22,7 +22,7 @@ from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.behaviour import Lines, bins_of, features_of, read_behaviour
+from grandtotal.tasks.behaviour import bins_of, features_of, read_behaviour
 from grandtotal.tasks.behaviour_sums import BehaviourSums, Observed, Watching
 from grandtotal.tasks.loyalty import LEAD, Loyal, LoyalSums, read_loyalty
 from grandtotal.tasks.needs import Need, Standing, Verdict
@@ -39,6 +39,7 @@ from grandtotal.tasks.shift_model import (
     without_totals,
 )
 from grandtotal.tasks.task import Common, Fitted, check_models, check_numbers
+from grandtotal.tasks.visits import Lines
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _MOST_WEEKS = 1000
 _TOLD = 12  # findings in the report
+_LIKELY = 0.5  # the largest p of what may have changed and is told there
 _DRAWN = 2  # of them whose course is drawn
 
 
@@ -248,7 +250,11 @@ class Shift:
         """Returns the changes as of now, the course of the largest, and the recent mean's error."""
         observed: Observed = rows["now"]
         found = findings(cast(ShiftModel, model), rows, self.discovery)
-        told = [one for one in found if one.verdict in (CHANGED, TREND, PERHAPS)][:_TOLD]
+        told = [
+            one
+            for one in found
+            if one.verdict in (CHANGED, TREND) or (one.verdict == PERHAPS and one.p < _LIKELY)
+        ][:_TOLD]
         recent = self.score(without_totals(RECENT), rows, "test").values()
         steps = [
             one

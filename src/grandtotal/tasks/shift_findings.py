@@ -18,7 +18,7 @@ from grandtotal.algorithms.distribution_shift import compared, false_discovery, 
 from grandtotal.algorithms.level_change import SETTLE, Daily, dated, noise_of
 from grandtotal.consortium.query import Rows
 from grandtotal.durable import Json
-from grandtotal.tasks.behaviour import STEPS, Behaviour
+from grandtotal.tasks.behaviour import Behaviour
 from grandtotal.tasks.behaviour_sums import Observed, profiles_of, shared_profiles, shared_sums
 from grandtotal.tasks.loyalty import Loyal
 from grandtotal.tasks.shift_model import (
@@ -30,6 +30,7 @@ from grandtotal.tasks.shift_model import (
     watched_once,
 )
 from grandtotal.tasks.trends import Trend, trends_of
+from grandtotal.tasks.visits import STEPS
 
 CHANGED, PERHAPS, SAME, LITTLE, GAP = (
     "changed",

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.growth import NOTHING, YEAR, Growth, growth, shrunk
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.behaviour import STEPS
 from grandtotal.tasks.loyalty import MEASURES, OFTEN, Loyalty
+from grandtotal.tasks.visits import STEPS
 
 Floats = NDArray[np.float64]
 SPREAD = 0.01  # standard deviation of log growth a week from one retailer to another
