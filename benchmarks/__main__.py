@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks import (
+    als_speed,
     audit,
     dp_step,
     exactness,
@@ -27,7 +28,9 @@ from benchmarks import (
     next_basket,
     privacy_utility,
     recommend_amazon,
+    recommend_blend,
     recommend_diginetica,
+    recommend_exactness,
     recommend_ml1m,
     recommend_ml100k,
     recommend_video,
@@ -42,6 +45,9 @@ from grandtotal.versions import versions
 BENCHMARKS: Mapping[str, ModuleType] = {
     "exactness": exactness,
     "recommend-ml1m": recommend_ml1m,
+    "recommend-blend": recommend_blend,
+    "recommend-exactness": recommend_exactness,
+    "als-speed": als_speed,
     "recommend-ml100k": recommend_ml100k,
     "recommend-amazon": recommend_amazon,
     "recommend-video": recommend_video,
