@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks import (
+    als_speed,
     audit,
     churn,
     dp_step,
@@ -32,7 +33,13 @@ from benchmarks import (
     price,
     price_decisions,
     privacy_utility,
+    recommend_amazon,
+    recommend_blend,
+    recommend_diginetica,
+    recommend_exactness,
     recommend_ml1m,
+    recommend_ml100k,
+    recommend_video,
     scale,
     secure_sum,
     segments,
@@ -47,6 +54,13 @@ from grandtotal.versions import versions
 BENCHMARKS: Mapping[str, ModuleType] = {
     "exactness": exactness,
     "recommend-ml1m": recommend_ml1m,
+    "recommend-blend": recommend_blend,
+    "recommend-exactness": recommend_exactness,
+    "als-speed": als_speed,
+    "recommend-ml100k": recommend_ml100k,
+    "recommend-amazon": recommend_amazon,
+    "recommend-video": recommend_video,
+    "recommend-diginetica": recommend_diginetica,
     "next-basket": next_basket,
     "shift": shift,
     "secure-sum": secure_sum,

@@ -2,11 +2,12 @@
 
 import csv
 import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,10 @@ from benchmarks.protocols import (
 from benchmarks.recommend_ml1m import SHARES, _owners
 from benchmarks.rows import Row, at_most
 from benchmarks.simulation import TASK, federated
-from grandtotal.algorithms.item_model import Recommender
+from grandtotal.algorithms.blend import Candidate
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.query import Rows
-from grandtotal.consortium.totals import Local
+from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import Json, arrays_digest
 from grandtotal.tasks.own_products import same_kind
 from grandtotal.tasks.recommend import Recommend
@@ -100,7 +101,7 @@ def listed(path: Path) -> tuple[Sequences, int]:
 
 # --- the four rows ---
 
-Fit = Callable[[Local], Fitted]
+TRAINING = "statistics from training only"
 
 
 def measured(
@@ -109,53 +110,57 @@ def measured(
     models: tuple[str, ...],
     bars: Bars,
     sampled: bool,
-    grid: Sequence[object] | None = None,
-    stale: bool = False,
+    grid: Sequence[Candidate] = (),
 ) -> list[Row]:
     """Returns baseline, alone, federated and pooled under P1, and P2 where `sampled`.
 
-    bars: of the federated row, by metric. grid: candidates in place of the models' own. stale: the
-    model that is tested has the statistics of the validation cut, so that nothing is learned from
-    the validation's products; histories hold them all the same.
+    bars: of a federated row, by metric; with a grid, of the one that has learned nothing from the
+    validation's products, though histories hold them. grid: in place of the models' own.
     """
     task, holders = world.task(models), world.holders()
 
-    def fitted(totals: Local) -> Fitted:
-        found = task.fit(totals) if grid is None else task.choose(totals, grid)  # type: ignore[arg-type]
-        return _stale(found, totals, world.products) if stale else found
+    def fitted(totals: Totals) -> Fitted:
+        return task.choose(totals, grid) if grid else task.fit(totals)
 
     rounds: list[Json] = []
     with federated(holders, listener=rounds.append) as consortium:
-        shared = fitted(consortium.of(TASK))  # type: ignore[arg-type]
-    pooled = fitted(Local(task.pooled(list(holders.values()))))
-    alone = {name: fitted(Local(rows)) for name, rows in holders.items()}
-    baseline = {name: task.baseline(rows)[0] for name, rows in holders.items()}
+        shared = fitted(consortium.of(TASK))
     print(f"  {label}: {shared.choice.get('why') or _named(shared)}")
-    scored = {
-        "baseline": _scored(world, baseline, sampled),  # type: ignore[arg-type]
-        "alone": _scored(world, {n: f.model for n, f in alone.items()}, sampled),  # type: ignore[misc]
-        "federated": _scored(world, dict.fromkeys(holders, shared.model), sampled),  # type: ignore[arg-type]
+    chosen = _candidate(shared, grid)
+    everything = Local(task.pooled(list(holders.values())))
+    pooled = chosen.fit(everything, world.products, "test")
+    rows = {
+        "baseline": {name: task.baseline(part)[0] for name, part in holders.items()},
+        "alone": {name: fitted(Local(part)).model for name, part in holders.items()},
+        "federated": dict.fromkeys(holders, shared.model),
     }
-    differs = arrays_digest(shared.model.arrays) != arrays_digest(pooled.model.arrays)
+    if grid:
+        stale = chosen.fit(everything, world.products, "validation")
+        rows[f"federated, {TRAINING}"] = dict.fromkeys(holders, stale)
+    barred = list(rows)[-1]
+    differs = arrays_digest(shared.model.arrays) != arrays_digest(pooled.arrays)
     return [
         *(
-            _row(f"{label}, {s}: {n}", v, bars if s == "federated" else {}, n)
-            for s, found in scored.items()
-            for n, v in found.items()
+            _row(f"{label}, {row}: {name}", value, bars if row == barred else {}, name)
+            for row, each in rows.items()
+            for name, value in _scored(world, each, sampled).items()
         ),
         at_most(0, f"{label}: federated models that are not the pooled one", int(differs)),
         Row(f"{label}: rounds", len(rounds)),
-        Row(
-            f"{label}: out of each retailer",
-            sum(max(record["bytes_out"].values()) for record in rounds) / 2**20,
-            "MiB",
-        ),
+        Row(f"{label}: out of each retailer", _out(rounds), "MiB"),
     ]
 
 
-def _stale(found: Fitted, totals: Local, products: int) -> Fitted:
-    candidate = same_kind(found.choice["chosen"], GRIDS) or found.choice["candidate"]
-    return Fitted(candidate.fit(totals, products, "validation"), found.choice)
+def _out(rounds: list[Json]) -> float:
+    return float(sum(max(record["bytes_out"].values()) for record in rounds)) / 2**20
+
+
+def _candidate(found: Fitted, grid: Sequence[Candidate]) -> Candidate:
+    """Returns the candidate with the settings that were chosen."""
+    own = {"transitions": tuple(grid)} if grid else GRIDS
+    candidate = same_kind(found.choice["chosen"], own)
+    assert candidate is not None
+    return candidate
 
 
 def _named(found: Fitted) -> str:
@@ -167,7 +172,7 @@ def _row(label: str, value: float, bars: Bars, name: str) -> Row:
     return Row(label, value, "", f">= {bar:g}" if bar else None, value >= bar if bar else None)
 
 
-def _scored(world: World, models: Mapping[str, Recommender], sampled: bool) -> dict[str, float]:
+def _scored(world: World, models: Mapping[str, Any], sampled: bool) -> dict[str, float]:
     """Returns the mean over all customers; each one's scores are of its own retailer's model."""
     full, drawn = [], []
     for name, sequences in world.retailers.items():

@@ -45,7 +45,10 @@ GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     "edlae": tuple(
         EDLAE(l2, dropout) for dropout in (0.15, 0.33, 0.5) for l2 in (50.0, 150.0, 500.0, 1500.0)
     ),
-    "als": tuple(ALS(l2=l2, unobserved=0.3, epochs=8, steps=3) for l2 in (0.005, 0.01, 0.02)),
+    "als": tuple(
+        ALS(factors, l2, unobserved=0.3, epochs=8, steps=3)
+        for factors, l2 in ((32, 0.01), (64, 0.01), (64, 0.02), (128, 0.01))
+    ),
     "transitions": tuple(
         Transitions(half_life, follows)
         for half_life in (2.0, 5.0, 20.0)
