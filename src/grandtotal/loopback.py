@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from grandtotal.cli import main as main_group
-from grandtotal.durable import Json
+from grandtotal.durable import Json, read_json
 from grandtotal.engine.conduct import Held
 from grandtotal.engine.kits import COORDINATOR
 from grandtotal.errors import RunError
@@ -313,17 +313,19 @@ def _embedded(path: Path) -> Json:
     plan = Plan.read(path)
     for run in api.runs():
         found = run.finished()
-        own = run.coordinator / "versions.json"
-        if found and run.plan().content == plan.content and own.exists():
-            if json.loads(own.read_bytes())["code"] == code_digest():
-                print(f"one process: {run.path}, {found['rounds']} rounds")
-                return found
+        if found and run.plan().content == plan.content and _code_of(run) == code_digest():
+            print(f"one process: {run.path}, {found['rounds']} rounds")
+            return found
     begun = time.monotonic()
     run = api.run(path).folder
     found = run.finished()
     assert found is not None
     print(f"one process: {run.path}, {found['rounds']} rounds, {time.monotonic() - begun:.1f} s")
     return found
+
+
+def _code_of(run: RunFolder) -> str:
+    return str(read_json(run.coordinator / "versions.json")["code"])
 
 
 def _across(parties: Loopback, begun: float) -> Json:
