@@ -3,7 +3,7 @@
 Each party has its own home, which nobody else may enter where the machine lets this process give it
 a user id of its own. Everything is done with the commands that people type.
 
-python -m grandtotal.loopback
+python -m grandtotal.loopback [PLAN.TOML]
 """
 
 import io
@@ -15,20 +15,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager, redirect_stdout, suppress
+from collections.abc import Mapping
+from contextlib import chdir, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from grandtotal.cli import main as main_group
-from grandtotal.durable import Json
+from grandtotal.durable import Json, read_json
 from grandtotal.engine.conduct import Held
 from grandtotal.engine.kits import COORDINATOR
 from grandtotal.errors import RunError
 from grandtotal.plan import Plan
 from grandtotal.runfolder import RunFolder
+from grandtotal.versions import code_digest
 
 _FIRST_USER = 20001
 _START_S = 60.0
@@ -207,7 +208,9 @@ class Loopback:
     def _typed_here(self, party: str, words: tuple[str, ...]) -> str:
         printed = io.StringIO()
         with chdir(self.home(party)), redirect_stdout(printed):
-            main_group.main(list(words), standalone_mode=False)
+            status = main_group.main(list(words), standalone_mode=False)
+        if status:
+            raise RunError(f"{party}: grandtotal {' '.join(words)}: exit status {status}")
         return printed.getvalue()
 
     def _as(self, party: str) -> Any:
@@ -264,29 +267,20 @@ def why_not_users() -> str:
     return ""
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="grandtotal-") as folder:
-        os.chmod(folder, 0o711)
-        yield Path(folder)
+def main(plan: Path | None) -> int:
+    """Runs a plan, the demo's by default, across companies and in one process; 0 where they agree.
 
-
-def main() -> int:
-    """Runs the demo's plan across companies and in one process; returns 0 where they agree."""
+    plan: each member's retailer.toml is in a folder of its name beside it, with the tables in it.
+    """
     from grandtotal import api
-    from grandtotal.simulate import find_configs
 
     reason = why_not_users()
     print(f"user ids: {'all parties have this one: ' + reason if reason else 'one for each party'}")
-    with _folder() as folder:
-        plan = api.demo(folder / "data")
-        embedded = _embedded(plan, folder / "embedded")
-        members = Plan.read(plan).members
-        homes = {
-            name: path.parent for name, path in find_configs(Plan.read(plan), plan.parent).items()
-        }
-        os.chmod(plan.parent, 0o711)
-        parties = Loopback(folder, plan, {name: homes[name] for name in members}, not reason)
+    path = plan or api.demo()
+    embedded = _embedded(path)
+    with TemporaryDirectory(prefix="grandtotal-") as folder:
+        os.chmod(folder, 0o711)
+        parties = Loopback(Path(folder), path, _copies(path, Path(folder)), not reason)
         parties.prepare()
         begun = time.monotonic()
         parties.start()
@@ -294,22 +288,44 @@ def main() -> int:
             across = _across(parties, begun)
         finally:
             parties.stop()
-        print("stopped everything that was started")
-    same = all(across[key] == embedded[key] for key in ("totals", "models"))
+            print("stopped everything that was started")
+    same = across["models"] == embedded["models"] and across["totals"] == embedded["totals"]
     for name, found in embedded["models"].items():
-        print(f"{name}: embedded {found[:16]}, across companies {across['models'][name][:16]}")
+        print(f"{name}: one process {found[:16]}, across companies {across['models'][name][:16]}")
     print("the same totals and models" if same else "NOT the same")
     return 0 if same else 1
 
 
-def _embedded(plan: Path, runs: Path) -> Json:
+def _copies(plan: Path, folder: Path) -> dict[str, Path]:
+    """Returns a home for each retailer, with a copy of its tables and no key yet."""
+    homes = {}
+    for name in Plan.read(plan).members:
+        homes[name] = folder / name
+        keys = shutil.ignore_patterns("door", "kit")
+        shutil.copytree(plan.parent / name, homes[name], ignore=keys)
+    return homes
+
+
+def _embedded(path: Path) -> Json:
+    """Returns how the plan ended in one process, in the newest run of it, or a new one."""
     from grandtotal import api
 
+    plan = Plan.read(path)
+    for run in api.runs():
+        found = run.finished()
+        if found and run.plan().content == plan.content and _code_of(run) == code_digest():
+            print(f"one process: {run.path}, {found['rounds']} rounds")
+            return found
     begun = time.monotonic()
-    found = api.run(plan, runs).folder.finished()
+    run = api.run(path).folder
+    found = run.finished()
     assert found is not None
-    print(f"embedded: {found['rounds']} rounds in {time.monotonic() - begun:.1f} s")
+    print(f"one process: {run.path}, {found['rounds']} rounds, {time.monotonic() - begun:.1f} s")
     return found
+
+
+def _code_of(run: RunFolder) -> str:
+    return str(read_json(run.coordinator / "versions.json")["code"])
 
 
 def _across(parties: Loopback, begun: float) -> Json:
@@ -329,4 +345,4 @@ def _across(parties: Loopback, begun: float) -> Json:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else None))

@@ -94,18 +94,6 @@ def test_a_run_goes_on_whoever_is_killed_and_ends_as_if_nobody_was(companies, em
     assert all(finding.ok for finding in verify(run.folder))
 
 
-def test_a_plan_that_one_retailer_refuses_is_not_run(companies):
-    run = companies.submit("clear.toml")
-    companies.decide(run, "refuse", "south")
-    assert companies.wait(run) == "refused"
-    assert run.folder.rounds() == []
-    listed = companies.type("coordinator", "runs", "list", "--runs", "kit/runs", "--json")
-    assert json.loads(listed)[0]["state"] == "refused: the plan was refused by south"
-    shown = companies.type("south", "retailer", "show", "3", "--kit", "kit")
-    assert "request 3" in shown
-    assert "What differs from request 2" in shown
-
-
 def test_a_retailer_answers_nothing_that_its_people_did_not_approve(companies, clear):
     site = Site(Kit.read(companies.kit("west")), companies.home("west") / "retailer.toml")
     plan = clear.plan().content.decode()
