@@ -27,12 +27,12 @@ from grandtotal.tables.account import (
 from grandtotal.tables.config import RetailerConfig
 from grandtotal.tables.files import SourceFile
 from grandtotal.tables.kept import Kept, file_key
+from grandtotal.tables.repeats import repeated_lines
 from grandtotal.tables.rows import (
     Judged,
     judge,
     read_columns,
     refuse_if_most,
-    repeated_lines,
 )
 from grandtotal.tables.rules import Mark
 from grandtotal.tables.schema import Table

@@ -15,9 +15,11 @@ from grandtotal.tables.schema import Column, Table
 
 # Cells that mean "empty" as a text; `cells` makes them missing.
 EMPTY_WORDS = ("", "NULL", "null", "\\N", "None", "NaT", "NaN", "nan")
+_LONGEST_WORD = max(map(len, EMPTY_WORDS))
 # "85123.0", a number that was an id, and "5.4E+12", an abbreviated one.
 _NUMBER = r"^-?\d+\.0+$|^\d(?:\.\d+)?[eE]\+?\d+$"
 _EXACT = 2**53  # a larger integer does not survive as a float
+_CODES = 256  # small integers whose texts are looked up instead of written
 
 
 def plain_columns(raw: pl.DataFrame, table: Table, names: Mapping[str, str]) -> frozenset[str]:
@@ -25,12 +27,21 @@ def plain_columns(raw: pl.DataFrame, table: Table, names: Mapping[str, str]) -> 
     return frozenset(ours for ours, theirs in names.items() if _is_plain(raw[theirs], table[ours]))
 
 
-def plain_value(name: str, column: Column) -> pl.Expr:
-    """Returns the values of a plain column of that name in the file, under ours."""
+def plain_value(name: str, column: Column, dtype: pl.DataType) -> pl.Expr:
+    """Returns the values of a plain column of that name and type in the file, under ours."""
     value = pl.col(name)
+    if column.none_words and dtype.is_integer():
+        return _texts_of_codes(value, column)
     if column.kind == "integer":
         value = value.cast(pl.Float64)
     return value.cast(column.dtype).alias(column.name)
+
+
+def _texts_of_codes(value: pl.Expr, column: Column) -> pl.Expr:
+    """Returns small integers as texts; missing where they mean "none"."""
+    texts = [None if str(code) in column.none_words else str(code) for code in range(_CODES)]
+    codes = pl.lit(pl.Series(texts, dtype=pl.String)).gather(value)
+    return codes.alias(column.name)
 
 
 def _is_plain(raw: pl.Series, column: Column) -> bool:
@@ -50,8 +61,8 @@ def _is_plain(raw: pl.Series, column: Column) -> bool:
 def _is_plain_text(raw: pl.Series, column: Column) -> bool:
     """True if no cell is empty, has outer spaces, or looks like a number that lost its form."""
     if raw.dtype.is_integer():
-        return not column.none_words
-    if raw.dtype != pl.String or raw.is_in(EMPTY_WORDS).any():
+        return not column.none_words or _between(raw, 0, _CODES - 1)
+    if raw.dtype != pl.String or _any_empty(raw):
         return False
     if column.none_words and raw.str.to_lowercase().is_in(list(column.none_words)).any():
         return False
@@ -65,6 +76,13 @@ def _is_plain_text(raw: pl.Series, column: Column) -> bool:
     # A search cell by cell is spared where no cell has the sign that it needs.
     maybe = any(sign in signs for sign in (b".", b"e", b"E"))
     return not (maybe and raw.str.contains(_NUMBER).any())
+
+
+def _any_empty(raw: pl.Series) -> bool:
+    shortest = raw.str.len_bytes().min()
+    if shortest is None or shortest > _LONGEST_WORD:  # type: ignore[operator]
+        return False
+    return raw.is_in(EMPTY_WORDS).any()
 
 
 def _is_plain_number(raw: pl.Series, column: Column) -> bool:
