@@ -171,7 +171,8 @@ def _chosen(rng: np.random.Generator, tastes: np.ndarray, promoted: np.ndarray) 
 def _taken(rng: np.random.Generator, wanted: np.ndarray, pull: np.ndarray) -> np.ndarray:
     """Returns whole numbers, one at least, whose mean is wanted * pull."""
     (apart,) = rng.spawn(1)
-    return np.maximum(np.floor(wanted * pull + apart.random(len(wanted))), 1).astype(np.int64)
+    whole = np.floor(wanted * pull + apart.random(len(wanted)))
+    return np.asarray(np.maximum(whole, 1), np.int64)
 
 
 def _returns(rng: np.random.Generator, lines: pl.DataFrame) -> pl.DataFrame:
