@@ -254,6 +254,26 @@ def timeline(title: str, first: date, last: date, changes: Sequence[tuple[str, J
     return svg(title, height + _FOOT, *parts)
 
 
+def demand(title: str, found: Json) -> Html:
+    """Returns units a week over the price, with their 95 % band; a line where the price is now."""
+    prices, units = found["prices"], found["units"]
+    top = max([*found["high"], 1e-9]) * 1.04
+    span = max(prices[-1] - prices[0], 1e-9)
+    places = [100 * (price - prices[0]) / span for price in prices]
+    now = 100 * (found["price"] - prices[0]) / span
+    paths = (
+        _area(places, found["low"], found["high"], top),
+        _path([now] * 2, [0, top], top, "zero"),
+        _path(places, units, top, "sold"),
+    )
+    levels = [tick for tick in Scale(0, top, 0, 100).ticks(3) if tick]
+    ends = (
+        _text(f"{prices[0]:,.2f}", "0", 216, "tick"),
+        _text(f"{prices[-1]:,.2f}", "100%", 216, "tick", "end"),
+    )
+    return svg(title, 222, *_levels(levels, top), _stretched(paths), *ends)
+
+
 def _levels(levels: Sequence[float], top: float) -> Iterator[Html]:
     for level in levels:
         y = 200 * (1 - level / top)

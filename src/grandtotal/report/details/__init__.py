@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from grandtotal.report.details.demand import DEMAND
 from grandtotal.report.details.kind import Kind
 from grandtotal.report.details.outcomes import CHURN, PURCHASE_INTENT
+from grandtotal.report.details.price import PRICE
 from grandtotal.report.details.recommend import RECOMMEND
 from grandtotal.report.details.segments import SEGMENTS
 from grandtotal.report.details.shift import SHIFT
@@ -18,4 +19,5 @@ KINDS: Mapping[str, Kind] = {
     "shift": SHIFT,
     "churn": CHURN,
     "purchase-intent": PURCHASE_INTENT,
+    "price": PRICE,
 }
