@@ -41,6 +41,7 @@ ROOMS = (
     "cli_parts",
     "cli_members",
     "cli_door",
+    "cli_orders",
     "cli_prices",
     "cli",
 )

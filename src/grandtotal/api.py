@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from grandtotal.algorithms.model import Model
     from grandtotal.consortium.query import Rows
+    from grandtotal.decide.order_list import Ordering, OrderList
     from grandtotal.decide.prices import Decided
     from grandtotal.decide.rules import PriceRules
     from grandtotal.decide.segments import SegmentDecision, SegmentRules
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from grandtotal.readiness import Checked
     from grandtotal.statement import Statement
     from grandtotal.tables.read import Tables
+    from grandtotal.tasks.demand import Demand
     from grandtotal.tasks.price import Price
     from grandtotal.tasks.price_model import PriceModel
     from grandtotal.tasks.task import Task
@@ -213,6 +215,25 @@ class Run:
         """
         found, model, rows, tables = self._at_home(retailer, task, config)
         return found.predict(model, rows, tables, top)
+
+    def orders(
+        self,
+        retailer: str,
+        task: str | None = None,
+        how: Ordering | None = None,
+        config: Path_ | None = None,
+    ) -> OrderList:
+        """Returns what a retailer should order as of the plan's today, from its own tables.
+
+        task: of the kind demand; it can be left out where the plan has one. how: the settings.
+        """
+        from grandtotal.decide.order_list import Ordering, order_list
+
+        name = task or self._only("demand")
+        found, model, rows, tables = self._at_home(retailer, name, config)
+        if found.kind != "demand":
+            raise RunError(f"'{name}' is of the kind {found.kind}; orders need one of kind demand")
+        return order_list(cast("Demand", found), model, rows, tables, how or Ordering())
 
     def prices(
         self,

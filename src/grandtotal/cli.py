@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grandtotal import __version__, cli_door, cli_members, cli_prices
+from grandtotal import __version__, cli_door, cli_members, cli_orders, cli_prices
 from grandtotal.cli_parts import (
     Group,
     as_text,
@@ -233,9 +233,10 @@ for _command in (
     *cli_door.commands.commands.values(),
     cli_members.retailer,
     cli_members.consortium,
-    cli_prices.decide,
+    cli_orders.decide,
 ):
     main.add_command(_command)
+cli_orders.decide.add_command(cli_prices.prices)
 
 
 @main.group(name="runs")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from grandtotal.cli_parts import Group, as_text, command, json_option, runs_option
+from grandtotal.cli_parts import as_text, command, json_option, runs_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-@click.group(cls=Group)
-def decide() -> None:
-    """From a model to a decision, at home: nothing of it leaves the retailer."""
+commands = click.Group()
+"""Its collection; `grandtotal decide` takes the command from it."""
 
 
-@command(decide, "grandtotal decide prices latest --retailer north --objective margin")
+@command(commands, "grandtotal decide prices latest --retailer north --objective margin")
 @click.argument("run", metavar="RUN")
 @click.option("--retailer", required=True, help="Whose prices.")
 @click.option("--task", help="A task of the kind price; only needed where the plan has several.")

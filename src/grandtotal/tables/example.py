@@ -2,7 +2,8 @@
 
 Every customer prefers one or two of five categories, so that recommendations have something to
 find; sales have a week and a year, prices move every few weeks, a price that is 1 % higher sells
-about 2.5 % fewer, and a promotion doubles demand beside what its lower price does.
+about 2.5 % fewer, and a promotion doubles demand beside what its lower price does. Stock is what
+happened to be there on the last evening.
 """
 
 from collections.abc import Iterator
@@ -67,10 +68,11 @@ def make_example(
     shelf = _shelf(np.random.default_rng(seed))
     for number, name in enumerate(retailers):
         rng = np.random.default_rng([seed, number])
+        warehouse = np.random.default_rng([seed, number, 1])
         data = folder / name / "data"
         data.mkdir(parents=True, exist_ok=True)
         (folder / name / "retailer.toml").write_text(CONFIG.format(name=name), encoding="utf-8")
-        for table, frame in _tables(rng, shelf):
+        for table, frame in (*_tables(rng, shelf), *_warehouse(warehouse)):
             frame.write_csv(data / f"{table}.csv")
     pl.DataFrame({"product": _NAMES}).write_csv(folder / "catalogue.csv")
     return folder
@@ -227,4 +229,33 @@ def _stores(rng: np.random.Generator) -> pl.DataFrame:
             "opened": [_FIRST_DAY - timedelta(days=int(days)) for days in opened],
             "format": ["flagship", "city", "city", "outlet"],
         }
+    )
+
+
+def _warehouse(rng: np.random.Generator) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yields what is in stock on the last evening, of all stores together, and how more comes."""
+    size = len(_NAMES)
+    pack = rng.choice([1, 2, 6], size)
+    yield (
+        "stock",
+        pl.DataFrame(
+            {
+                "product": _NAMES,
+                "date": [_FIRST_DAY + timedelta(days=7 * _WEEKS - 1)] * size,
+                "on_hand": rng.integers(0, 9, size),
+                "on_order": pack * rng.binomial(1, 0.2, size),
+            }
+        ),
+    )
+    yield (
+        "supply",
+        pl.DataFrame(
+            {
+                "product": _NAMES,
+                "lead_time": rng.choice([7, 14], size),
+                "pack": pack,
+                "minimum_order": pack * rng.choice([0, 2], size),
+                "unit_cost": [round(0.6 * row[3], 2) for row in PRODUCTS],
+            }
+        ),
     )
