@@ -299,7 +299,7 @@ class Run:
         of = responses(found, model, rows, tables)
         seen = read_segments(found, model, of, tables, how.by)
         shifts = SegmentResponse().fit(Local({"now": seen.lines}), len(seen.names), "now")
-        known = Segments(seen.names, seen.customers, seen.units, shifts.shift, shifts.sd)
+        known = Segments(seen.names, seen.customers, seen.units, shifts.apart, shifts.sd)
         decided = decide_segments(of, known, rules or PriceRules(), how)
         return decided, gaps(decided, seen.groups)
 

@@ -245,13 +245,13 @@ def test_no_product_is_said():
 def test_a_drawn_price_has_the_chance_with_which_it_is_drawn():
     of = responses(1, own=-1.8, own_sd=0.5)
     rules = {"explore": True, "endings": (0.0, 0.2, 0.4, 0.6, 0.8), "largest_change": 0.5}
-    drawn = [decide_prices(of, PriceRules(seed=seed, **rules)) for seed in range(800)]
+    drawn = [decide_prices(of, PriceRules(seed=seed, **rules)) for seed in range(300)]
     seen, times = np.unique([each.price[0] for each in drawn], return_counts=True)
     chance = {each.price[0]: each.propensity[0] for each in drawn}
     assert len(seen) > 3
     assert sum(chance.values()) == pytest.approx(1.0, abs=0.02)
     shares = np.array([chance[price] for price in seen])
-    assert np.abs(times / 800 - shares).max() < 4 * np.sqrt(0.25 / 800)
+    assert np.abs(times / 300 - shares).max() < 4 * np.sqrt(0.25 / 300)
 
 
 def test_what_is_certain_is_not_explored_and_nothing_is_without_asking():

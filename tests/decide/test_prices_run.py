@@ -103,6 +103,32 @@ def test_every_decision_is_logged_with_its_propensity(run):
     assert min(chance for *_, chance in record["products"].values()) < 1
 
 
+def test_discounts_by_segment_stand_beside_one_for_all(run, tmp_path):
+    out = tmp_path / "tiers.csv"
+    words = ("--by", "tier", "--objective", "revenue", "--largest-change", "0.2")
+    result = invoke(run, *words, "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert "discounts by tier: revenue" in result.output
+    assert "one discount for all" in result.output
+    assert "age_band: 30-44 (" in result.output
+    assert "tier: gold (fewer than 50 customers): –" in result.output
+    frame = pl.read_csv(out)
+    assert frame["segment"].to_list() == ["basic", "gold", "silver"]
+    found = json.loads(invoke(run, *words, "--json").stdout)
+    assert {gap["group"].split(":")[0] for gap in found["gaps"]} == {"age_band", "region", "tier"}
+
+
+def test_a_protected_segment_is_refused_or_said(run):
+    refused = invoke(run, "--by", "region")
+    assert refused.exit_code == 3
+    assert "stands for it, is refused" in refused.output
+    allowed = invoke(run, "--by", "region", "--allow-protected")
+    assert "the rules allow it explicitly" in allowed.output
+    missing = invoke(run, "--by", "shoe_size")
+    assert missing.exit_code == 4
+    assert "no column 'shoe_size' in the customers table" in missing.output
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [

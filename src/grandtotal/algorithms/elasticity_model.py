@@ -54,10 +54,8 @@ class Elasticities:
 
     @property
     def arrays(self) -> Arrays:
-        """The arrays that travel and are saved, small integers as the wire knows them."""
-        found = {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
-        small = {name: each.astype(np.int32) for name, each in found.items() if each.itemsize < 4}
-        return {**found, **small}
+        """The arrays that travel and are saved."""
+        return {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
 
     @staticmethod
     def of(arrays: Arrays, meta: Json) -> Elasticities:

@@ -135,6 +135,16 @@ class Shifts:
     sd: Floats
     customers: Floats
 
+    @property
+    def apart(self) -> Floats:
+        """The shifts less what they have in common, as far as each is sure.
+
+        What all customers do is for the elasticities to say: they know stores and seasons.
+        """
+        weight = self.sd**-2
+        apart: Floats = self.shift - float(weight @ self.shift / weight.sum())
+        return apart
+
 
 @dataclass(frozen=True)
 class SegmentResponse:

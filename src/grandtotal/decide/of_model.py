@@ -103,9 +103,9 @@ def _of_rows(model: PriceModel, history: PriceHistory, products: int) -> tuple[F
         if not len(rows.y):
             continue
         product = rows.product[rows.series]
-        left = rows.centred(np.log(rows.y)) - (rows.within * model.coefficients[product]).sum(
-            axis=1
-        )
+        effects = model.coefficients[product]
+        explained = (rows.within[:, : effects.shape[1]] * effects).sum(axis=1)
+        left = rows.centred(np.log(rows.y)) - explained
         spread += np.bincount(product, left**2, minlength=products)
         levels = np.bincount(rows.product[rows.series_of], minlength=products)
         weeks += np.bincount(product, minlength=products) - levels

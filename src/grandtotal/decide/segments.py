@@ -171,7 +171,7 @@ def gaps(
                 "group": name,
                 "customers": round(customers) if enough else f"fewer than {decision.how.least}",
                 "price_change": paid,
-                "beside_all": None if paid is None else paid - mean,
+                "beside_all": None if paid is None else round(paid - mean, 9) + 0.0,
             }
         )
     return found
@@ -179,7 +179,7 @@ def gaps(
 
 def _paid(decision: SegmentDecision, spent: Floats) -> float:
     whole = float(spent.sum())
-    return -float(spent @ decision.discount) / whole if whole > 0 else 0.0
+    return 0.0 - float(spent @ decision.discount) / whole if whole > 0 else 0.0
 
 
 def table(decision: SegmentDecision) -> list[dict[str, Any]]:
