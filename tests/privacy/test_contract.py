@@ -23,7 +23,7 @@ from grandtotal.privacy.fixedpoint import Field, encode
 
 # No private form: without a bound, a plan with epsilon that asks them is refused.
 TREES = {"tree-histograms", "tree-progress", "tree-residuals", "tree-target"}
-VALUE = {"likelihood-sums", "spend-correlation", "value-scores"}
+VALUE = {"likelihood-sums", "season-sums", "spend-correlation", "value-scores"}
 SEGMENTS = {"mixture-sums", "segment-scores"}
 EXACT_ONLY = TREES | VALUE | SEGMENTS
 

@@ -116,7 +116,7 @@ def test_customers_who_stop_are_what_bg_nbd_is_chosen_for():
     task = value()
     fitted = task.fit(Local(task.rows(table(*some_customers(customers=400)))))
     assert fitted.model.meta["model"] == "bg-nbd"
-    alive = fitted.model.alive(task.rows(table(*some_customers()))["now"].repeats)
+    alive = fitted.model.alive(task.rows(table(*some_customers()))["now"])
     assert alive.min() < 0.2
     assert alive.max() > 0.7
 
