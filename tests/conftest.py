@@ -51,6 +51,8 @@ from grandtotal.tables.example import make_example
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.intervals import ForecastErrors
 from grandtotal.tasks.next_basket import BasketScores
+from grandtotal.tasks.outcome_queries import GroupGaps, OutcomeScores
+from grandtotal.tasks.outcomes import Cases, Split, in_steps
 from grandtotal.tasks.recommend import RankingScores
 from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.scores import ROWS, Metric, TestScores, UnitScores, save_scores
@@ -258,6 +260,7 @@ def build() -> SimpleNamespace:
         panel=make_panel,
         known=make_known,
         traits=make_traits,
+        split=make_split,
         common=COMMON,
         periods=PERIODS,
         horizon=HORIZON,
@@ -331,6 +334,33 @@ def _of_columns(query: Query, **broadcast: Any) -> Callable[..., Asked]:
         parts = [make_columns(rng, rows) for rows in (17, 30, 0)]
         holders = [Holder({"test": part}, folder) for part in parts]
         return Asked(query, broadcast, holders, Holder({"test": Columns.pooled(parts)}, folder))
+
+    return build_asked
+
+
+OUTCOMES = ("one", "recency", "visits")
+
+
+def make_split(rng: np.random.Generator, units: int) -> Split:
+    """Returns two training rows and a scored one of each unit, which has a tier."""
+
+    def cases(times: int) -> Cases:
+        unit = np.repeat(np.arange(units), times)
+        recency, visits = rng.normal(size=(2, len(unit)))
+        left = (rng.random(len(unit)) < 1 / (1 + np.exp(visits - recency))).astype(np.float64)
+        x = in_steps({"recency": recency, "visits": visits})
+        return Cases(OUTCOMES, x, left, unit)
+
+    tiers = np.where(rng.random(units) < 0.3, "gold", "basic").astype(object)
+    return Split(cases(2), cases(1), {"tier": tiers})
+
+
+def _of_outcomes(query: Query) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        parts = [make_split(rng, units) for units in (17, 30, 4)]
+        holders = [Holder({"test": part}, folder) for part in parts]
+        given = {"coefficients": np.array([0.2, 1.0, -0.5])}
+        return Asked(query, given, holders, Holder({"test": Split.pooled(parts)}, folder))
 
     return build_asked
 
@@ -484,6 +514,8 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "quantile-counts": _of_columns(QuantileCounts("price", "test", alpha=0.1)),
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
+    "group-gaps": _of_outcomes(GroupGaps("logistic", "test", ("tier = gold", "tier = basic"), 3)),
+    "outcome-scores": _of_outcomes(OutcomeScores("logistic", "test")),
     "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
     "forecast-errors": _of_panels(ForecastErrors("poisson", "test", 2), coefficients=_SLOPES),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),

@@ -22,6 +22,7 @@ ROOMS = (
     "consortium",
     "algorithms",
     "tasks",
+    "decide",
     "plan",
     "runfolder",
     "coordinate",
@@ -40,9 +41,19 @@ ROOMS = (
     "cli_parts",
     "cli_members",
     "cli_door",
+    "cli_orders",
     "cli",
 )
-MAY_READ_TABLES = ("tasks", "participate", "readiness", "outlook", "statement", "api", "cli")
+MAY_READ_TABLES = (
+    "tasks",
+    "decide",
+    "participate",
+    "readiness",
+    "outlook",
+    "statement",
+    "api",
+    "cli",
+)
 
 
 def room_of(path):

@@ -18,6 +18,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "demand": {"horizon": 4, "test": 8, "history": 80},
     "value": {"horizon_days": 91},
     "segments": {"models": ("kmeans", "mixture"), "horizon_days": 91},
+    "churn": {"horizon_days": 56, "history_days": 560, "groups": ("tier = basic",), "trees": 3},
+    "purchase-intent": {"trees": 3},
 }
 
 

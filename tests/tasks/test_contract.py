@@ -1,5 +1,7 @@
 """The contract of every task, on the generated example, whose customers have planted tastes."""
 
+from dataclasses import fields
+
 import numpy as np
 import polars as pl
 import pytest
@@ -14,6 +16,8 @@ from grandtotal.tasks.task import metric_of, settings
 
 COLUMNS = {
     "recommend": "customer rank product title score because",
+    "churn": "customer probability low high last_purchase tier why_1 why_2 why_3",
+    "purchase-intent": "session time probability low high why_1 why_2 why_3",
     "demand": "product title start ahead units p10 p50 p90 recent_mean last_season",
     "value": "customer purchases spend low high p_alive past_purchases past_spend last_purchase",
     "segments": "customer segment name share distance silhouette recency purchases spend",
@@ -24,6 +28,8 @@ SMALL = {
     "demand": ({"horizon": 4, "test": 8, "history": 80},),
     "value": ({"horizon_days": 91},),
     "segments": ({"models": ("kmeans", "mixture"), "segments": 3, "horizon_days": 91},),
+    "churn": ({"horizon_days": 56, "history_days": 560, "groups": ("tier = basic",), "trees": 1},),
+    "purchase-intent": ({"models": ("logistic",)},),
 }
 
 
@@ -132,8 +138,10 @@ def test_the_detail_for_the_report_is_json(prepared, fitted):
     assert detail
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("model", "models"), ("horizonn", "horizon")])
-def test_an_unknown_setting_is_refused_with_the_nearest_name(prepared, common, wrong, near):
+@pytest.mark.parametrize("place", [1, -1])
+def test_an_unknown_setting_is_refused_with_the_nearest_name(prepared, common, place):
+    near = fields(type(prepared.task))[place].name
+    wrong = f"{near}x"
     with pytest.raises(PlanError) as refused:
         settings(type(prepared.task), {wrong: 1}, "[tasks.x]", common=common)
     assert f"[tasks.x]: unknown key '{wrong}'" in str(refused.value)
@@ -162,9 +170,9 @@ def renamed(frames):
 def test_renaming_the_customers_changes_no_answer(prepared, fitted):
     task = prepared.task
     for name, rows in prepared.parts.items():
-        other = task.rows(renamed(prepared.frames[name]))
+        sides = [Local(rows), Local(task.rows(renamed(prepared.frames[name])))]
         for query, broadcast in fitted[1]:
-            known, found = (Local(r).total(query, broadcast) for r in (rows, other))
+            known, found = (side.total(query, broadcast) for side in sides)
             assert arrays_digest(known) == arrays_digest(found)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from grandtotal.report.details.demand import DEMAND
 from grandtotal.report.details.kind import Kind
+from grandtotal.report.details.outcomes import CHURN, PURCHASE_INTENT
 from grandtotal.report.details.recommend import RECOMMEND
 from grandtotal.report.details.segments import SEGMENTS
 from grandtotal.report.details.value import VALUE
@@ -13,4 +14,6 @@ KINDS: Mapping[str, Kind] = {
     "demand": DEMAND,
     "segments": SEGMENTS,
     "value": VALUE,
+    "churn": CHURN,
+    "purchase-intent": PURCHASE_INTENT,
 }
