@@ -21,6 +21,7 @@ from benchmarks.rows import Row, at_least, need
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
 from grandtotal.tasks.intent import PurchaseIntent
+from grandtotal.tasks.outcome_model import TREES
 from grandtotal.tasks.task import Common
 
 SOURCE = "archive.ics.uci.edu/dataset/468"
@@ -71,7 +72,7 @@ def _task(split: str, left_out: tuple[str, ...], quick: bool) -> PurchaseIntent:
         test_days=61,
         leave_out=left_out,
         history_days=400,
-        **({"trees": 5} if quick else {}),
+        trees=5 if quick else TREES.trees,
     )
 
 

@@ -46,6 +46,21 @@ def four(
     return [*rows, unlike], scores
 
 
+def pooled_only(task: Classification, holders: Mapping[str, Rows], label: str) -> list[Row]:
+    """Returns rows of the baseline and of the pooled model, which is the federated one."""
+    fitted = task.fit(Local(task.pooled(list(holders.values()))))
+    models = {
+        "baseline": {name: task.baseline(rows)[0] for name, rows in holders.items()},
+        "federated": _adapted(task, holders, dict.fromkeys(holders, fitted)),
+    }
+    scores = {name: scores_of(task, each, holders) for name, each in models.items()}
+    return [
+        Row(f"{label}, {name}: {metric}", scores[name][metric])
+        for name in models
+        for metric in ("auc", "lift", "ECE")
+    ]
+
+
 def _adapted(
     task: Classification, holders: Mapping[str, Rows], fitted: Mapping[str, Fitted]
 ) -> dict[str, Model]:

@@ -138,7 +138,7 @@ def _in_steps(piece: pl.DataFrame, today: date, code: pl.DataType) -> pl.DataFra
 def _steps(value: pl.Expr, steps: int) -> pl.Expr:
     import polars as pl
 
-    return (value * steps).clip(-_MOST, _MOST).round().cast(pl.Int64)
+    return (value.cast(pl.Float64) * steps).clip(-_MOST, _MOST).round().cast(pl.Int64)
 
 
 def _by_day(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
