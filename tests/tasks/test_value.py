@@ -95,6 +95,8 @@ def test_little_is_said_of_customers_of_whom_little_is_known(lines):
     assert np.isfinite(numbers).all()
     assert (numbers >= 0).all()
     assert task.detail(model, rows)["once"] <= 1
+    (standing,) = task.standing(rows, table(*lines))
+    assert standing.verdict == "look"
     assert task.score(model, rows, "test").units == len(rows["test"])
 
 
