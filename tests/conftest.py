@@ -72,12 +72,13 @@ from grandtotal.tasks.ranking import RankingScores
 from grandtotal.tasks.recommend_models import BlendScores
 from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.scores import ROWS, Metric, TestScores, UnitScores, save_scores
+from grandtotal.tasks.season import SeasonSums
 from grandtotal.tasks.segments_queries import SegmentProfiles, SegmentScores
 from grandtotal.tasks.shift_model import ShiftScores
 from grandtotal.tasks.task import Common
 from grandtotal.tasks.traits import LATER, NEXT_PURCHASES, NEXT_SPEND
 from grandtotal.tasks.value import SpendCorrelation, ValueScores
-from grandtotal.tasks.value_rows import Known
+from grandtotal.tasks.value_rows import DAYS, Known
 from grandtotal.tasks.visits import STEPS as BEHAVIOUR_STEPS
 
 settings.register_profile(
@@ -513,6 +514,7 @@ def make_known(rng: np.random.Generator, customers: int) -> Known:
     spent[rng.random(customers) < 0.1] = 0.0
     recent, bought = (rng.poisson(1.0, customers).astype(np.float64) for _ in range(2))
     return Known(
+        cut=-20,
         place=np.arange(customers),
         repeats=Repeats(repeats, last, age),
         spent=spent,
@@ -521,6 +523,7 @@ def make_known(rng: np.random.Generator, customers: int) -> Known:
         bought=bought,
         bought_spent=bought * 12.25,
         by_week=np.array([bought.sum(), 0.0]),
+        between=np.bincount(rng.integers(3000, 3600, customers), minlength=DAYS),
     )
 
 
@@ -689,9 +692,14 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "segment-scores": _of_traits(
         SegmentScores("kmeans", ",".join(TRAITS), "test"), **_BOX, **_CENTRES, **_NO_MIXTURE
     ),
+    "season-sums": _of_known(
+        SeasonSums("test"), months=np.arange(DAYS) // 30 % 12, season=np.linspace(0.5, 1.5, 12)
+    ),
     "spend-correlation": _of_known(SpendCorrelation("test")),
     "value-scores": _of_known(
-        ValueScores("bg-nbd", "test", 60), purchases=np.array([0.8, 60.0, 0.7, 2.5])
+        ValueScores("bg-nbd", "test", 60),
+        purchases=np.array([0.8, 60.0, 0.7, 2.5]),
+        clock=np.empty(0),
     ),
     "loyal-sums": _of_loyalty,
     "shift-scores": _of_behaviour(

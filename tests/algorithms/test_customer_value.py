@@ -104,7 +104,7 @@ def test_no_optimiser_finds_a_larger_likelihood_as_the_paper_writes_it():
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_gradients_and_curvatures_are_derivatives(family):
     made = FAMILIES[family]
-    rows, at = made.of(customers(60)), 1.3 * np.array(made.start)
+    rows, at = made.of(customers(60), {}), 1.3 * np.array(made.start)
     value, gradient, curvature = made.terms(rows, at)
     assert np.isfinite(value).all()
     for i, parameter in enumerate(at):

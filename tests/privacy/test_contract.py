@@ -25,7 +25,7 @@ from grandtotal.privacy.fixedpoint import Field, encode
 TREES = {"tree-histograms", "tree-progress", "tree-residuals", "tree-target"}
 # Asked only where there is a choice between candidates of which one has no private form.
 CHOICES = {"outcome-scores"}
-VALUE = {"likelihood-sums", "spend-correlation", "value-scores"}
+VALUE = {"likelihood-sums", "season-sums", "spend-correlation", "value-scores"}
 SEGMENTS = {"mixture-sums", "segment-scores"}
 PRICE = {"price-moments", "price-scores"}
 # Every customer is in every series: no clipping leaves anything of a day's total and its score.

@@ -123,6 +123,8 @@ def test_few_and_equal_customers_have_fewer_segments(lines, model):
     frame = task.predict(fitted, rows, table(*lines), 5)
     assert len(frame) == len({who for who, *_ in lines})
     assert frame["name"].n_unique() <= 3
+    (standing,) = task.standing(rows, table(*lines))
+    assert standing.verdict == ("yes" if len(rows["validation"].keys) > 8 else "look")
     detail = task.detail(fitted, rows)
     assert sum(one["customers"] for one in detail["segments"]) == len(rows["test"].keys)
     assert np.isfinite(task.score(fitted, rows, "test").numerators).all()

@@ -95,6 +95,8 @@ def test_little_is_said_of_customers_of_whom_little_is_known(lines):
     assert np.isfinite(numbers).all()
     assert (numbers >= 0).all()
     assert task.detail(model, rows)["once"] <= 1
+    (standing,) = task.standing(rows, table(*lines))
+    assert standing.verdict == "look"
     assert task.score(model, rows, "test").units == len(rows["test"])
 
 
@@ -116,7 +118,7 @@ def test_customers_who_stop_are_what_bg_nbd_is_chosen_for():
     task = value()
     fitted = task.fit(Local(task.rows(table(*some_customers(customers=400)))))
     assert fitted.model.meta["model"] == "bg-nbd"
-    alive = fitted.model.alive(task.rows(table(*some_customers()))["now"].repeats)
+    alive = fitted.model.alive(task.rows(table(*some_customers()))["now"])
     assert alive.min() < 0.2
     assert alive.max() > 0.7
 

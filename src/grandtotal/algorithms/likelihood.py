@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms.bgnbd import BG_NBD, NBD, bgnbd_terms, nbd_terms
+from grandtotal.algorithms.bgnbd import BG_NBD, NBD, Repeats, bgnbd_terms, nbd_terms
 from grandtotal.algorithms.elementary import exp, log
-from grandtotal.algorithms.gamma_gamma import GAMMA_GAMMA, gamma_gamma_terms
+from grandtotal.algorithms.gamma_gamma import GAMMA_GAMMA, Spending, gamma_gamma_terms
 from grandtotal.algorithms.newton import Sums, maximise
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
@@ -36,30 +36,40 @@ _LEAST = 1e-4  # of a parameter
 class Family:
     """A model of customers.
 
-    parameters: their names. of: what of a split's rows it is about. terms: each customer's
-    log-likelihood and derivatives. start: the parameters to begin with. most: where they end: a
-    likelihood that rises for ever is flat there, such as that of customers who are all alike.
+    parameters: their names. of: what of a split's rows, given the broadcast, it is about. terms:
+    each customer's log-likelihood and derivatives. start: the parameters to begin with. most: where
+    they end: a likelihood that rises for ever is flat there, as of customers who are all alike.
     """
 
     parameters: tuple[str, ...]
-    of: Callable[[Any], Any]
+    of: Callable[[Any, Arrays], Any]
     terms: Callable[[Any, Values], tuple[Values, Values, Values]]
     start: tuple[float, ...]
     most: tuple[float, ...]
 
 
+def _repeats(rows: Any, broadcast: Arrays) -> Repeats:
+    found: Repeats = rows.on(broadcast["clock"]) if "clock" in broadcast else rows.repeats
+    return found
+
+
+def _spending(rows: Any, broadcast: Arrays) -> Spending:  # noqa: ARG001
+    found: Spending = rows.spending
+    return found
+
+
 FAMILIES: Mapping[str, Family] = {
     "bg-nbd": Family(
         BG_NBD,
-        lambda rows: rows.repeats,
+        _repeats,
         bgnbd_terms,
         start=(1.0, 50.0, 1.0, 2.0),
         most=(100.0, 1e6, 50.0, 5e3),
     ),
-    "nbd": Family(NBD, lambda rows: rows.repeats, nbd_terms, (1.0, 50.0), (100.0, 1e6)),
+    "nbd": Family(NBD, _repeats, nbd_terms, (1.0, 50.0), (100.0, 1e6)),
     "gamma-gamma": Family(
         GAMMA_GAMMA,
-        lambda rows: rows.spending,
+        _spending,
         gamma_gamma_terms,
         start=(4.0, 4.0, 30.0),
         most=(1e3, 1e3, 1e8),
@@ -72,7 +82,7 @@ class LikelihoodSums:
     """Sums over the customers of a split of log-likelihood, gradient and curvature.
 
     family: of FAMILIES. The broadcast holds the logarithms of its "parameters" (p,), and the
-    derivatives are with respect to these.
+    derivatives are with respect to these; with a "clock" time is measured on it and not in days.
     """
 
     name: ClassVar[str] = "likelihood-sums"
@@ -94,7 +104,7 @@ class LikelihoodSums:
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums in whole steps."""
         family = FAMILIES[self.family]
-        known, parameters = family.of(rows[self.split]), exp(broadcast["parameters"])
+        known, parameters = family.of(rows[self.split], broadcast), exp(broadcast["parameters"])
         p = len(parameters)
         upper = np.triu_indices(p)
         sums = np.zeros(1 + p + len(upper[0]), np.int64)
@@ -126,17 +136,18 @@ class MaximumLikelihood:
     rounds: int = 60
     tolerance: float = 1e-13
 
-    def fit(self, totals: Totals, split: str) -> tuple[Values, Json]:
+    def fit(self, totals: Totals, split: str, given: Arrays | None = None) -> tuple[Values, Json]:
         """Returns the parameters (p,) and {"rounds", "converged", "likelihood", "customers", ...}.
 
-        A sum without customers has no maximum: the parameters are then those of the start. Where
-        the likelihood rises for ever, as if nobody ever came back, they are at the ends of a range
-        that is wider than any shop's customers.
+        given: what is broadcast beside the parameters: a "clock", or nothing. A sum without
+        customers has no maximum: the parameters are then those of the start. Where the likelihood
+        rises for ever, as if nobody ever came back, they are at the ends of a range that is wider
+        than any shop's customers.
         """
         query, seen = LikelihoodSums(self.family, split), {}
 
         def sums_at(point: Values) -> Sums:
-            found = totals.total(query, {"parameters": point})
+            found = totals.total(query, {**(given or {}), "parameters": point})
             rounding = 3 * np.sqrt(float(found["customers"]) / 12) / STEPS
             seen["likelihood"] = float(found["likelihood"])
             seen["customers"] = int(found["customers"])

@@ -43,7 +43,7 @@ from grandtotal.errors import DataError, PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.histories import read_histories
-from grandtotal.tasks.needs import Need
+from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.segments_model import (
     HALVES,
@@ -285,6 +285,15 @@ class Segments:
                 },
             }
         ).sort("segment", "customer")
+
+    def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
+        """Returns how many customers are known at the validation cut."""
+        known, least = len(rows["validation"].keys), self.segments or max(_CHOICE)
+        found = f"{known:,} customers before the validation"
+        expected = f"more than {least}, the most segments that are tried; some hundreds are better"
+        verdict: Verdict = "yes" if known > least else "look"
+        remedy = "" if known > least else "a longer export, or a smaller horizon_days in the plan"
+        return (Standing("customers", verdict, found, expected, remedy),)
 
     def detail(self, model: Model, rows: Rows) -> Json:
         """Returns a profile of each segment, at home and in all, and how stable segments are.

@@ -28,6 +28,8 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.histories import read_histories
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.scores import Metric, UnitScores
+from grandtotal.tasks.season import clock as clock_of
+from grandtotal.tasks.season import season_of
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
 from grandtotal.tasks.value_model import (
     BASELINES,
@@ -52,9 +54,10 @@ TOP = 10  # one customer in so many
 
 @dataclass(frozen=True)
 class ValueScores:
-    """Sums of squared errors of the expected purchases, for the parameters in the broadcast.
+    """Sums of squared errors of the expected purchases.
 
-    model: "bg-nbd" or "nbd"; days: how far ahead.
+    The broadcast holds "purchases", the parameters, and the "clock". model: "bg-nbd" or "nbd";
+    days: how far ahead.
     """
 
     name: ClassVar[str] = "value-scores"
@@ -72,7 +75,7 @@ class ValueScores:
         """Returns this retailer's sums; each error is rounded before it is added."""
         known: Known = rows[self.split]
         meta = {"model": self.model, "days": self.days, "spend": {"customers": 0}}
-        model = ValueModel(meta, broadcast["purchases"], np.empty(0))
+        model = ValueModel(meta, broadcast["purchases"], np.empty(0), broadcast["clock"])
         steps = np.rint(squared_errors(model, known) * _ERROR_STEPS).astype(np.int64)
         return {"error": np.asarray(steps.sum()), "customers": np.asarray(len(known))}
 
@@ -115,8 +118,9 @@ def correlation(sums: Arrays) -> float:
 class Value:
     """Settings of `kind = "value"`.
 
-    models: of how often customers buy, "bg-nbd" or "nbd"; the smaller summed squared error on
-        validation wins. What they spend at a purchase is Gamma-Gamma.
+    models: of how often customers buy, "bg-nbd" or "nbd", on the clock of the season where
+        there is one; the smaller summed squared error on validation wins. What they spend at a
+        purchase is Gamma-Gamma.
     horizon_days: how many days ahead; the test is the last so many days, validation those before.
     """
 
@@ -161,31 +165,45 @@ class Value:
 
     def fit(self, totals: Totals) -> Fitted:
         """Returns the model with the least validation error, fitted up to the test cut."""
-        tried = [self._validate(totals, name) for name in self.models]
+        clock = self._clock(season_of(totals, "validation", self.common.today))
+        tried = [self._validate(totals, name, clock) for name in self.models]
         best = min(tried, key=lambda one: one["purchases_rmse"])["model"]
-        purchases, fit = MaximumLikelihood(best).fit(totals, "test")
+        season = season_of(totals, "test", self.common.today)
+        clock = self._clock(season)
+        purchases, fit = _fitted(totals, best, "test", clock)
         spend, spend_fit = MaximumLikelihood("gamma-gamma").fit(totals, "test")
         together = correlation(totals.total(SpendCorrelation("test")))
         meta = {
             "model": best,
+            "season": bool(clock.size),
             "days": self.horizon_days,
             "fit": fit,
             "parameters": _named(best, purchases),
+            "months": {"factors": season.round(4).tolist()},
             "spend": {
                 **spend_fit,
                 "parameters": _named("gamma-gamma", spend),
                 "correlation": round(together, 6),
             },
         }
-        chosen = {name: meta[name] for name in ("model", "fit", "parameters", "spend")}
-        return Fitted(ValueModel(meta, purchases, spend), {"chosen": chosen, "tried": tried})
+        chosen = {
+            name: meta[name] for name in ("model", "season", "fit", "parameters", "months", "spend")
+        }
+        return Fitted(ValueModel(meta, purchases, spend, clock), {"chosen": chosen, "tried": tried})
 
-    def _validate(self, totals: Totals, name: str) -> Json:
-        purchases, fit = MaximumLikelihood(name).fit(totals, "validation")
+    def _clock(self, season: Values) -> Values:
+        """Returns the clock of a season; none, which is the calendar, where there is no season."""
+        if (season == 1).all():
+            return np.empty(0)
+        return clock_of(season, self.common.today, self.horizon_days)
+
+    def _validate(self, totals: Totals, name: str, clock: Values) -> Json:
+        purchases, fit = _fitted(totals, name, "validation", clock)
         query = ValueScores(name, "validation", self.horizon_days)
-        sums = totals.total(query, {"purchases": purchases})
+        sums = totals.total(query, {"purchases": purchases, "clock": clock})
         mean = float(sums["error"]) / max(int(sums["customers"]), 1)
-        return {"model": name, "fit": fit, "purchases_rmse": float(np.sqrt(mean))}
+        rmse = float(np.sqrt(mean))
+        return {"model": name, "season": bool(clock.size), "fit": fit, "purchases_rmse": rmse}
 
     # --- the retailer's half ---
 
@@ -205,7 +223,7 @@ class Value:
 
     def build(self, arrays: Arrays, meta: Json) -> ValueModel:
         """Returns the delivered model."""
-        return ValueModel(meta, arrays["purchases"], arrays["spend"])
+        return ValueModel(meta, arrays["purchases"], arrays["spend"], arrays["clock"])
 
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model with intervals of the retailer's own past errors, which stay at home.
@@ -263,7 +281,7 @@ class Value:
                 "spend": spend.round(2),
                 "low": low.round(2),
                 "high": high.round(2),
-                "p_alive": value.alive(known.repeats).round(4),
+                "p_alive": value.alive(known).round(4),
                 "past_purchases": known.purchases,
                 "past_spend": known.spent.round(2),
                 "last_purchase": [self.common.today - timedelta(days=int(d)) for d in silent],
@@ -284,7 +302,7 @@ class Value:
         """Returns the test week by week, and what the expected and the real spend of tenths was."""
         value, known = cast(ValueModel, model), cast(Known, rows["test"])
         ends = np.minimum(7 * np.arange(1, len(known.by_week) + 1), self.horizon_days)
-        expected = [float(value.expected_within(known.repeats, day).sum()) for day in ends]
+        expected = [float(value.expected_within(known, int(day)).sum()) for day in ends]
         bought = np.cumsum(known.by_week)
         return {
             "by_week": {
@@ -298,6 +316,7 @@ class Value:
                 **value.meta["spend"]["parameters"],
             },
             "correlation": value.meta["spend"]["correlation"],
+            "months": value.meta["months"]["factors"],
             "once": float((known.repeats.repeats == 0).mean()) if len(known) else 0.0,
             "nothing_spent": int((known.spent <= 0).sum()),
         }
@@ -306,6 +325,11 @@ class Value:
         """Returns the customers as if one company held them."""
         splits = ("validation", "test")
         return {split: Known.pooled([part[split] for part in rows]) for split in splits}
+
+
+def _fitted(totals: Totals, name: str, split: str, clock: Values) -> tuple[Values, Json]:
+    given = {"clock": clock} if clock.size else {}
+    return MaximumLikelihood(name).fit(totals, split, given)
 
 
 def _named(family: str, parameters: Values) -> Json:

@@ -12,7 +12,7 @@ from grandtotal.algorithms.bgnbd import Repeats, expected_purchases, probability
 from grandtotal.algorithms.gamma_gamma import Spending, expected_spend
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.value_rows import Known
+from grandtotal.tasks.value_rows import Known, places
 
 Values = NDArray[np.float64]
 MODELS = ("bg-nbd", "nbd")
@@ -28,6 +28,7 @@ INTERVAL = (0.1, 0.9)
 @dataclass(frozen=True)
 class ValueModel:
     """purchases: (4,) or (2,) of BG/NBD or NBD; spend: (3,) of Gamma-Gamma; empty in a baseline.
+    clock: (DAYS + days + 1,) on which times are read; empty where it is the calendar.
 
     At home only: edges, (classes - 1,) expected spends; ratios, (classes, 2) of spent / expected.
     """
@@ -35,13 +36,14 @@ class ValueModel:
     meta: Json
     purchases: Values
     spend: Values
+    clock: Values = field(default_factory=lambda: np.empty(0))
     edges: Values = field(default_factory=lambda: np.empty(0))
     ratios: Values = field(default_factory=lambda: np.empty((0, 2)))
 
     @property
     def arrays(self) -> Arrays:
         """The arrays that travel and are saved."""
-        return {"purchases": self.purchases, "spend": self.spend}
+        return {"purchases": self.purchases, "spend": self.spend, "clock": self.clock}
 
     def forecast(self, rows: Known) -> tuple[Values, Values]:
         """Returns the expected purchases and spend of each customer in the days that are forecast.
@@ -51,22 +53,29 @@ class ValueModel:
         name = self.meta["model"]
         if name in BASELINES:
             return _as_before(name, rows, self.meta["days"])
-        purchases = self.expected_within(rows.repeats, self.meta["days"])
+        purchases = self.expected_within(rows, self.meta["days"])
         if not self.meta["spend"]["customers"]:
             return purchases, np.zeros(len(rows))
         return purchases, purchases * self.expected_spend(rows.spends)
 
-    def expected_within(self, repeats: Repeats, days: float) -> Values:
-        """Returns the expected purchases of each customer within so many days."""
-        return expected_purchases(repeats, self.purchases, days)
+    def expected_within(self, rows: Known, days: int) -> Values:
+        """Returns the expected purchases of each customer within so many days, at most "days"."""
+        ahead = float(days)
+        if self.clock.size:
+            ahead = float(self.clock[places(rows.cut + days)] - self.clock[places(rows.cut)])
+        return expected_purchases(self.repeats(rows), self.purchases, ahead)
+
+    def repeats(self, rows: Known) -> Repeats:
+        """Returns what is known of each customer's purchases, on the model's clock."""
+        return rows.on(self.clock) if self.clock.size else rows.repeats
 
     def expected_spend(self, spends: Spending) -> Values:
         """Returns the expected spend of each customer at a purchase."""
         return expected_spend(spends, self.spend)
 
-    def alive(self, repeats: Repeats) -> Values:
+    def alive(self, rows: Known) -> Values:
         """Returns the probability of each customer's being active still."""
-        return probability_alive(repeats, self.purchases)
+        return probability_alive(self.repeats(rows), self.purchases)
 
     def interval(self, spend: Values) -> Values:
         """Returns (customers, 2): what four customers in five of such an expected spend spent."""

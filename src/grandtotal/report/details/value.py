@@ -1,5 +1,6 @@
 """Customers' value on the page."""
 
+from calendar import month_name
 from collections.abc import Mapping
 
 from grandtotal.durable import Json
@@ -9,13 +10,14 @@ from grandtotal.report.plots import curve
 from grandtotal.report.source import Findings
 from grandtotal.report.words import number
 
+_MONTHS = tuple(month_name)[1:]
 _RELATED = 0.3  # a correlation from which Gamma-Gamma's assumption is in doubt
 
 
 def details(found: Findings) -> Html:
     """Returns the test week by week, spend by tenths of customers, and what the model assumes."""
     weeks, tenths = detail(found, "by_week"), detail(found, "tenths")
-    return joined([_weeks(found, weeks), _tenths(found, tenths), _assumed(found)])
+    return joined([_weeks(found, weeks), _tenths(found, tenths), _season(found), _assumed(found)])
 
 
 def _largest(found: Findings, known: Mapping[str, Json]) -> str:
@@ -77,6 +79,25 @@ def _tenths(found: Findings, known: Mapping[str, Json]) -> Html:
     return joined([tag("h3", "Whether the best customers were found"), table(caption, heads, rows)])
 
 
+def _season(found: Findings) -> Html:
+    months: list[float] = next(iter(detail(found, "months").values()), [])
+    if not months or max(months) == min(months):
+        return paragraph(
+            "No season was found: customers buy about as much in every month of the year.",
+            class_="note",
+        )
+    named = [(factor, name) for factor, name in zip(months, _MONTHS, strict=True)]
+    most, least = (
+        ", ".join(f"{name} (× {factor:.2f})" for factor, name in some)
+        for some in (sorted(named, reverse=True)[:2], sorted(named)[:2])
+    )
+    return paragraph(
+        f"The forecast knows the season of all retailers’ customers together. They buy most in "
+        f"{most} and least in {least}, against the mean of the year.",
+        class_="note",
+    )
+
+
 def _assumed(found: Findings) -> Html:
     once, related = detail(found, "once"), detail(found, "correlation")
     if not once:
@@ -111,6 +132,12 @@ _ASKED = {
         "How far the expected purchases were off before the test: one sum, and the number of "
         "customers.",
         "How predictable the retailer’s customers are, and how many there are.",
+    ),
+    "season-sums": Question(
+        "How many purchases customers made in each month of the year between their first and their "
+        "last, and how many would be if all months were alike: 24 sums.",
+        "In which months the retailer’s customers buy more than in others, and how many purchases "
+        "there were.",
     ),
     "spend-correlation": Question(
         "Whether customers who buy often spend more at a purchase: five sums of logarithms.",
