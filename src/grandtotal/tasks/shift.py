@@ -56,8 +56,9 @@ _DRAWN = 2  # of them whose course is drawn
 class Shift:
     """Settings of `kind = "shift"`.
 
-    models: which ways of looking for changes the choice is made of; the best on summed validation
-        error of the level is taken.
+    models: which ways of looking for changes the choice is made of, "cusum", "page-hinkley", "psi";
+        the best on summed validation error of the level is taken. "psi" is there to compare with:
+        it sees a change two to four times later than the others.
     history: how many weeks are looked at in all; test: how many of them are kept for the test, and
         as many before for validation; horizon: weeks ahead that a level is forecast for.
     change: the smallest share by which a level changes that matters.
@@ -96,7 +97,7 @@ class Shift:
     )
 
     common: Common
-    models: tuple[str, ...] = tuple(DETECTORS)
+    models: tuple[str, ...] = ("cusum", "page-hinkley")
     history: int = 52
     test: int = 8
     horizon: int = 2
