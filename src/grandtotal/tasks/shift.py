@@ -31,6 +31,7 @@ from grandtotal.tasks.shift_findings import CHANGED, PERHAPS, TREND, Finding, fi
 from grandtotal.tasks.shift_model import (
     RECENT,
     REFERENCE,
+    SPREADS,
     SeriesScore,
     ShiftModel,
     ShiftScores,
@@ -151,12 +152,12 @@ class Shift:
     # --- the coordinator's half ---
 
     def fit(self, totals: Totals) -> Fitted:
-        """Returns the detector with the best summed validation error, and the consortium's sums."""
+        """Returns detector and spread with the best summed validation error, and the totals."""
         before = self._sums(totals, "validation")
         broadcast = {name: before[name] for name in ("happened", "exposed")}
-        tried = [self._validate(totals, name, broadcast) for name in self.models]
+        tried = [one for name in self.models for one in self._validate(totals, name, broadcast)]
         best = min(range(len(tried)), key=lambda i: float(tried[i]["level_error"]))
-        meta = {"model": self.models[best]}
+        meta = {name: tried[best][name] for name in ("model", "spread")}
         test, now = self._sums(totals, "test"), self._sums(totals, "now")
         arrays = {
             "happened": test["happened"],
@@ -178,12 +179,13 @@ class Shift:
         sums = totals.total(LoyalSums(groups, self.history))
         return {f"loyal_{name}": array for name, array in sums.items()}
 
-    def _validate(self, totals: Totals, name: str, broadcast: Arrays) -> Json:
+    def _validate(self, totals: Totals, name: str, broadcast: Arrays) -> list[Json]:
         sums = totals.total(ShiftScores(name, "validation"), broadcast)
-        return {
-            "model": name,
-            "level_error": float(sums["error"]) / max(float(sums["level"]), 1e-9),
-        }
+        errors = sums["error"] / max(float(sums["level"]), 1e-9)
+        return [
+            {"model": name, "spread": spread, "level_error": float(error)}
+            for spread, error in zip(SPREADS, errors, strict=True)
+        ]
 
     # --- the retailer's half ---
 
