@@ -1,16 +1,16 @@
 """How soon a change of level is seen, and how often one is seen that is none.
 
 Generated: daily counts with a week, half a year in which nothing changes, then 20 % more or less
-from a day on. The first two numbers of a row are the volume (a day) and the coefficient of
-variation of a day, Poisson noise included. Delay: days from the change to the alarm, the median
-over the series; a series without an alarm within a year counts as 364. False alarms: per series and
-year, of the same kind of series without a change. No rule sees a change of one standard deviation a
-day within a week at one false alarm a year: the mean delay is at least about log(365) over half the
-squared size of the change in standard deviations (Lorden 1971), 12 days for a size of 1.
+from a day on; volume a day, and the coefficient of variation of a day, Poisson noise included.
+Delay: days from the change to the alarm, the median over the series; a series without an alarm
+within a year counts as 364. False alarms: per series and year, of the same kind of series without a
+change. No rule sees a change of one standard deviation a day within a week at one false alarm a
+year: the mean delay is at least about log(365) over half the squared size of the change in standard
+deviations (Lorden 1971), 12 days for a size of 1.
 
 River: its Page-Hinkley and ADWIN get each day over what its weekday was in the half year before,
-and the threshold (PH) or delta (ADWIN) of a grid that comes nearest to one false alarm a year from
-below on other series of that kind.
+and the first threshold (PH) or delta (ADWIN) of a grid, the most sensitive first, that raises at
+most one false alarm a year on other series of that kind.
 
 Semi-synthetic: the change is planted in customers a day of 200 Rossmann shops (closed days are
 gaps) and in visits a day of the five retailers of the demo. Alarms without a planted change are
@@ -107,7 +107,7 @@ def _false(found: list[list[Any]]) -> float:
 
 def _curve(volume: float, extra: float, series: int) -> list[Row]:
     whole = float(np.hypot(extra, volume**-0.5))
-    what = f"{volume} a day, cv {whole:.2f}"
+    what = f"{volume} a day, cv {whole:.2f}" + (f" ({extra:g} beyond Poisson)" if extra else "")
     false = _false(alarms_of(made(volume, extra, series, 1))[0])
     daily, begins = planted(made(volume, extra, series, 2), 3)
     found, noise = alarms_of(daily)

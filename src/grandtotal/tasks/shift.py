@@ -31,6 +31,7 @@ from grandtotal.tasks.shift_findings import CHANGED, PERHAPS, TREND, Finding, fi
 from grandtotal.tasks.shift_model import (
     RECENT,
     REFERENCE,
+    SPREADS,
     SeriesScore,
     ShiftModel,
     ShiftScores,
@@ -56,8 +57,9 @@ _DRAWN = 2  # of them whose course is drawn
 class Shift:
     """Settings of `kind = "shift"`.
 
-    models: which ways of looking for changes the choice is made of; the best on summed validation
-        error of the level is taken.
+    models: which ways of looking for changes the choice is made of, "cusum", "page-hinkley", "psi";
+        the best on summed validation error of the level is taken. "psi" is there to compare with:
+        it sees a change two to four times later than the others.
     history: how many weeks are looked at in all; test: how many of them are kept for the test, and
         as many before for validation; horizon: weeks ahead that a level is forecast for.
     change: the smallest share by which a level changes that matters.
@@ -96,7 +98,7 @@ class Shift:
     )
 
     common: Common
-    models: tuple[str, ...] = tuple(DETECTORS)
+    models: tuple[str, ...] = ("cusum", "page-hinkley")
     history: int = 52
     test: int = 8
     horizon: int = 2
@@ -150,12 +152,12 @@ class Shift:
     # --- the coordinator's half ---
 
     def fit(self, totals: Totals) -> Fitted:
-        """Returns the detector with the best summed validation error, and the consortium's sums."""
+        """Returns detector and spread with the best summed validation error, and the totals."""
         before = self._sums(totals, "validation")
         broadcast = {name: before[name] for name in ("happened", "exposed")}
-        tried = [self._validate(totals, name, broadcast) for name in self.models]
+        tried = [one for name in self.models for one in self._validate(totals, name, broadcast)]
         best = min(range(len(tried)), key=lambda i: float(tried[i]["level_error"]))
-        meta = {"model": self.models[best]}
+        meta = {name: tried[best][name] for name in ("model", "spread")}
         test, now = self._sums(totals, "test"), self._sums(totals, "now")
         arrays = {
             "happened": test["happened"],
@@ -177,12 +179,13 @@ class Shift:
         sums = totals.total(LoyalSums(groups, self.history))
         return {f"loyal_{name}": array for name, array in sums.items()}
 
-    def _validate(self, totals: Totals, name: str, broadcast: Arrays) -> Json:
+    def _validate(self, totals: Totals, name: str, broadcast: Arrays) -> list[Json]:
         sums = totals.total(ShiftScores(name, "validation"), broadcast)
-        return {
-            "model": name,
-            "level_error": float(sums["error"]) / max(float(sums["level"]), 1e-9),
-        }
+        errors = sums["error"] / max(float(sums["level"]), 1e-9)
+        return [
+            {"model": name, "spread": spread, "level_error": float(error)}
+            for spread, error in zip(SPREADS, errors, strict=True)
+        ]
 
     # --- the retailer's half ---
 

@@ -41,6 +41,7 @@ CHANGED, PERHAPS, SAME, LITTLE, GAP = (
 )
 TREND, STEADY = "trend", "no trend"
 _ORDER = (CHANGED, TREND, PERHAPS, GAP, LITTLE, SAME, STEADY)
+_SPREAD_OVER = "distribution of "
 _RECENT = 4  # weeks of a distribution that are compared with those before
 _SAME = 1.645  # standard errors from which the others' change is one, in the same direction
 _CLEAR = 1.96  # standard errors of a trend that is clear by itself
@@ -80,7 +81,7 @@ class Finding:
         """The finding as a sentence."""
         if self.trend:
             return self.trend.words(self.verdict == TREND)
-        name = self.feature if self.where == "all" else f"{self.feature} of {self.where}"
+        name, when = self._what, self._when
         if self.verdict == GAP:
             return f"No line at all from {self.since} to {self.latest}: missing data, no change."
         if self.verdict == LITTLE:
@@ -90,13 +91,24 @@ class Finding:
         how = "rose" if self.change > 0 else "fell"
         perhaps = "may have " if self.verdict == PERHAPS else ""
         how = {"rose": "risen", "fell": "fallen"}[how] if perhaps else how
-        when = f"about {self.since}"
-        if self.earliest != self.latest:
-            when += f" (between {self.earliest} and {self.latest})"
         return (
             f"{name[0].upper()}{name[1:]} {perhaps}{how} by {abs(self.change):.0%} {when}, from "
             f"{self.before:.4g} to {self.after:.4g}; {_elsewhere(self.also_in_consortium)}."
         )
+
+    @property
+    def _what(self) -> str:
+        if self.feature.startswith(_SPREAD_OVER):
+            return f"share of visits with {self.feature.removeprefix(_SPREAD_OVER)} {self.where}"
+        return self.feature if self.where == "all" else f"{self.feature} of {self.where}"
+
+    @property
+    def _when(self) -> str:
+        if self.feature.startswith(_SPREAD_OVER):
+            return f"in the last {_RECENT} weeks with all data, from {self.since}"
+        if self.earliest == self.latest:
+            return f"about {self.since}"
+        return f"about {self.since} (between {self.earliest} and {self.latest})"
 
     @property
     def row(self) -> Json:
@@ -227,9 +239,16 @@ def _chance(step: Step, looked: int) -> float:
 
 
 def _distributions(behaviour: Behaviour, others: _Others, today: int) -> Iterator[Finding]:
-    """Yields each distribution of the last four weeks against all weeks before them."""
-    profiles = profiles_of(behaviour, today)
-    since = behaviour.first + timedelta(days=today - 7 * _RECENT)
+    """Yields each distribution of the last four weeks against all weeks before them.
+
+    A week with days without data is in neither: it would be a change of the weekdays.
+    """
+    open_ = behaviour.open_days(today)[:today]
+    whole = np.flatnonzero(open_.reshape(-1, 7).all(axis=1))
+    if len(whole) <= _RECENT:
+        return
+    profiles = profiles_of(behaviour, today)[:, whole]
+    since = behaviour.first + timedelta(days=7 * int(whole[-_RECENT]))
     for name, bins, place in behaviour.bins():
         mine = profiles[place]
         tested = compared(mine[:, :-_RECENT].T, mine[:, -_RECENT:].sum(axis=1))
@@ -238,10 +257,10 @@ def _distributions(behaviour: Behaviour, others: _Others, today: int) -> Iterato
         most, before, after = _moved(mine)
         also, elsewhere = _OWN, float("nan")
         if others.known:
-            theirs = others.profiles[place]
+            theirs = others.profiles[place][:, whole]
             also, elsewhere = _likewise(theirs, most, after > before)
         yield Finding(
-            f"distribution of {name}",
+            f"{_SPREAD_OVER}{name}",
             bins[most],
             *(since, since, since),
             *(before, after, after / before - 1),

@@ -2,7 +2,8 @@
 
 The consortium tells two things that no retailer knows of itself: which way of looking for changes
 was right most often, and whether the others saw the same. A change of one's own that is still
-uncertain is moved towards theirs; a retailer alone has nothing to move it to.
+uncertain is moved towards theirs, by as much as was right on validation; a retailer alone has
+nothing to move it to.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from grandtotal.tasks.behaviour_sums import Observed, Watching, daily_of
 Floats = NDArray[np.float64]
 REFERENCE = "reference"  # the level of all days so far goes on
 RECENT = "recent"  # the level of the last eight weeks goes on
-SPREAD = 0.2  # standard deviation of log changes from one retailer to another
+SPREADS = (0.1, 0.3, 1.0)  # standard deviations of log changes from one retailer to another
 _RECENT = 56
 _SCORE_STEPS = 2**20
 _SMALLEST = 1e-9
@@ -47,6 +48,11 @@ class ShiftModel:
     def name(self) -> str:
         """Which way of looking for changes."""
         return str(self.meta["model"])
+
+    @property
+    def spread(self) -> float:
+        """How far changes of retailers are taken to lie around those of all."""
+        return float(self.meta.get("spread", SPREADS[-1]))
 
     def series(self, now: bool = False) -> tuple[Floats, Floats]:
         """Returns happened and exposed of the consortium, without days where there are none."""
@@ -186,15 +192,15 @@ def consortium_change(
     return float(np.log(levels[1][0] / levels[1][1]) - np.log(levels[0][0] / levels[0][1]))
 
 
-def believed(step: Step, consortium: float | None) -> float:
+def believed(step: Step, consortium: float | None, spread: float) -> float:
     """Returns the log change that is acted on: the own one, moved to the consortium's.
 
-    The posterior mean where changes of retailers lie around that of all of them with SPREAD;
-    around no change where the consortium does not say.
+    The posterior mean where changes of retailers lie around that of all of them with this standard
+    deviation; around no change where the consortium does not say.
     """
     if not np.isfinite(step.variance):
         return consortium or 0.0
-    weight = SPREAD**2 / (SPREAD**2 + step.variance)
+    weight = spread**2 / (spread**2 + step.variance)
     return weight * step.change + (1 - weight) * (consortium or 0.0)
 
 
@@ -226,7 +232,8 @@ def level_at(
         return float(y[first:origin].sum() / max(e[first:origin].sum(), _SMALLEST))
     days = (*changed, origin)
     step = step_of(found.daily, found.noise, s, days)
-    return step.before * float(np.exp(believed(step, consortium_change(*model.series(), s, days))))
+    theirs_too = consortium_change(*model.series(), s, days)
+    return step.before * float(np.exp(believed(step, theirs_too, model.spread)))
 
 
 # --- scores ---
@@ -299,19 +306,26 @@ class ShiftScores:
     split: str
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
-        """Returns error and level, sums over the shared series, relative to their usual level."""
-        return {"error": Field((), scale=_SCORE_STEPS), "level": Field((), scale=_SCORE_STEPS)}
+        """Returns error of each of SPREADS and level: sums over the shared series, relative."""
+        return {
+            "error": Field((len(SPREADS),), scale=_SCORE_STEPS),
+            "level": Field((), scale=_SCORE_STEPS),
+        }
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each series is rounded before it is added."""
         observed: Observed = rows[self.split]
-        model = ShiftModel({"model": self.model}, dict(broadcast))
-        sums = np.zeros(2, np.int64)
+        sums = [self._sums(observed, spread, dict(broadcast)) for spread in SPREADS]
+        return {"error": np.array([error for error, _ in sums]), "level": np.asarray(sums[0][1])}
+
+    def _sums(self, observed: Observed, spread: float, totals: Arrays) -> tuple[int, int]:
+        model = ShiftModel({"model": self.model, "spread": spread}, totals)
+        error = level = 0
         for part, behaviour in enumerate(observed.parts):
             found = watched_once(observed, part, self.model)
             for s in range(behaviour.shared):
                 score = score_series(model, observed, found, s)
                 if score is not None:
-                    steps = np.array([score.error, score.level]) * _SCORE_STEPS
-                    sums += np.rint(steps).astype(np.int64)
-        return {"error": sums[0], "level": sums[1]}
+                    error += round(score.error * _SCORE_STEPS)
+                    level += round(score.level * _SCORE_STEPS)
+        return error, level
