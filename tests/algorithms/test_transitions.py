@@ -89,6 +89,13 @@ def test_a_session_that_repeats_a_product_ends_with_it():
     assert model_of.predict(Request((0, 2, 0), k=1)) == model_of.predict(Request((2, 0), k=1))
 
 
+def test_a_session_may_come_back_to_a_product_where_that_is_asked():
+    rows = rows_of((0, 1), (0, 2))
+    model = Transitions(half_life=1.0, again=0.9).fit(Local(rows), PRODUCTS, "test")
+    assert [found.product for found in model.predict(Request((3, 1), k=2, again=True))] == [1, 3]
+    assert not {1, 3} & {found.product for found in model.predict(Request((3, 1), k=9))}
+
+
 def test_an_empty_session_gets_the_bestsellers():
     model = Transitions().fit(Local(rows_of((0, 1), (2, 1), (3, 1))), PRODUCTS, "test")
     assert model.predict(Request((), k=1))[0].product == 1

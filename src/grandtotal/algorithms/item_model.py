@@ -26,11 +26,13 @@ class Request:
     products: catalogue indices of the history, the latest last; may be empty, or hold one twice.
     k: how many recommendations.
     exclude: catalogue indices never to be recommended, beside the history.
+    again: whether products of the history may be recommended: for a session's next click.
     """
 
     products: tuple[int, ...]
     k: int = 10
     exclude: tuple[int, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Recommender(ABC):
     def predict(self, request: Request) -> list[Recommendation]:
         """Returns the best k products for one customer or session, best first."""
         history = in_order(request.products, len(self.prior))
-        scores = self.scores(history)
+        scores = self.affinities(history) if request.again else self.scores(history)
         scores[0, list(request.exclude)] = -np.inf
         best = [i for i in top(scores, request.k)[0] if np.isfinite(scores[0, i])]
         bought = history.indices

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, eye_array
 
 from grandtotal.algorithms.elementary import exp, log
 from grandtotal.algorithms.item_model import Recommender, strongest
@@ -44,6 +44,7 @@ class Transitions:
     follows: what being bought after is worth, in customers who bought both.
     window: moments after a purchase that count as next.
     shrink: added to the denominator, in customers.
+    again: B_ii, what a product says for itself: for sessions, in which it may be looked at again.
     neighbours: of each bought product, how many recommended ones are kept; bounds the model.
     """
 
@@ -51,6 +52,7 @@ class Transitions:
     follows: float = 8.0
     window: int = 10
     shrink: float = 10.0
+    again: float = 0.0
     neighbours: int = 2000
 
     def fit(self, totals: Totals, products: int, split: str) -> "TransitionModel":
@@ -71,9 +73,11 @@ class Transitions:
             shape=found.shape,
         )
         weights.sort_indices()
-        return TransitionModel(
-            largest(weights, self.neighbours), tie_break(customers), self.half_life, self.meta
-        )
+        weights = largest(weights, self.neighbours)
+        if self.again:
+            itself = eye_array(products, format="csr", dtype=np.float32) * np.float32(self.again)
+            weights = csr_array(weights + itself)
+        return TransitionModel(weights, tie_break(customers), self.half_life, self.meta)
 
     @property
     def meta(self) -> Json:
