@@ -22,6 +22,8 @@ from typing import Any
 from benchmarks import (
     audit,
     dp_step,
+    engine,
+    engine_soak,
     exactness,
     membership,
     next_basket,
@@ -47,6 +49,8 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "membership": membership,
     "privacy-utility": privacy_utility,
     "scale": scale,
+    "engine": engine,
+    "engine-soak": engine_soak,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _MARK = "## `python -m benchmarks "
