@@ -24,6 +24,8 @@ from benchmarks import (
     audit,
     churn,
     dp_step,
+    engine,
+    engine_soak,
     exactness,
     intent,
     inventory_known,
@@ -79,6 +81,8 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "churn": churn,
     "intent": intent,
     "scale": scale,
+    "engine": engine,
+    "engine-soak": engine_soak,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _MARK = "## `python -m benchmarks "
