@@ -63,6 +63,14 @@ class Seconds:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How many times as long as a plain scan a reading takes, on the wall and of all cores."""
+
+    waited: float
+    worked: float
+
+
+@dataclass(frozen=True)
 class Cost:
     """GiB at the peak of all parts, the load of the machine at their end, and what came out.
 
@@ -76,15 +84,7 @@ class Cost:
     load: float
     ndcg_ease: float
     ndcg_popularity: float
-    reading: "Reading"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How many times as long as a plain scan a reading takes, on the wall and of all cores."""
-
-    waited: float
-    worked: float
+    reading: Reading
 
 
 def measured(sizes: list[Size], apart: bool) -> Iterator[Cost]:
