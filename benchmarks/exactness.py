@@ -34,7 +34,8 @@ from grandtotal.durable import arrays_digest
 from grandtotal.tasks.demand import Demand
 from grandtotal.tasks.demand_model import GRID, DemandModel
 from grandtotal.tasks.demand_queries import DemandSeries
-from grandtotal.tasks.recommend import GRIDS, Candidate, Recommend
+from grandtotal.tasks.ranking import Candidate
+from grandtotal.tasks.recommend import GRIDS, Recommend
 from grandtotal.tasks.sales import Panel
 from grandtotal.tasks.scores import ROWS, TestScores
 from grandtotal.tasks.task import Task
