@@ -78,7 +78,7 @@ def check(case, folder, examples, phases=tuple(Phase), share=1.0):
     holds()
 
 
-def caught(case, folder, examples=60, share=1.0):
+def caught(case, folder, examples=240, share=1.0):
     """Raises unless the contract finds the case out."""
     with pytest.raises(AssertionError):
         check(case, folder, examples, (Phase.generate,), share)
