@@ -24,7 +24,9 @@ from grandtotal.privacy.fixedpoint import Field, encode
 # No private form yet: without a bound, a plan with epsilon that asks them is refused.
 EXACT = {"tree-histograms", "tree-progress", "tree-residuals", "tree-target"}
 CLIPPED = {"price-pairs"}  # asked under epsilon alone
-EXACT |= {"price-moments", "price-scores"}  # under epsilon price-pairs is asked instead
+EXACT |= {
+    f"price-{what}" for what in ("moments", "scores", "nuisance", "residuals")
+}  # under epsilon price-pairs is asked instead
 
 
 def words(query, broadcast, rows, folder):
