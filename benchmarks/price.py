@@ -4,8 +4,10 @@ Published: Dominick's orange juice, ten retailers of its 83 stores. The three br
 that textbooks use are Dominick's, Minute Maid and Tropicana Premium of 64 ounces: brands 10, 5 and
 1 of 11, in all 9,649 store-weeks each. Their specification is log units on log price with a level
 for each brand (not each store), without promotions: -3.139 with one slope, -3.378, -3.321 and
--2.712 with three; `GLM` on those rows. The task's own, with levels of store x brand and the two
-promotions, is beside it; federated and pooled are compared over all 11 brands and all arrays.
+-2.712 with three; `GLM` on those rows, whose
+features are rounded to 1/256, which moves the fourth digit. The task's own, with levels of store x
+brand and the two promotions, is beside it; federated and pooled are compared over all 11 brands and
+all arrays.
 
 Under epsilon = 1, delta = 1e-6: two rounds of clipped pairs and nothing else, the product's noise
 through messages, egress and ledger, against the exact estimate of the same specification. What is
@@ -60,7 +62,7 @@ def run(data: Path, quick: bool) -> list[Row]:
         *in_noise(sales, 3 if quick else 25),
         *by_customer(data, 1 if quick else 3),
         *planted(sales, 20 if quick else 200, 5 if quick else 40),
-        *times((20_000, 40_000) if quick else (250_000, 500_000, 1_000_000)),
+        *times((20_000, 40_000) if quick else (250_000, 1_000_000)),
     ]
 
 
@@ -79,7 +81,7 @@ def published(sales: Sales) -> list[Row]:
         for name, slope, answer in zip(names, slopes, answers, strict=True):
             missed = abs(float(slope) - answer)
             rows.append(Row(f"published, {name}: elasticity", float(slope)))
-            rows.append(at_most(0.0005, f"published, {name}: from {answer}", missed))
+            rows.append(at_most(0.001, f"published, {name}: from {answer}", missed))
     return rows
 
 
@@ -275,7 +277,7 @@ def times(sizes: tuple[int, ...]) -> list[Row]:
             Row(f"{name}: mean elasticity, planted -2", float(fitted.model.means[0])),
         ]
     growth = seconds[-1] / seconds[-2] / (sizes[-1] / sizes[-2])
-    return [*rows, at_most(1.3, "time for twice the customers, over twice the time", growth)]
+    return [*rows, at_most(1.3, "growth of the time over that of the customers", growth)]
 
 
 def _lines(customers: int, products: tuple[str, ...], number: int) -> dict:

@@ -18,6 +18,7 @@ from grandtotal.algorithms.bgnbd import Repeats
 from grandtotal.algorithms.blend import parts_arrays
 from grandtotal.algorithms.catalogue import CataloguePresence
 from grandtotal.algorithms.columns import Columns
+from grandtotal.algorithms.double_ml import PriceNuisance, PriceResiduals
 from grandtotal.algorithms.elasticity_in_noise import PricePairs
 from grandtotal.algorithms.glm import GLMMoments
 from grandtotal.algorithms.item_similarity import ItemKNN
@@ -421,12 +422,16 @@ def make_prices(rng: np.random.Generator, series: int, products: int = 6) -> Pri
     return PriceHistory((rows,), 0, (cases,), ())
 
 
-def _of_prices(query: Query, asked: bool = True, columns: int = 3) -> Callable[..., Asked]:
+def _of_prices(
+    query: Query, asked: bool = True, columns: int = 3, nuisance: bool = False
+) -> Callable[..., Asked]:
     def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
         parts = [make_prices(rng, series) for series in (20, 31, 5)]
         slopes = np.array([-1.5, 0.25, 0.5])[:columns] + np.zeros((6, columns))
         given: Arrays = {"asked": np.array([0, 1, 2, 5]), "coefficients": slopes[[0, 1, 2, 5]]}
         broadcast = given if asked else {"coefficients": slopes}
+        if nuisance:
+            broadcast = {"asked": given["asked"], "nuisance": np.full((4, 5, 2), 0.1)}
         if isinstance(query, PricePresence):
             broadcast = {}
         holders = [Holder(_splits(part), folder) for part in parts]
@@ -674,6 +679,8 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
     "forecast-errors": _of_panels(ForecastErrors("poisson", "test", 2), coefficients=_SLOPES),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
     "price-moments": _of_prices(PriceMoments("ppml", 3, "test")),
+    "price-nuisance": _of_prices(PriceNuisance(3, "test", 4)),
+    "price-residuals": _of_prices(PriceResiduals(3, "test", 4), nuisance=True),
     "price-pairs": _of_prices(PricePairs(6, 3, "test", 26, 52, 0.4), False, 2),
     "price-presence": _of_prices(PricePresence(6, "test")),
     "price-scores": _of_prices(PriceScores("ppml", "test"), False),

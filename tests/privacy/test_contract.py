@@ -27,7 +27,7 @@ TREES = {"tree-histograms", "tree-progress", "tree-residuals", "tree-target"}
 CHOICES = {"outcome-scores"}
 VALUE = {"likelihood-sums", "season-sums", "spend-correlation", "value-scores"}
 SEGMENTS = {"mixture-sums", "segment-scores"}
-PRICE = {"price-moments", "price-scores"}
+PRICE = {f"price-{what}" for what in ("moments", "scores", "nuisance", "residuals")}
 # Every customer is in every series: no clipping leaves anything of a day's total and its score.
 SHIFT = {"behaviour-sums", "loyal-sums", "shift-scores"}
 FACTORS = {"als-moments", "als-products"}

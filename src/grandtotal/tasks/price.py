@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from grandtotal.algorithms.double_ml import compared
 from grandtotal.algorithms.elasticity import Elasticity
 from grandtotal.algorithms.elasticity_in_noise import STORE_WEEK, ElasticityInNoise
 from grandtotal.algorithms.elasticity_model import Elasticities
@@ -114,7 +115,8 @@ class Price:
         tried = [self._validate(totals, name) for name in self.models]
         best = min(tried, key=lambda score: score["deviance"])
         model = self._algorithm(best["model"]).fit(totals, products, "test")
-        return Fitted(model, {"chosen": model.meta, "tried": tried})
+        check = compared(totals, model, COLUMNS, "test")
+        return Fitted(model, {"chosen": model.meta, "tried": tried, "check": check})
 
     def _algorithm(self, name: str) -> Elasticity:
         return replace(GRID[name], retailers=self.retailers)

@@ -98,6 +98,15 @@ _ASKED = {
         "How strongly the retailers’ customers follow the price together. Prices are differences "
         "within a store and season, so that no total says how dear anybody is.",
     ),
+    "price-nuisance": Question(
+        "A check: how promotions, other prices and the season go with prices and with sales, over "
+        "all products together.",
+        "How promotions and prices go together at the retailers, over all products.",
+    ),
+    "price-residuals": Question(
+        "The check’s second half: how a product’s sales moved with what its price did beside that.",
+        "How strongly the retailers’ customers follow the price together.",
+    ),
     "price-pairs": Question(
         "The same under differential privacy: pairs of weeks of one product in one store, each cut "
         "to a largest size.",
