@@ -170,6 +170,11 @@ def resume(name: Path_, runs: Path_ = "runs", listener: Listener = unheard) -> R
     from grandtotal.report.report import write_report
 
     folder = RunFolder.find(Path(runs), str(name))
+    if "engine" in folder.launch():
+        raise RunError(
+            f"{folder.path}: a run across companies, its coordinator's process works on it; "
+            f"`grandtotal runs resume` lets it go on"
+        )
     if not (folder.path / "simulation.json").exists():
         simulate(folder, listener)
     write_report(folder)
@@ -189,7 +194,18 @@ class Run:
 
     @property
     def scores(self) -> Json:
-        """The rows baseline, alone, federated, pooled of every retailer and overall, by task."""
+        """The rows baseline, alone, federated, pooled of every retailer and overall, by task.
+
+        Of a run across companies: the coordinator's have no retailers, a retailer's only its own.
+        """
+        if "engine" in self.folder.launch() and self.folder.is_complete():
+            from grandtotal.report.source import read_own
+
+            found = read_own(self.folder).tasks
+            return {
+                name: {"retailers": dict(task.retailers), "overall": task.overall}
+                for name, task in found.items()
+            }
         path = self.folder.path / "simulation.json"
         if not path.exists():
             raise RunError(
@@ -203,6 +219,8 @@ class Run:
         """Writes the one-file report of the run, or of one retailer, and returns its path."""
         from grandtotal.report.report import write_report
 
+        if retailer is None and not self.folder.coordinator.exists():
+            retailer = self.folder.own.name  # at a retailer there is no other
         return write_report(self.folder, retailer)
 
     def predict(

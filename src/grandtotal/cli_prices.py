@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-commands = click.Group()
-"""Its collection; `grandtotal decide` takes the command from it."""
+_commands = click.Group()
 
 
-@command(commands, "grandtotal decide prices latest --retailer north --objective margin")
+@command(_commands, "grandtotal decide prices latest --retailer north --objective margin")
 @click.argument("run", metavar="RUN")
 @click.option("--retailer", required=True, help="Whose prices.")
 @click.option("--task", help="A task of the kind price; only needed where the plan has several.")

@@ -81,7 +81,8 @@ class Elasticity:
         needed = min(self.retailers, int(presence["members"]))
         asked = np.flatnonzero(presence["retailers"] >= max(needed, 1))
         estimate = self._estimate(totals, asked, split)
-        meta = {"model": self.family, "members": int(presence["members"]), "asked": len(asked)}
+        known = {"members": int(presence["members"]), "asked": len(asked)}
+        meta = {"model": self.family, "fit": {**estimate.fit, **known}}
         return _shrunk(estimate, asked, categories_of(presence["categories"]), meta)
 
     def _estimate(self, totals: Totals, asked: NDArray[np.intp], split: str) -> "Estimate":
@@ -214,7 +215,7 @@ def _shrunk(
     raw[asked[known]] = estimate.b[known, OWN]
     raw_sd[asked[known]] = np.sqrt(variances[known, OWN])
     return Elasticities(
-        {**meta, "fit": estimate.fit},
+        meta,
         own=means[:, OWN],
         own_sd=sds[:, OWN],
         cross=means[:, CROSS],

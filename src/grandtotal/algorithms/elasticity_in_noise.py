@@ -237,7 +237,7 @@ def _model(
     weight = np.where(known, of_prior / (of_prior + variance), 0.0)
     every, nothing = np.ones(products), np.zeros(products)
     return Elasticities(
-        {"model": "log-log in noise", "fit": {"rounds": rounds}, "asked": int(sold.sum())},
+        {"model": "log-log in noise", "fit": {"rounds": rounds, "asked": int(sold.sum())}},
         own=mean + weight * (b - mean),
         own_sd=np.sqrt((1 - weight) * of_prior),
         cross=cross.mean * every,

@@ -1,9 +1,9 @@
 """A small generated consortium, to run at once and to replace table by table with real data.
 
 Every customer prefers one or two of five categories, so that recommendations have something to
-find; sales have a week and a year, prices move every few weeks, a price that is 1 % higher sells
-about 2.5 % fewer, and a promotion doubles demand beside what its lower price does. Stock is what
-happened to be there on the last evening.
+find; sales have a week and a year, prices move every few weeks, at a price that is 1 % higher those
+who buy take about 2.5 % fewer, and a promotion doubles demand beside what its lower price does.
+Stock is what happened to be there on the last evening.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from grandtotal.tables.example_events import example_events
 from grandtotal.tables.example_text import CONFIG, PRODUCTS
 
 _FIRST_DAY = date(2023, 1, 2)  # a Monday
 _WEEKS = 80
+_TODAY = _FIRST_DAY + timedelta(weeks=_WEEKS)
 _CUSTOMERS = 400
 _BASKETS = 1900
 _MAX_LINES = 5  # of one basket
@@ -30,7 +32,7 @@ _PROMOTED = 0.05  # share of the (product, week) cells
 _REDUCTION = 0.2
 _SPELL = 5  # weeks for which a price holds
 _MOVES = [0.82, 0.92, 1.0, 1.0, 1.08, 1.18]  # of a price, from one spell to another
-_ELASTICITY = -2.5
+_ELASTICITY = -2.5  # of how many a customer takes, who takes one at least
 _HOLIDAYS = {
     "2023-04-07": "Good Friday",
     "2023-04-10": "Easter Monday",
@@ -49,7 +51,7 @@ _CATEGORY = np.unique([row[0] for row in PRODUCTS], return_inverse=True)[1]
 class _Shelf:
     """What all retailers share, each (week, product).
 
-    price: in euros. promoted: True or False. pull: how much more is bought than at the list price.
+    price: in euros. promoted: True or False. pull: how many are taken for one at the list price.
     """
 
     price: np.ndarray
@@ -62,7 +64,7 @@ def make_example(
 ) -> Path:
     """Writes <folder>/<retailer>/ with retailer.toml and data/, and <folder>/catalogue.csv.
 
-    About 200 KB a retailer; equal for equal seeds. Files of the same names are replaced.
+    About 300 KB a retailer; equal for equal seeds. Files of the same names are replaced.
     Returns `folder`.
     """
     shelf = _shelf(np.random.default_rng(seed))
@@ -72,7 +74,11 @@ def make_example(
         data = folder / name / "data"
         data.mkdir(parents=True, exist_ok=True)
         (folder / name / "retailer.toml").write_text(CONFIG.format(name=name), encoding="utf-8")
-        for table, frame in (*_tables(rng, shelf), *_warehouse(warehouse)):
+        events = example_events(
+            np.random.default_rng([seed, number, 2]), _TODAY, _CUSTOMERS, _NAMES
+        )
+        tables = (*_tables(rng, shelf), *_warehouse(warehouse), ("events", events))
+        for table, frame in tables:
             frame.write_csv(data / f"{table}.csv")
     pl.DataFrame({"product": _NAMES}).write_csv(folder / "catalogue.csv")
     return folder
@@ -97,7 +103,7 @@ def _shelf(rng: np.random.Generator) -> _Shelf:
     moves = rng.choice(_MOVES, size=(_WEEKS // _SPELL + 1, len(PRODUCTS)))
     price = (price * np.repeat(moves, _SPELL, axis=0)[:_WEEKS]).round(2)
     paid = price * (1 - _REDUCTION * promoted)
-    return _Shelf(price, promoted, (paid / list_prices) ** _ELASTICITY * (1 + promoted))
+    return _Shelf(price, promoted, (paid / list_prices) ** _ELASTICITY)
 
 
 def _tables(rng: np.random.Generator, shelf: _Shelf) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -115,7 +121,8 @@ def _transactions(rng: np.random.Generator, shelf: _Shelf) -> pl.DataFrame:
     lines_of = rng.integers(1, _MAX_LINES + 1, _BASKETS)
     basket = np.repeat(np.arange(_BASKETS), lines_of)
     week = day[basket] // 7
-    product = _chosen(rng, _tastes(rng)[customer[basket]], shelf.pull[week])
+    product = _chosen(rng, _tastes(rng)[customer[basket]], shelf.promoted[week])
+    promoted = shelf.promoted[week, product]
     lines = pl.DataFrame(
         {
             "basket": basket,
@@ -123,9 +130,11 @@ def _transactions(rng: np.random.Generator, shelf: _Shelf) -> pl.DataFrame:
             "store": rng.integers(_STORES, size=_BASKETS)[basket],
             "customer": np.where(rng.random(_BASKETS) < _ANONYMOUS, -1, customer)[basket],
             "product": product,
-            "quantity": 1 + rng.poisson(0.3 + 0.7 * shelf.promoted[week, product]),
+            "quantity": _taken(
+                rng, 1 + rng.poisson(0.3 + 0.7 * promoted), shelf.pull[week, product]
+            ),
             "price": shelf.price[week, product],
-            "promoted": shelf.promoted[week, product],
+            "promoted": promoted,
         }
     ).unique(["basket", "product"], keep="first", maintain_order=True)
     return _as_written(pl.concat([lines, _returns(rng, lines)]))
@@ -160,11 +169,18 @@ def _tastes(rng: np.random.Generator) -> np.ndarray:
     return np.asarray(liking[:, _CATEGORY] / (rank + 2))
 
 
-def _chosen(rng: np.random.Generator, tastes: np.ndarray, pull: np.ndarray) -> np.ndarray:
+def _chosen(rng: np.random.Generator, tastes: np.ndarray, promoted: np.ndarray) -> np.ndarray:
     """Returns one product a line, drawn by the customer's tastes (line, product)."""
-    cumulated = np.cumsum(tastes * pull, axis=1)
+    cumulated = np.cumsum(tastes * (1 + promoted), axis=1)
     drawn = rng.random((len(tastes), 1)) * cumulated[:, -1:]
     return np.asarray((cumulated < drawn).sum(axis=1))
+
+
+def _taken(rng: np.random.Generator, wanted: np.ndarray, pull: np.ndarray) -> np.ndarray:
+    """Returns whole numbers, one at least, whose mean is wanted * pull."""
+    (apart,) = rng.spawn(1)
+    taken = np.floor(wanted * pull + apart.random(len(wanted)))
+    return np.asarray(np.maximum(taken, 1).astype(np.int64))
 
 
 def _returns(rng: np.random.Generator, lines: pl.DataFrame) -> pl.DataFrame:

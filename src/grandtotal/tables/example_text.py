@@ -98,6 +98,9 @@ path = "data/stores.csv"
 [tables.calendar]              # date, region, holiday, weather, trend, known_at
 path = "data/calendar.csv"
 
+[tables.events]                # session, time, type, customer, product, store, query
+path = "data/events.csv"
+
 [tables.stock]                 # product, date, on_hand, store, on_order
 path = "data/stock.csv"
 

@@ -28,7 +28,8 @@ from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.price_adapt import adapted, level_only, loss, rounded
 from grandtotal.tasks.price_model import PriceModel
 from grandtotal.tasks.price_queries import PriceScores, deviance
-from grandtotal.tasks.price_sales import CHANGED, COLUMNS, PriceHistory, Weekly, read_weekly
+from grandtotal.tasks.price_sales import CHANGED, COLUMNS, PriceHistory
+from grandtotal.tasks.price_weekly import Weekly, read_weekly
 from grandtotal.tasks.price_words import curves, predictions
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
@@ -179,7 +180,7 @@ class Price:
         given = as_price_model(model)
         products = len(self.common.catalogue)
         # Of a retailer alone the model is its own already.
-        alone = given.shared.meta.get("members") == 1
+        alone = given.meta["fit"].get("members") == 1
         own = None
         if not alone:
             fits = replace(GRID[_family(given)], retailers=1)
