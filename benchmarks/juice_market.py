@@ -93,7 +93,7 @@ class Market:
     @property
     def usual(self) -> Floats:
         """The mean price of each brand, one for all stores, (brands,)."""
-        return self.price.mean(axis=0)
+        return np.asarray(self.price.mean(axis=0))
 
     def units(self, price: Floats, store: Any = slice(None)) -> Floats:
         """Returns ounces a week at prices (stores, brands) or (brands,), of some stores."""
@@ -119,11 +119,10 @@ class Market:
         usual, base = self.usual, self.units(np.broadcast_to(self.usual, self.level.shape))[store]
         bought = base if base.ndim == 1 else base.sum(axis=0)
         now = float(self.profit(usual, store).sum())
-        limits = (
-            []
-            if dearer is None
-            else [{"type": "ineq", "fun": lambda x: 1 + dearer - (x @ bought) / (usual @ bought)}]
-        )
+        limits: list[Any] = []
+        if dearer is not None:
+            most = (1 + dearer) * float(usual @ bought)
+            limits = [{"type": "ineq", "fun": lambda x: 1 - float(x @ bought) / most}]
         found = minimize(
             lambda x: -float(self.profit(x, store).sum()) / now,
             usual,
