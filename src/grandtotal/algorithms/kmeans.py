@@ -300,5 +300,8 @@ def _lloyd_on_cells(
         sums = [np.bincount(found, c * weight, minlength=len(centres)) for c in cells.T]
         sizes = np.bincount(found, weight, minlength=len(centres))
         mean = np.stack(sums, axis=1) / np.where(sizes > 0, sizes, 1)[:, None]
-        centres = np.rint(np.where(sizes[:, None] > 0, mean, centres))
+        moved = np.rint(np.where(sizes[:, None] > 0, mean, centres))
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
     return inertia, centres

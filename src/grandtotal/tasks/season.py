@@ -4,8 +4,9 @@ A model of customers' rates takes them for constant, and forecasts the weeks bef
 those of spring. On the clock of the season they are. The months are weighed by purchases between a
 customer's first and last one: there it was active for certain, and on the right clock they are
 spread evenly, however often it buys and whenever it leaves. So the season is found apart from all
-parameters, and neither new customers nor lost ones are taken for one. Where the months are no
-likelier to differ than by chance (by BIC) the clock is the calendar.
+parameters, and neither new customers nor lost ones are taken for one. Where the
+months differ no more than by chance (by AIC: their likelihood has to pay for eleven parameters) the
+clock is the calendar.
 
 Iterative proportional fitting: Deming and Stephan, "On a least squares adjustment of a sampled
 frequency table", 1940, https://doi.org/10.1214/aoms/1177731829
@@ -107,5 +108,4 @@ def season_of(totals: Totals, split: str, today: date) -> Values:
         season = quantise(season / season.mean(), _STEPS) / _STEPS
     # The log-likelihood of the days between first and last, over that of the calendar.
     gain = float(made @ np.log(found) - sums["faster"])
-    penalty = (MONTHS - 1) * np.log(max(int(made.sum()), 2)) / 2
-    return found if gain > penalty else np.ones(MONTHS)
+    return found if gain > MONTHS - 1 else np.ones(MONTHS)
