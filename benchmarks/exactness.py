@@ -38,7 +38,6 @@ from grandtotal.durable import arrays_digest
 from grandtotal.tasks.demand import Demand
 from grandtotal.tasks.demand_model import GRID, DemandModel
 from grandtotal.tasks.demand_queries import DemandSeries
-from grandtotal.tasks.ranking import Candidate
 from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.recommend_models import GRIDS
 from grandtotal.tasks.sales import Panel
