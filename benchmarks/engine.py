@@ -2,8 +2,9 @@
 
 Retailers answer with so many bytes, made of nothing, so that what is timed is the round itself:
 question, summand, masks where there are any, total on the disk. All processes are on this machine,
-on loopback; a network adds its round trips and its bandwidth. Medians over the rounds of a size but its first. Start: from starting all processes to the first
-total, the approvals typed by a script. Memory: the coordinator's process of the job at its peak.
+on loopback; a network adds its round trips and its bandwidth. Medians over the rounds of a size but
+its first. Start: from starting all processes to the first total, the approvals typed by a script.
+Memory: the coordinator's process of the job at its peak.
 
 FedAvg: FLARE's own recipe with its simulator, weights of 1 MB; its first round is left out as well.
 """
