@@ -23,6 +23,7 @@ ROOMS = (
     "consortium",
     "algorithms",
     "tasks",
+    "decide",
     "plan",
     "runfolder",
     "coordinate",
@@ -43,10 +44,22 @@ ROOMS = (
     "cli_members",
     "cli_door",
     "cli_engine",
+    "cli_orders",
+    "cli_prices",
+    "cli_decide",
     "cli",
     "loopback",
 )
-MAY_READ_TABLES = ("tasks", "participate", "readiness", "outlook", "statement", "api", "cli")
+MAY_READ_TABLES = (
+    "tasks",
+    "decide",
+    "participate",
+    "readiness",
+    "outlook",
+    "statement",
+    "api",
+    "cli",
+)
 
 
 def room_of(path):

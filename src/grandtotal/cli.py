@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grandtotal import __version__, cli_door, cli_engine, cli_members
+from grandtotal import __version__, cli_decide, cli_door, cli_engine, cli_members
 from grandtotal.cli_parts import (
     Group,
     as_text,
@@ -233,6 +233,7 @@ for _command in (
     *cli_door.commands.commands.values(),
     cli_members.retailer,
     cli_members.consortium,
+    cli_decide.decide,
     *cli_engine.commands,
 ):
     main.add_command(_command)

@@ -69,7 +69,7 @@ CONFIG = """\
 # `grandtotal check` reads everything named here and says what it found.
 
 retailer = "{name}"            # as in plan.toml
-currency = "EUR"               # of every price; other currencies are set aside
+currency = "EUR"               # of every price; others are set aside, or need [rates] USD = ...
 time_zone = "Europe/Berlin"    # of times that are written without one
 # catalogue_key = "catalogue.key" # of a private catalogue: the same file at every retailer
 
@@ -97,6 +97,15 @@ path = "data/stores.csv"
 
 [tables.calendar]              # date, region, holiday, weather, trend, known_at
 path = "data/calendar.csv"
+
+[tables.events]                # session, time, type, customer, product, store, query
+path = "data/events.csv"
+
+[tables.stock]                 # product, date, on_hand, store, on_order
+path = "data/stock.csv"
+
+[tables.supply]                # product, store, lead_time, pack, minimum_order, unit_cost ...
+path = "data/supply.csv"
 
 [privacy]                      # what you allow, whatever a plan asks; docs/data.md has all keys
 door = "door"                  # the folder of your keys and of the ledger of all that left you
