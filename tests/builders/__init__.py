@@ -1,0 +1,17 @@
+"""Small rows for every installed query, by its name; one file for each family of rows."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from builders import behaviour, columns, outcomes, prices, purchases, sales, scores, value
+from builders.asked import Asked
+
+Builder = Callable[[np.random.Generator, Path], Asked]
+
+BUILDERS: Mapping[str, Builder] = {
+    name: build
+    for family in (behaviour, columns, outcomes, prices, purchases, sales, scores, value)
+    for name, build in family.BUILDERS.items()
+}
