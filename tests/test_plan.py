@@ -226,7 +226,7 @@ def test_a_catalogue_is_its_first_column_in_its_order(write, tmp_path):
     [
         (
             {"r": {"kind": '"recomend"'}},
-            "no kind 'recomend', expected demand, recommend; did you mea",
+            "no kind 'recomend', expected demand, recommend",
         ),
         ({"r": {"kind": "5"}}, "no kind '5'"),
         ({"r": {"kind": '["demand"]'}}, "no kind '['demand']'"),

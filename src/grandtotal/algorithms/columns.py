@@ -27,6 +27,14 @@ class Columns:
     categories: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
     keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        for columns in (self.numbers, self.categories):
+            for name in columns:
+                return len(columns[name])
+        return len(self.keys)
+
     def number(self, name: str) -> NDArray[np.float64]:
         """Returns a numeric column; AnswerError if it is not there or holds an infinite value."""
         values = _column(self.numbers, name)
@@ -43,14 +51,13 @@ class Columns:
 
         AnswerError where only some may count and the rows have no keys.
         """
-        rows = len(next(iter({**self.numbers, **self.categories}.values()), self.keys))
         if most <= 0:
-            return np.ones(rows, np.bool_)
-        if len(self.keys) != rows:
+            return np.ones(self.rows, np.bool_)
+        if len(self.keys) != self.rows:
             raise AnswerError(
                 Code.DATA_UNUSABLE,
-                f"{rows:,} rows with {len(self.keys):,} keys: without the customer of each row "
-                f"nobody knows how much one of them adds",
+                f"{self.rows:,} rows with {len(self.keys):,} keys: without the customer of each "
+                f"row nobody knows how much one of them adds",
             )
         return latest(self.keys, most)
 

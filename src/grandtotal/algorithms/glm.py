@@ -1,4 +1,4 @@
-"""Ridge and Poisson regression from totals. Exact: every row is rounded before it is added.
+"""Ridge, Poisson and logistic regression from totals. Exact: a row is rounded, then added.
 
 Features, weights and residuals are whole steps, and the coefficients that are broadcast are whole
 steps too, so that x'b, X'WX and X'r are integers that float64 holds exactly: the totals are equal
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from grandtotal.algorithms.elementary import exp
+from grandtotal.algorithms.elementary import exp, log
 from grandtotal.algorithms.gate import Gate
 from grandtotal.consortium.query import Rows, State, shared_rows
 from grandtotal.consortium.totals import Totals
@@ -43,9 +43,10 @@ class Design:
 
     x: (rows, features) int16, in steps of 1/X_STEPS.
     y: (rows,) float64 target in units, whole steps of 1/UNIT_STEPS.
-    offset: (rows,) float64, the log of the level that the forecast is relative to.
-    product: (rows,) whose rows they are; a row depends on no other product's. Only where what one
-        product contributes is clipped.
+    offset: (rows,) float64, the log of the level that the forecast is relative to; of logistic
+        what is added to the log of the odds.
+    product: (rows,) whose rows they are, a product's or another unit's; a row depends on no other
+        unit's. Only where what one unit contributes is clipped.
     """
 
     x: NDArray[np.int16]
@@ -80,11 +81,27 @@ def mean(
     offset: NDArray[np.float64],
     coefficients: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Returns the expected units: exp(offset + x'b) for poisson, exp(offset) x'b for ridge."""
+    """Returns the expected units: exp(offset + x'b) for poisson, exp(offset) x'b for ridge.
+
+    For logistic, the probability of a 1 at these log odds.
+    """
     predictor = linear(x, coefficients)
     if family == "ridge":
         return exp(offset) * predictor
+    if family == "logistic":
+        return probability(offset + predictor)
     return exp(np.clip(offset + predictor, -MOST_LOG, MOST_LOG))
+
+
+def probability(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns 1 / (1 + e^-s), the same bits on every machine."""
+    return 1.0 / (1.0 + exp(-np.clip(log_odds, -MOST_LOG, MOST_LOG)))
+
+
+def log_loss(y: NDArray[np.float64], log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns minus the log of the probability that was given to what came, 0 or 1."""
+    s = np.clip(log_odds, -MOST_LOG, MOST_LOG)
+    return np.maximum(s, 0.0) - y * s + log(1.0 + exp(-np.abs(s)))
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,7 @@ class GLMMoments:
     largest: norm to which X'WX (its upper triangle) and X'(y - mean) of one product, together, are
         cut, in the units of the totals; 0 is not at all. Loss and rows are then not asked.
     per_customer: products that one customer's lines count for; 0 where the product is the unit.
+    group: whose rows are clipped together, where that is not a product: then it is the unit.
 
     Why the product and not the row: a week of sales is the target of some rows, and through means,
     last year and the limit of outliers a feature of nearly all later rows of the same product. All
@@ -109,11 +127,12 @@ class GLMMoments:
     split: str
     largest: float = 0.0
     per_customer: int = 0
+    group: str = "product"
 
     @property
     def bound(self) -> Stated:
         """A product's contribution may become any other of norm `largest`, its opposite too."""
-        return bound_by_group(self.largest, "product", self.per_customer)
+        return bound_by_group(self.largest, self.group, self.per_customer)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
         """Returns curvature (features, features), gradient (features,), loss and rows."""
@@ -136,7 +155,7 @@ class GLMMoments:
         coefficients = broadcast["coefficients"]
         p = self.features
         if self.largest:
-            shared = shared_rows(rows, self.split, self.per_customer)
+            shared = shared_rows(rows, self.split, self.per_customer, self.group)
             return self._clipped(shared.training(broadcast), coefficients)
         curvature, gradient = np.zeros((p, p), np.int64), np.zeros(p, np.int64)
         loss, count, reach = 0, 0, 0.0
@@ -185,10 +204,13 @@ def _working(
     """Returns weights, residuals and losses of the rows, in whole steps of 1/ROW_STEPS.
 
     poisson: weight = mean, loss = mean - y log(mean). ridge, on y / level with weight level:
-    weight = level, loss = (y - mean)^2 / (2 level).
+    weight = level, loss = (y - mean)^2 / (2 level). logistic: weight = mean (1 - mean).
     """
     fitted = mean(family, rows.x, rows.offset, coefficients)
-    if family == "ridge":
+    if family == "logistic":
+        weight = fitted * (1.0 - fitted)
+        loss = log_loss(rows.y, rows.offset + linear(rows.x, coefficients))
+    elif family == "ridge":
         weight = exp(rows.offset)
         loss = (rows.y - fitted) ** 2 / (2 * weight)
     else:
@@ -231,12 +253,14 @@ def _refuse_wrapped(reach: float) -> None:
 class GLM:
     """Regression of units sold on features relative to a level, "ridge" or "poisson".
 
+    "logistic" is of an outcome that is 0 or 1.
+
     l2: penalty on every coefficient, in units of the curvature.
     rounds: most Newton steps; ridge needs one.
     tolerance: the fit has converged when the next step is predicted to lower the loss by less than
         this share of it, or by less than the rounding of the rows lets anybody see.
-    largest, per_customer: as in GLMMoments. Where contributions are clipped totals have noise, and
-        all `rounds` steps are taken: neither loss nor convergence could be seen in it.
+    largest, per_customer, group: as in GLMMoments. Where contributions are clipped totals have
+        noise, and all `rounds` steps are taken: neither loss nor convergence could be seen in it.
     """
 
     family: str = "poisson"
@@ -245,6 +269,7 @@ class GLM:
     tolerance: float = 1e-9
     largest: float = 0.0
     per_customer: int = 0
+    group: str = "product"
 
     def fit(
         self, totals: Totals, features: int, split: str, broadcast: Arrays
@@ -255,7 +280,9 @@ class GLM:
 
         broadcast: what the rows need to build their features; may hold "coefficients" to start.
         """
-        query = GLMMoments(self.family, features, split, self.largest, self.per_customer)
+        query = GLMMoments(
+            self.family, features, split, self.largest, self.per_customer, self.group
+        )
         b = np.asarray(broadcast.get("coefficients", np.zeros(features)), np.float64)
         if self.largest:
             return self._fit_in_noise(totals, query, b, broadcast)

@@ -83,8 +83,7 @@ class Bins:
 
         training: whether the model is fitted on these rows, so that no target is in its own mean.
         """
-        rows = len(next(iter({**columns.numbers, **columns.categories}.values()), _NONE))
-        matrix = np.empty((rows, len(self.features)), np.uint8)
+        matrix = np.empty((columns.rows, len(self.features)), np.uint8)
         for number, feature in enumerate(self.features):
             matrix[:, number] = feature.bin(feature.values(columns, training))
         return matrix

@@ -69,15 +69,21 @@ def shared(split: str) -> str:
     return f"shared {split}"
 
 
-def shared_rows(rows: Rows, split: str, per_customer: int) -> Any:
+def shared_rows(rows: Rows, split: str, per_customer: int, group: str = "product") -> Any:
     """Returns what a clipped query is about; AnswerError where it promises what the rows are not.
 
     per_customer: in how many groups of these rows a customer is, as the query says. It travels, and
     whoever asks must not choose how little noise is enough: the rows say how many there are, as the
-    retailer's own plan limits them.
+    retailer's own plan limits them. group: whose rows are clipped together; the rows say it too.
     """
     found = rows[shared(split)]
     refuse_other_rows(found.per_customer, per_customer)
+    clipped = getattr(found, "group", "product")
+    if clipped != group:
+        raise AnswerError(
+            Code.PLAN_REFUSED,
+            f"asked to hide each {group}, in these rows it is each {clipped}: the plan says whose",
+        )
     return found
 
 

@@ -5,6 +5,9 @@ of their number into north (50 %), south (25 %), west (17 %) and east (8 %); all
 countries are `abroad`. A customer with lines in several countries belongs to that of the first.
 UK lines without a customer are split by the same hash of the invoice, its leading C taken off.
 
+The source holds no stock and no supply. Both are made up, so that orders can be shown: on the last
+evening there is what sold in a week or two, by the product's place in the list.
+
 Left out: stock codes that do not begin with five digits (POST, M, BANK CHARGES ... are no
 products), and lines with a price of 0, which are movements of stock and not sales.
 """
@@ -23,6 +26,7 @@ _KEY = b"grandtotal demo"  # public: the split is to be the same for everyone
 _HOME = "United Kingdom"
 _MIN_CUSTOMERS = 20
 _TEST_WEEKS = 26
+_STOCK_WEEKS = 8
 
 _TRANSACTIONS = {
     "invoice": "Invoice",
@@ -71,6 +75,12 @@ path = "customers.parquet"
 
 [tables.calendar]
 path = "calendar.csv"    # the holidays of England and Wales
+
+[tables.stock]
+path = "stock.parquet"   # made up: the source holds none
+
+[tables.supply]
+path = "supply.parquet"  # made up: the source holds none
 """
 
 
@@ -153,6 +163,8 @@ def _write_retailer(folder: Path, name: str, lines: pl.DataFrame) -> None:
     _products(lines).write_parquet(folder / "products.parquet")
     _customers(lines).write_parquet(folder / "customers.parquet")
     _calendar().write_csv(folder / "calendar.csv")
+    _stock(lines).write_parquet(folder / "stock.parquet")
+    _supply(lines).write_parquet(folder / "supply.parquet")
 
 
 def _products(lines: pl.DataFrame) -> pl.DataFrame:
@@ -163,6 +175,38 @@ def _products(lines: pl.DataFrame) -> pl.DataFrame:
         .sort("product", -pl.col("len").cast(pl.Int64), "title", nulls_last=True)
         .unique("product", keep="first", maintain_order=True)
         .select("product", "title")
+    )
+
+
+def _stock(lines: pl.DataFrame) -> pl.DataFrame:
+    """Returns the made-up stock of the last evening: up to two weeks of the last eight weeks."""
+    last = lines["invoice_date"].dt.date().max()
+    assert isinstance(last, date)
+    recent = pl.col("invoice_date").dt.date() > last - timedelta(weeks=_STOCK_WEEKS)
+    week = pl.col("quantity").filter(recent).sum().clip(0) / _STOCK_WEEKS
+    share = pl.int_range(pl.len()) % 5 / 2
+    return (
+        lines.group_by(product="stock_code")
+        .agg(week=week)
+        .sort("product")
+        .select("product", pl.lit(last).alias("date"), on_hand=(share * pl.col("week")).floor())
+    )
+
+
+def _supply(lines: pl.DataFrame) -> pl.DataFrame:
+    """Returns the made-up supply: in one or two weeks, in packs of a usual line, for 3/5."""
+    place = pl.int_range(pl.len())
+    usual = pl.col("quantity").filter(pl.col("quantity") > 0).median().fill_null(1)
+    return (
+        lines.group_by(product="stock_code")
+        .agg(usual=usual, price=pl.col("unit_price").median())
+        .sort("product")
+        .select(
+            "product",
+            lead_time=7 + 7 * (place % 2),
+            pack=pl.col("usual").clip(1).floor(),
+            unit_cost=(0.6 * pl.col("price")).round(2),
+        )
     )
 
 

@@ -3,6 +3,7 @@
 Every customer prefers one or two of five categories, so that recommendations have something to
 find; sales have a week and a year, prices move every few weeks, at a price that is 1 % higher those
 who buy take about 2.5 % fewer, and a promotion doubles demand beside what its lower price does.
+Stock is what happened to be there on the last evening.
 """
 
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from grandtotal.tables.example_events import example_events
 from grandtotal.tables.example_text import CONFIG, PRODUCTS
 
 _FIRST_DAY = date(2023, 1, 2)  # a Monday
 _WEEKS = 80
+_TODAY = _FIRST_DAY + timedelta(weeks=_WEEKS)
 _CUSTOMERS = 400
 _BASKETS = 1900
 _MAX_LINES = 5  # of one basket
@@ -61,16 +64,21 @@ def make_example(
 ) -> Path:
     """Writes <folder>/<retailer>/ with retailer.toml and data/, and <folder>/catalogue.csv.
 
-    About 200 KB a retailer; equal for equal seeds. Files of the same names are replaced.
+    About 300 KB a retailer; equal for equal seeds. Files of the same names are replaced.
     Returns `folder`.
     """
     shelf = _shelf(np.random.default_rng(seed))
     for number, name in enumerate(retailers):
         rng = np.random.default_rng([seed, number])
+        warehouse = np.random.default_rng([seed, number, 1])
         data = folder / name / "data"
         data.mkdir(parents=True, exist_ok=True)
         (folder / name / "retailer.toml").write_text(CONFIG.format(name=name), encoding="utf-8")
-        for table, frame in _tables(rng, shelf):
+        events = example_events(
+            np.random.default_rng([seed, number, 2]), _TODAY, _CUSTOMERS, _NAMES
+        )
+        tables = (*_tables(rng, shelf), *_warehouse(warehouse), ("events", events))
+        for table, frame in tables:
             frame.write_csv(data / f"{table}.csv")
     pl.DataFrame({"product": _NAMES}).write_csv(folder / "catalogue.csv")
     return folder
@@ -171,8 +179,8 @@ def _chosen(rng: np.random.Generator, tastes: np.ndarray, promoted: np.ndarray) 
 def _taken(rng: np.random.Generator, wanted: np.ndarray, pull: np.ndarray) -> np.ndarray:
     """Returns whole numbers, one at least, whose mean is wanted * pull."""
     (apart,) = rng.spawn(1)
-    whole = np.floor(wanted * pull + apart.random(len(wanted)))
-    return np.asarray(np.maximum(whole, 1), np.int64)
+    taken = np.floor(wanted * pull + apart.random(len(wanted)))
+    return np.asarray(np.maximum(taken, 1).astype(np.int64))
 
 
 def _returns(rng: np.random.Generator, lines: pl.DataFrame) -> pl.DataFrame:
@@ -237,4 +245,33 @@ def _stores(rng: np.random.Generator) -> pl.DataFrame:
             "opened": [_FIRST_DAY - timedelta(days=int(days)) for days in opened],
             "format": ["flagship", "city", "city", "outlet"],
         }
+    )
+
+
+def _warehouse(rng: np.random.Generator) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yields what is in stock on the last evening, of all stores together, and how more comes."""
+    size = len(_NAMES)
+    pack = rng.choice([1, 2, 6], size)
+    yield (
+        "stock",
+        pl.DataFrame(
+            {
+                "product": _NAMES,
+                "date": [_FIRST_DAY + timedelta(days=7 * _WEEKS - 1)] * size,
+                "on_hand": rng.integers(0, 9, size),
+                "on_order": pack * rng.binomial(1, 0.2, size),
+            }
+        ),
+    )
+    yield (
+        "supply",
+        pl.DataFrame(
+            {
+                "product": _NAMES,
+                "lead_time": rng.choice([7, 14], size),
+                "pack": pack,
+                "minimum_order": pack * rng.choice([0, 2], size),
+                "unit_cost": [round(0.6 * row[3], 2) for row in PRODUCTS],
+            }
+        ),
     )

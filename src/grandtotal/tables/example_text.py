@@ -98,6 +98,15 @@ path = "data/stores.csv"
 [tables.calendar]              # date, region, holiday, weather, trend, known_at
 path = "data/calendar.csv"
 
+[tables.events]                # session, time, type, customer, product, store, query
+path = "data/events.csv"
+
+[tables.stock]                 # product, date, on_hand, store, on_order
+path = "data/stock.csv"
+
+[tables.supply]                # product, store, lead_time, pack, minimum_order, unit_cost ...
+path = "data/supply.csv"
+
 [privacy]                      # what you allow, whatever a plan asks; docs/data.md has all keys
 door = "door"                  # the folder of your keys and of the ledger of all that left you
 epsilon = 10.0                 # of all plans together, at delta; what was spent is never refunded

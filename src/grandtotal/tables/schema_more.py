@@ -19,6 +19,39 @@ EVENTS = Table(
     enables="recommendations from what is looked at, and search",
 )
 
+SESSIONS = Table(
+    "sessions",
+    (
+        must("session", "id", "the visit"),
+        recorded("time", "time", "when it began, or its month", "the retailer's local time"),
+        may(
+            "purchased",
+            "flag",
+            "whether something was bought; empty while the visit goes on",
+            enables="purchase intent",
+        ),
+        may("customer", "id", "who it was; empty for a visitor who is not known"),
+        may("product_pages", "number", "pages of products", "pages", least=0.0),
+        may("product_seconds", "number", "how long on them", "seconds", least=0.0),
+        may("account_pages", "number", "pages of the own account", "pages", least=0.0),
+        may("account_seconds", "number", "how long on them", "seconds", least=0.0),
+        may("information_pages", "number", "pages about the shop", "pages", least=0.0),
+        may("information_seconds", "number", "how long on them", "seconds", least=0.0),
+        may("bounce_rate", "number", "of its pages, the mean", "share", least=0.0, most=1.0),
+        may("exit_rate", "number", "of its pages, the mean", "share", least=0.0, most=1.0),
+        may("page_value", "number", "what its pages usually lead to, the mean", least=0.0),
+        may("special_day", "number", "how near one is: 1 is on it", "share", least=0.0, most=1.0),
+        may("weekend", "flag", "where the time is a month only"),
+        may("visitor_type", "text", 'such as "new" and "returning"'),
+        may("traffic_type", "text", "where the visitor came from"),
+        may("device", "text", "such as the browser"),
+        may("region", "text", "where the visitor is; measures gaps and is no feature"),
+    ),
+    "one visit to the web shop",
+    key=("session",),
+    enables="purchase intent, from exports that have one row a visit",
+)
+
 PROMOTIONS = Table(
     "promotions",
     (
@@ -54,6 +87,7 @@ STOCK = Table(
         recorded("date", "date", "the day, at whose end it was counted"),
         must("on_hand", "number", "how many were there; negative where the books say so", "units"),
         may("store", "id", "where; empty for all together"),
+        may("on_order", "number", "ordered from the supplier and not there yet", "units"),
     ),
     "what one store had of one product on one day",
     key=("product", "store", "date"),
@@ -69,6 +103,7 @@ SUPPLY = Table(
         may("pack", "number", "how many are ordered at once", "units", least=0.0),
         may("minimum_order", "number", "the fewest that can be ordered", "units", least=0.0),
         may("shelf_life", "number", "how long it can be sold", "days", least=0.0),
+        may("space", "number", "how many fit on the shelf", "units", least=0.0),
         may("unit_cost", "money", "what one unit costs", "the retailer's currency", least=0.0),
     ),
     "how one product is ordered",
@@ -108,4 +143,4 @@ VISITS = Table(
     enables="the share of visitors who buy, and staffing",
 )
 
-MORE = (EVENTS, PROMOTIONS, RATINGS, STOCK, SUPPLY, PRICES, VISITS)
+MORE = (EVENTS, SESSIONS, PROMOTIONS, RATINGS, STOCK, SUPPLY, PRICES, VISITS)

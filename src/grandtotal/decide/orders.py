@@ -1,0 +1,304 @@
+"""How much of each product to order now: order-up-to levels from sample paths of its demand.
+
+Periodic review: what is ordered now arrives after the lead time and must last until the next order
+arrives, a review period later. The demand of that time is the sum along each sample path, never a
+sum of quantiles: weeks that sell well follow each other. Snyder & Shen 2019, sections 4.3 and 4.4.
+
+Arrays are per product, of length P; times are in periods of the forecast.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from grandtotal.errors import PlanError
+
+Numbers = NDArray[np.float64]
+_STEPS = 24  # increments that a budget chooses among, at most, of one product
+_HALVINGS = 48
+_GAP = 1e-4  # of the best use of a budget, relative
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the level is to reach.
+
+    cycle: the share of review periods without a stock-out. fill: the share of units that are sold
+    from the shelf. cost: the least of holding and missing, from the costs of each product.
+    """
+
+    kind: str
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("cycle", "fill", "cost"):
+            raise PlanError(f'target = {self.kind!r}, expected "cycle", "fill" or "cost"')
+        if not 0 < self.level < 1:
+            raise PlanError(f"service = {self.level!r}, expected a share between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What is there and how more of it comes.
+
+    on_hand, on_order: units; on_hand below 0 is owed to customers. lead_time: until an order is
+    here. pack: an order is whole packs. minimum: the least that may be ordered. shelf_life: how
+    long a unit can be sold, inf for ever. space: how many fit, inf for any number. unit_cost: what
+    a unit costs. missing: what a unit costs that is not there when wanted, such as its margin.
+    """
+
+    on_hand: Numbers
+    on_order: Numbers
+    lead_time: Numbers
+    pack: Numbers
+    minimum: Numbers
+    shelf_life: Numbers
+    space: Numbers
+    unit_cost: Numbers
+    missing: Numbers
+
+    def __post_init__(self) -> None:
+        for name, least in (("lead_time", 0.0), ("pack", 1.0), ("minimum", 0.0), ("unit_cost", 0)):
+            values = getattr(self, name)
+            if not (np.isfinite(values) & (values >= least)).all():
+                at = int(np.flatnonzero(~(np.isfinite(values) & (values >= least)))[0])
+                raise PlanError(
+                    f"{name} = {values[at]:g} of product {at}, expected a number from {least:g} on"
+                )
+
+    @property
+    def position(self) -> Numbers:
+        """What is there or on its way, less what is owed."""
+        return self.on_hand + self.on_order
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What to order, and what follows if it is.
+
+    units: whole packs. level: the order-up-to level that was aimed at. held_back: units that the
+    level asked for and something forbade; limit: which of LIMITS did, by its place.
+    expected: demand until the next order arrives. enough: the probability that nothing is missing
+    until then. missing, left: expected units short in the review period, and over at its end.
+    """
+
+    units: Numbers
+    level: Numbers
+    held_back: Numbers
+    limit: NDArray[np.int64]
+    expected: Numbers
+    enough: Numbers
+    missing: Numbers
+    left: Numbers
+
+
+LIMITS = ("", "space", "shelf life", "budget", "minimum order")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Sample paths of demand: (products, draws, periods), none below 0."""
+
+    paths: Numbers
+
+    def until(self, time: Numbers) -> Numbers:
+        """Returns (products, draws) sold from now until a time of each product; PlanError beyond.
+
+        A part of a period sells its share.
+        """
+        periods = self.paths.shape[2]
+        if time.max(initial=0) > periods + 1e-9:
+            most = int(time.argmax())
+            raise PlanError(
+                f"product {most} needs a forecast of {time[most]:g} periods, there are {periods}; "
+                f"train with a longer horizon, or order more often"
+            )
+        zero = np.zeros((*self.paths.shape[:2], 1))
+        running = np.concatenate([zero, np.cumsum(self.paths, axis=2)], axis=2)
+        whole = np.minimum(np.floor(time + 1e-9).astype(np.int64), periods)
+        rest = np.maximum(time - whole, 0.0)[:, None]
+        at = np.arange(len(time))
+        now, then = running[at, :, whole], running[at, :, np.minimum(whole + 1, periods)]
+        between: Numbers = now + rest * (then - now)
+        return between
+
+
+def orders(
+    demand: Demand,
+    shelf: Shelf,
+    review: float,
+    target: Target,
+    holding: float = 0.005,
+    budget: float = math.inf,
+) -> Orders:
+    """Returns what to order now.
+
+    review: periods until the next order. holding: what keeping a unit for a period costs, as a
+    share of its unit cost. budget: the most that all orders together may cost.
+    """
+    early = demand.until(shelf.lead_time)
+    until = demand.until(shelf.lead_time + review)
+    level = _levels(early, until, shelf, review * holding, target)
+    wanted = _packs(level - shelf.position, shelf)
+    units, limit = _limited(wanted, demand, shelf)
+    spent = float((units * shelf.unit_cost).sum())
+    if spent > budget:
+        within = _within(budget, units, until, shelf, review * holding)
+        limit = np.where(within < units, LIMITS.index("budget"), limit)
+        units = within
+    return _told(units, level, wanted, limit, early, until, shelf)
+
+
+def _levels(
+    early: Numbers, until: Numbers, shelf: Shelf, holding: float, target: Target
+) -> Numbers:
+    if target.kind == "cycle":
+        return np.quantile(until, target.level, axis=1, method="inverted_cdf")
+    if target.kind == "fill":
+        return _fill_levels(early, until, target.level)
+    kept = holding * shelf.unit_cost
+    share = np.divide(
+        shelf.missing, shelf.missing + kept, out=np.zeros_like(kept), where=shelf.missing > 0
+    )
+    rank = np.ceil(share * until.shape[1]).astype(np.int64) - 1
+    sorted_ = np.sort(until, axis=1)
+    chosen = np.take_along_axis(sorted_, np.maximum(rank, 0)[:, None], axis=1)[:, 0]
+    levels: Numbers = np.where(share > 0, chosen, 0.0)
+    return levels
+
+
+def _fill_levels(early: Numbers, until: Numbers, share: float) -> Numbers:
+    """Returns the least level at which the units missing in a review period are few enough."""
+    allowed = (1 - share) * (until - early).mean(axis=1)
+    low, high = np.zeros(len(until)), until.max(axis=1)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        many = _missing(early, until, middle) > allowed
+        low, high = np.where(many, middle, low), np.where(many, high, middle)
+    found: Numbers = high
+    return found
+
+
+def _missing(early: Numbers, until: Numbers, level: Numbers) -> Numbers:
+    """Returns the expected units that are short in the review period, once each."""
+    at = level[:, None]
+    short = np.maximum(until - at, 0) - np.maximum(early - at, 0)
+    found: Numbers = short.mean(axis=1)
+    return found
+
+
+def _packs(units: Numbers, shelf: Shelf) -> Numbers:
+    """Returns the least order of whole packs that has so many units, and the minimum if any."""
+    least = np.where(units > 1e-9, np.maximum(units, shelf.minimum), 0.0)
+    packs: Numbers = np.ceil(np.maximum(least / shelf.pack - 1e-9, 0.0))
+    return packs * shelf.pack
+
+
+def _limited(wanted: Numbers, demand: Demand, shelf: Shelf) -> tuple[Numbers, NDArray[np.int64]]:
+    """Returns orders that fit on the shelf and will be sold in time; an order too small is none."""
+    periods = demand.paths.shape[2]
+    room = shelf.space - np.maximum(shelf.position, 0)
+    # What is ordered now must go before it spoils: half of the paths sell what lies there by then.
+    spoils = np.minimum(shelf.lead_time + shelf.shelf_life, periods)
+    sold = np.median(demand.until(spoils), axis=1)
+    keeps = np.where(np.isinf(shelf.shelf_life), np.inf, sold - shelf.position)
+    units, limit = wanted, np.zeros(len(wanted), np.int64)
+    for name, most in (("space", room), ("shelf life", keeps)):
+        fits = np.maximum(np.floor(np.minimum(most, wanted) / shelf.pack + 1e-9), 0) * shelf.pack
+        limit = np.where(fits < units, LIMITS.index(name), limit)
+        units = np.minimum(units, fits)
+    small = (units > 0) & (units < shelf.minimum)
+    return np.where(small, 0.0, units), np.where(small, LIMITS.index("minimum order"), limit)
+
+
+def _within(budget: float, units: Numbers, until: Numbers, shelf: Shelf, holding: float) -> Numbers:
+    """Returns the orders of the highest expected value that the budget pays for.
+
+    Each product's order is cut into increments of whole packs; a later one is worth less, so that
+    the best of all of them is a knapsack, which HiGHS solves. An increment is worth the missing
+    units that it avoids, less the units that it leaves over.
+    """
+    if budget < 0:
+        raise PlanError(f"budget = {budget!r}, expected a number from 0 on")
+    product, upto = _increments(units, shelf)
+    if not len(product):
+        return np.zeros_like(units)
+    before = np.where(np.r_[False, product[1:] == product[:-1]], np.r_[0.0, upto[:-1]], 0.0)
+    value = _worth(upto, product, until, shelf, holding) - _worth(
+        before, product, until, shelf, holding
+    )
+    cost = (upto - before) * shelf.unit_cost[product]
+    later = np.flatnonzero(before > 0)
+    rows = np.repeat(np.arange(len(later)), 2)
+    columns = np.column_stack([later, later - 1]).ravel()
+    order = sparse.csr_array(
+        (np.tile([1.0, -1.0], len(later)), (rows, columns)), shape=(len(later), len(product))
+    )
+    found = milp(
+        -value,
+        integrality=np.ones(len(product), np.int64),
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(cost[None, :], -np.inf, budget),
+            *([LinearConstraint(order, -np.inf, 0)] if len(later) else []),
+        ],
+        options={"mip_rel_gap": _GAP},
+    )
+    if found.x is None:
+        raise PlanError(f"budget = {budget:g}: no choice of orders was found: {found.message}")
+    taken = np.rint(found.x) > 0
+    bought = (upto - before)[taken]
+    return np.bincount(product[taken], bought, minlength=len(units)).astype(np.float64)
+
+
+def _increments(units: Numbers, shelf: Shelf) -> tuple[NDArray[np.int64], Numbers]:
+    """Returns (product, units up to and with the increment), the minimum order in one piece."""
+    products, places = [], []
+    for i in np.flatnonzero(units > 0):
+        first = min(max(math.ceil(shelf.minimum[i] / shelf.pack[i] - 1e-9), 1), units[i])
+        packs = round(units[i] / shelf.pack[i])
+        count = min(_STEPS, packs - int(first) + 1)
+        ends = np.unique(np.rint(np.linspace(first, packs, count)))
+        products.append(np.full(len(ends), i, np.int64))
+        places.append(ends * shelf.pack[i])
+    if not products:
+        return np.empty(0, np.int64), np.empty(0)
+    return np.concatenate(products), np.concatenate(places)
+
+
+def _worth(
+    ordered: Numbers, product: NDArray[np.int64], until: Numbers, shelf: Shelf, holding: float
+) -> Numbers:
+    """Returns the expected value of an order: less missing, more left over."""
+    level = (shelf.position[product] + ordered)[:, None]
+    paths = until[product]
+    missing = np.maximum(paths - level, 0).mean(axis=1)
+    left = np.maximum(level - paths, 0).mean(axis=1)
+    worth: Numbers = -(shelf.missing[product] * missing + holding * shelf.unit_cost[product] * left)
+    return worth
+
+
+def _told(
+    units: Numbers,
+    level: Numbers,
+    wanted: Numbers,
+    limit: NDArray[np.int64],
+    early: Numbers,
+    until: Numbers,
+    shelf: Shelf,
+) -> Orders:
+    after = shelf.position + units
+    return Orders(
+        units=units,
+        level=level,
+        held_back=np.maximum(wanted - units, 0.0),
+        limit=np.where(wanted > units, limit, 0),
+        expected=until.mean(axis=1),
+        enough=(until <= after[:, None] + 1e-9).mean(axis=1),
+        missing=_missing(early, until, after),
+        left=np.maximum(after[:, None] - until, 0).mean(axis=1),
+    )
