@@ -123,7 +123,8 @@ class Market:
         if dearer is not None:
             most = (1 + dearer) * float(usual @ bought)
             limits = [{"type": "ineq", "fun": lambda x: 1 - float(x @ bought) / most}]
-        found = minimize(
+        search: Any = minimize  # its stubs know no bounds together with constraints
+        found = search(
             lambda x: -float(self.profit(x, store).sum()) / now,
             usual,
             bounds=[(p * (1 - change), p * (1 + change)) for p in usual],
