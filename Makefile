@@ -2,10 +2,16 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint fix attacks audit bench docs clean
+.PHONY: demo consortium chaos test lint fix attacks audit bench docs clean
 
 demo: .venv/core            ## five retailers, real data, two tasks, a table and a report
 	$(BIN)/grandtotal demo
+
+consortium: .venv/test      ## the demo's plan across six processes with mutual TLS: the same digests
+	$(BIN)/python -m grandtotal.loopback
+
+chaos: .venv/test           ## kills real processes at random moments, over pipes and through FLARE
+	PYTHONPATH=tests $(BIN)/python -m chaos
 
 test: .venv/test lint       ## every check and every test
 	$(BIN)/python -m pytest

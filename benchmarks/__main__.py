@@ -20,21 +20,35 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks import (
+    als_speed,
     audit,
     churn,
     dp_step,
+    engine,
+    engine_soak,
     exactness,
     intent,
     inventory_known,
     inventory_replay,
     membership,
     next_basket,
+    price,
+    price_decisions,
     privacy_utility,
+    recommend_amazon,
+    recommend_blend,
+    recommend_diginetica,
+    recommend_exactness,
     recommend_ml1m,
+    recommend_ml100k,
+    recommend_video,
     scale,
     secure_sum,
+    segments,
+    shift,
     trees,
     trees_exact,
+    value,
 )
 from benchmarks.rows import MissingDataError, Row
 from grandtotal.versions import versions
@@ -42,7 +56,15 @@ from grandtotal.versions import versions
 BENCHMARKS: Mapping[str, ModuleType] = {
     "exactness": exactness,
     "recommend-ml1m": recommend_ml1m,
+    "recommend-blend": recommend_blend,
+    "recommend-exactness": recommend_exactness,
+    "als-speed": als_speed,
+    "recommend-ml100k": recommend_ml100k,
+    "recommend-amazon": recommend_amazon,
+    "recommend-video": recommend_video,
+    "recommend-diginetica": recommend_diginetica,
     "next-basket": next_basket,
+    "shift": shift,
     "secure-sum": secure_sum,
     "trees-speed": trees,
     "trees-exact": trees_exact,
@@ -52,9 +74,15 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "dp-step": dp_step,
     "membership": membership,
     "privacy-utility": privacy_utility,
+    "price": price,
+    "price-decisions": price_decisions,
+    "segments": segments,
+    "value": value,
     "churn": churn,
     "intent": intent,
     "scale": scale,
+    "engine": engine,
+    "engine-soak": engine_soak,
 }
 RESULTS = Path(__file__).parent / "results.md"
 _MARK = "## `python -m benchmarks "

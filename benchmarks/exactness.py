@@ -10,6 +10,7 @@ Online Retail II (D. Chen, UCI, CC BY 4.0) as the package ships it; generated li
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ from benchmarks.columns import column_rows
 from benchmarks.retail import Retail, generated, online_retail
 from benchmarks.rows import Row, at_most
 from benchmarks.simulation import TASK, Recorded, federated
+from grandtotal.algorithms.als import ALS
+from grandtotal.algorithms.blend import Candidate
 from grandtotal.algorithms.glm import UNIT_STEPS, X_STEPS, Design
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.consortium import Consortium
 from grandtotal.consortium.query import Rows, installed
 from grandtotal.consortium.totals import Local, Totals
@@ -34,7 +38,9 @@ from grandtotal.durable import arrays_digest
 from grandtotal.tasks.demand import Demand
 from grandtotal.tasks.demand_model import GRID, DemandModel
 from grandtotal.tasks.demand_queries import DemandSeries
-from grandtotal.tasks.recommend import GRIDS, Candidate, Recommend
+from grandtotal.tasks.ranking import Candidate
+from grandtotal.tasks.recommend import Recommend
+from grandtotal.tasks.recommend_models import GRIDS
 from grandtotal.tasks.sales import Panel
 from grandtotal.tasks.scores import ROWS, TestScores
 from grandtotal.tasks.task import Task
@@ -44,6 +50,8 @@ REFERENCE_RETAILERS = 5
 ITEM_BAR = 1e-5  # float32
 REGRESSION_BAR = 1e-3
 SCORE_BAR = 1e-3
+ALS_CANDIDATE = ALS(factors=8, epochs=3)
+TRANSITIONS = Transitions(neighbours=10**6)
 _ROOM = 12.0  # units that are never an outlier
 _TIE_BREAK = 1e-6
 
@@ -58,13 +66,16 @@ def run(data: Path, quick: bool) -> list[Row]:  # noqa: ARG001
         recommend = Recommend(retail.common, horizon_days=56)
         basket = Recommend(retail.common, horizon_days=56, repeat=True)
         demand = Demand(retail.common, horizon=4, test=6, history=76)
+        blend = Recommend(retail.common, ("auto", "popularity", "transitions"), horizon_days=56)
     else:
         recommend, demand = Recommend(retail.common), Demand(retail.common)
         basket = Recommend(retail.common, ("item-knn",), horizon_days=28, repeat=True)
+        blend = Recommend(retail.common, ("auto", "popularity", "transitions"))
     asked: set[str] = set()
     return [
         *_digests(retail, recommend, _item_fits(recommend), asked),
         *_digests(retail, basket, {}, asked),
+        *_digests(retail, blend, {}, asked),
         *_digests(retail, demand, _regression_fits(demand), asked),
         *column_rows(retail, RETAILERS, asked),
         _untested("queries", asked),
@@ -91,6 +102,9 @@ def _item_fits(task: Recommend) -> Mapping[str, Fit]:
         "item-knn": ItemKNN(),
         "ease": EASE(),
         "edlae": EDLAE(),
+        "als": ALS_CANDIDATE,
+        "als by conjugate gradients": replace(ALS_CANDIDATE, steps=3),
+        "transitions": TRANSITIONS,
     }
     return {
         name: lambda totals, model=model: model.fit(totals, task.products, "test")  # type: ignore[misc]
@@ -130,7 +144,9 @@ def _digests(retail: Retail, task: Task, fits: Mapping[str, Fit], asked: set[str
 
 
 def _named(task: Task) -> str:
-    return f"{task.kind} with repeats" if "recall_repeat" in _metrics(task) else task.kind
+    blended = " with auto" if "auto" in task.models else ""  # type: ignore[attr-defined]
+    repeats = " with repeats" if "recall_repeat" in _metrics(task) else ""
+    return f"{task.kind}{repeats}{blended}"
 
 
 def _metrics(task: Task) -> list[str]:
@@ -192,6 +208,11 @@ def _recommend_reference(retail: Retail, task: Recommend) -> list[Row]:
             "item-knn": _item_apart(ItemKNN(), pooled, days),
             "ease": _item_apart(EASE(), pooled, days),
             "edlae": _item_apart(EDLAE(), pooled, days),
+            "als": _factors_apart(ALS_CANDIDATE, pooled, days),
+            "als by conjugate gradients": _factors_apart(
+                replace(ALS_CANDIDATE, steps=3 * ALS_CANDIDATE.factors), pooled, days
+            ),
+            "transitions": _transitions_apart(TRANSITIONS, pooled, days),
         }.items()
     ]
     return [*rows, _validation_row(task, pooled)]
@@ -208,6 +229,19 @@ def _item_apart(candidate: Candidate, pooled: Rows, days: Floats) -> float:
     largest = np.abs(weights).max(axis=0)
     columns = np.abs(ours - weights).max(axis=0) / np.where(largest > 0, largest, 1.0)
     return max(prior_apart, float(columns.max()))
+
+
+def _factors_apart(candidate: ALS, pooled: Rows, days: Floats) -> float:
+    model = candidate.fit(Local(pooled), days.shape[1], "test")
+    fold = (candidate.l2, candidate.unobserved, candidate.scaled, candidate.epochs)
+    expected = reference.als(days > 0, candidate.first(days.shape[1]), *fold)
+    return _relative(model.factors, expected)
+
+
+def _transitions_apart(candidate: Transitions, pooled: Rows, days: Floats) -> float:
+    model = candidate.fit(Local(pooled), days.shape[1], "test")
+    settings = (candidate.follows, candidate.window, candidate.shrink)
+    return _relative(model.weights.toarray(), reference.transitions(days, *settings))
 
 
 def _item_reference(

@@ -33,7 +33,7 @@ from benchmarks.rows import Row, at_least, at_most
 from grandtotal import api
 from grandtotal.algorithms.item_model import ItemModel
 from grandtotal.algorithms.item_similarity import EASE
-from grandtotal.algorithms.item_similarity_in_noise import EDLAEInNoise
+from grandtotal.algorithms.item_similarity_in_noise import COUNTS, PAIRS, EDLAEInNoise
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.query import Query
 from grandtotal.consortium.totals import Local
@@ -46,7 +46,7 @@ from grandtotal.privacy.fixedpoint import Arrays, decode, encode
 from grandtotal.privacy.noise import KEY_BYTES, NoiseStream
 from grandtotal.simulate import find_configs
 from grandtotal.tasks.recommend import Recommend
-from grandtotal.tasks.recommend_in_noise import COUNTS, PAIRS, SCORES
+from grandtotal.tasks.recommend_in_noise import SCORES
 
 FEW, ATTACKED, PRODUCTS = 200, 200, 400
 SHADOWS, VICTIMS = 128, 128

@@ -37,8 +37,9 @@ from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local, Remembering
 from grandtotal.privacy.accounting import Budget
 from grandtotal.privacy.agreement import ALL, Agreement
-from grandtotal.tasks.recommend import GRIDS, Recommend
+from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.recommend_in_noise import joined
+from grandtotal.tasks.recommend_models import GRIDS
 from grandtotal.tasks.task import Common
 
 EPSILONS = (8.0, 4.0, 2.0, 1.0)

@@ -55,6 +55,49 @@ def _without_themselves(normal: Floats) -> Floats:
     return weights
 
 
+def als(
+    bought: NDArray[np.bool_],
+    items: Floats,
+    l2: float,
+    unobserved: float,
+    scaled: float,
+    epochs: int,
+) -> Floats:
+    """Returns the items' factors after some epochs from `items`, each row's own least squares."""
+    for _ in range(epochs):
+        customers = _least_squares(bought, items, l2, unobserved, scaled)
+        items = _least_squares(bought.T, customers, l2, unobserved, scaled)
+    return items
+
+
+def _least_squares(
+    bought: NDArray[np.bool_], other: Floats, l2: float, unobserved: float, scaled: float
+) -> Floats:
+    found = np.zeros((len(bought), other.shape[1]))
+    everything = unobserved * other.T @ other
+    for row, known in enumerate(bought):
+        seen = other[known]
+        penalty = l2 * (len(seen) + unobserved * len(other)) ** scaled
+        left = everything + seen.T @ seen + penalty * np.eye(other.shape[1])
+        found[row] = np.linalg.solve(left, (1 + unobserved) * seen.sum(axis=0))
+    return found
+
+
+def transitions(days: Floats, follows: float, window: int, shrink: float) -> Floats:
+    """Returns weights (products, products): customers of both, and who bought what before what."""
+    worth = np.array([60, 30, 20, 15, 12, 10, 9, 8, 7, 6][:window]) / 60
+    counted = np.zeros((days.shape[1], days.shape[1]))
+    for row in days:
+        own = np.flatnonzero(row)
+        moment = np.unique(row[own], return_inverse=True)[1]
+        apart = moment[:, None] - moment[None, :]
+        near = (apart >= 1) & (apart <= window)
+        counted[np.ix_(own, own)] += 1 + follows * np.where(near, worth[apart * near - 1], 0.0)
+    np.fill_diagonal(counted, 0.0)
+    length = np.sqrt((days > 0).sum(axis=0))
+    return counted / np.maximum(np.outer(length, length) + shrink, 1e-300)
+
+
 def ridge(x: Floats, y: Floats, level: Floats, l2: float) -> Floats:
     """Returns the b with least sum (y - level x'b)^2 / (2 level) + l2 |b|^2 / 2."""
     normal = x.T @ (x * level[:, None]) + l2 * np.eye(x.shape[1])

@@ -46,7 +46,7 @@ def rossmann(data: Path) -> Rossmann:
     states = pl.read_csv(need(folder / "store_states.csv", _SOURCE))
     frame = frame.join(states, on="Store").sort("Store", "Date")
     made = _features(frame)
-    cut = frame["Date"].max() - pl.duration(days=HORIZON)  # type: ignore[operator]
+    cut = frame["Date"].max() - pl.duration(days=HORIZON)
     late = frame.select(pl.col("Date") > cut).to_series().to_numpy()
     first = frame.select(pl.col("Date") >= pl.col("Date").min() + pl.duration(days=28)).to_series()
     keys = fingerprints(

@@ -63,11 +63,19 @@ class Seconds:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How many times as long as a plain scan a reading takes, on the wall and of all cores."""
+
+    waited: float
+    worked: float
+
+
+@dataclass(frozen=True)
 class Cost:
     """GiB at the peak of all parts, the load of the machine at their end, and what came out.
 
     waited: seconds on the wall. worked: of all cores together, whoever else uses them.
-    reading: `Tables` over a plain scan of the same files.
+    reading: `Tables` over a plain scan of the same files, by both.
     """
 
     waited: Seconds
@@ -76,7 +84,7 @@ class Cost:
     load: float
     ndcg_ease: float
     ndcg_popularity: float
-    reading: float
+    reading: Reading
 
 
 def measured(sizes: list[Size], apart: bool) -> Iterator[Cost]:
@@ -196,21 +204,23 @@ def _ndcg(common: Common, model: ItemModel, parts: list[Purchases]) -> float:
     return float(sums[0] / sums[1])
 
 
-def _reading(folder: Path) -> float:
+def _reading(folder: Path) -> Reading:
     def ours() -> object:
         return _tables(folder)["transactions"]
 
     def plain() -> object:
         return pl.scan_parquet(folder / "transactions" / "*.parquet").collect()
 
-    pairs = [(_seconds(ours), _seconds(plain)) for _ in range(PAIRS)]
-    return statistics.median(a for a, _ in pairs) / statistics.median(b for _, b in pairs)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.monotonic()
-    work()
-    return time.monotonic() - started
+    watches = _Watches(), _Watches()
+    for number in range(PAIRS):
+        for watch, work in zip(watches, (ours, plain), strict=True):
+            with watch.of(str(number)):
+                work()
+    waited, worked = (
+        [statistics.median(watch.seconds.values()) for watch in kind]
+        for kind in zip(*((each.waited, each.worked) for each in watches), strict=True)
+    )
+    return Reading(waited[0] / waited[1], worked[0] / worked[1])
 
 
 def _peak() -> float:

@@ -13,8 +13,8 @@ from grandtotal.consortium.totals import Totals
 from grandtotal.consortium.transport import EmbeddedTransport
 from grandtotal.durable import Json, arrays_digest, canonical
 from grandtotal.privacy.accounting import Budget
-from grandtotal.privacy.egress import Terms
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.terms import Terms
 from grandtotal.tasks.scores import ROWS, save_scores
 from grandtotal.tasks.task import Task
 

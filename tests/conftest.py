@@ -12,13 +12,27 @@ import pytest
 from hypothesis import HealthCheck, settings
 from scipy.sparse import csr_array, random_array
 
+from grandtotal.algorithms.als_totals import ALSMoments, ALSProducts
+from grandtotal.algorithms.bandit import PriceTrials, Trials
+from grandtotal.algorithms.bgnbd import Repeats
+from grandtotal.algorithms.blend import parts_arrays
 from grandtotal.algorithms.catalogue import CataloguePresence
 from grandtotal.algorithms.columns import Columns
+from grandtotal.algorithms.elasticity_in_noise import PricePairs
 from grandtotal.algorithms.glm import GLMMoments
 from grandtotal.algorithms.item_similarity import ItemKNN
+from grandtotal.algorithms.kmeans import CellCounts, LloydSums
+from grandtotal.algorithms.likelihood import LikelihoodSums
+from grandtotal.algorithms.mixture import MixtureSums
+from grandtotal.algorithms.pair_counts import PairCounts
+from grandtotal.algorithms.points import STEPS, FeatureSums
+from grandtotal.algorithms.price_moments import PriceMoments, PricePresence
+from grandtotal.algorithms.price_rows import PriceRows, whole
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
 from grandtotal.algorithms.quantiles import QuantileCounts
+from grandtotal.algorithms.segment_response import SegmentLines, SegmentMoments
 from grandtotal.algorithms.target_statistics import CategoryCounts, TargetSums
+from grandtotal.algorithms.transitions import Transitions
 from grandtotal.algorithms.tree_bins import Binning
 from grandtotal.algorithms.tree_histograms import (
     TreeHistograms,
@@ -43,15 +57,29 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.privacy.identity import Roster, make_identity, write_roster
 from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
+from grandtotal.tasks.behaviour import Behaviour, Feature, bins_of, features_of
+from grandtotal.tasks.behaviour_sums import BehaviourSums, Observed, Watching
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.intervals import ForecastErrors
+from grandtotal.tasks.loyalty import Loyal, LoyalSums, Loyalty
 from grandtotal.tasks.next_basket import BasketScores
 from grandtotal.tasks.outcome_queries import GroupGaps, OutcomeScores
 from grandtotal.tasks.outcomes import Cases, Split, in_steps
-from grandtotal.tasks.recommend import RankingScores
+from grandtotal.tasks.price_queries import PriceScores
+from grandtotal.tasks.price_sales import Cases as PriceCases
+from grandtotal.tasks.price_sales import PriceHistory
+from grandtotal.tasks.ranking import RankingScores
+from grandtotal.tasks.recommend_models import BlendScores
 from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.scores import ROWS, Metric, TestScores, UnitScores, save_scores
+from grandtotal.tasks.season import SeasonSums
+from grandtotal.tasks.segments_queries import SegmentProfiles, SegmentScores
+from grandtotal.tasks.shift_model import ShiftScores
 from grandtotal.tasks.task import Common
+from grandtotal.tasks.traits import LATER, NEXT_PURCHASES, NEXT_SPEND
+from grandtotal.tasks.value import SpendCorrelation, ValueScores
+from grandtotal.tasks.value_rows import DAYS, Known
+from grandtotal.tasks.visits import STEPS as BEHAVIOUR_STEPS
 
 settings.register_profile(
     "same-every-time",
@@ -248,7 +276,10 @@ def build() -> SimpleNamespace:
             rng, products, periods, horizon
         ),
         panel=make_panel,
+        prices=make_prices,
         split=make_split,
+        known=make_known,
+        traits=make_traits,
         common=COMMON,
         periods=PERIODS,
         horizon=HORIZON,
@@ -286,11 +317,11 @@ class Asked:
         return self.query.answer(holder.rows, holder, self.broadcast)
 
 
-def _of_purchases(query: Query, model: bool = False) -> Callable[..., Asked]:
+def _of_purchases(query: Query, model: bool = False, **given: Any) -> Callable[..., Asked]:
     def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
         parts = [make_purchases(rng, customers, 12) for customers in (17, 30, 5)]
         pooled = {"test": Purchases.pooled(parts)}
-        broadcast = ItemKNN(shrink=2.0).fit(Local(pooled), 12, "test").arrays if model else {}
+        broadcast = ItemKNN(shrink=2.0).fit(Local(pooled), 12, "test").arrays if model else given
         holders = [Holder({"test": part}, folder) for part in parts]
         return Asked(query, broadcast, holders, Holder(pooled, folder))
 
@@ -369,6 +400,46 @@ def _of_trees(query: Callable[[int], Query], **broadcast: Any) -> Callable[..., 
     return build_asked
 
 
+def make_prices(rng: np.random.Generator, series: int, products: int = 6) -> PriceHistory:
+    """Returns 40 weeks of series with an elasticity of -2, promotions and other prices, and cases.
+
+    Some weeks are missing, and nothing sold in some.
+    """
+    product = rng.integers(0, products, series)
+    there = rng.random((series, 40)) < 0.9
+    of, week = np.nonzero(there)
+    promoted = (rng.random(len(of)) < 0.2).astype(np.float64)
+    price = rng.normal(1.0, 0.2, len(of)) - 0.1 * promoted + product[of]
+    other = rng.normal(0, 0.1, len(of))
+    x = np.stack([whole(price), whole(other), promoted], axis=1)
+    units = rng.poisson(np.exp(2 - 2 * (price - product[of] - 1) + 0.4 * promoted)).astype(float)
+    buckets = (1 + np.arange(products) % 3).astype(np.int16)
+    rows = PriceRows(x, units, of, week, product, 26, buckets)
+    known = np.unique(of, return_index=True)[1]
+    past = x - x[known][np.searchsorted(of[known], of)]
+    cases = PriceCases(past[::3], units[::3], of[::3], product, past, units, of)
+    return PriceHistory((rows,), 0, (cases,), ())
+
+
+def _of_prices(query: Query, asked: bool = True, columns: int = 3) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        parts = [make_prices(rng, series) for series in (20, 31, 5)]
+        slopes = np.array([-1.5, 0.25, 0.5])[:columns] + np.zeros((6, columns))
+        given: Arrays = {"asked": np.array([0, 1, 2, 5]), "coefficients": slopes[[0, 1, 2, 5]]}
+        broadcast = given if asked else {"coefficients": slopes}
+        if isinstance(query, PricePresence):
+            broadcast = {}
+        holders = [Holder(_splits(part), folder) for part in parts]
+        pooled = Holder(_splits(PriceHistory.joined(parts)), folder)
+        return Asked(query, broadcast, holders, pooled)
+
+    return build_asked
+
+
+def _splits(panel: Any) -> Rows:
+    return {"test": panel, "shared test": panel}
+
+
 def _of_assortments(query: CataloguePresence) -> Callable[..., Asked]:
     def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
         products = rng.integers(0, 2**63, 40).astype(np.uint64)
@@ -379,6 +450,34 @@ def _of_assortments(query: CataloguePresence) -> Callable[..., Asked]:
         return Asked(query, {"prefixes": prefixes}, holders, pooled)
 
     return build_asked
+
+
+def _of_trials(rng: np.random.Generator, folder: Path) -> Asked:
+    def made(rows: int, store: int) -> Trials:
+        product, moved, sold = (
+            rng.integers(0, 8, rows),
+            rng.normal(0, 1, rows),
+            rng.normal(0, 3, rows),
+        )
+        return Trials(product, moved, sold, np.arange(rows) // 4 + 1000 * store)
+
+    parts = [made(rows, store) for store, rows in enumerate((17, 30, 0))]
+    holders = [Holder({"2024-w1": part}, folder) for part in parts]
+    pooled = Holder({"2024-w1": Trials.pooled(parts)}, folder)
+    return Asked(PriceTrials(8, "2024-w1"), {}, holders, pooled)
+
+
+def _of_segments(rng: np.random.Generator, folder: Path) -> Asked:
+    def made(rows: int, first: int) -> SegmentLines:
+        customer = np.arange(rows) // 5
+        moved, weight = rng.normal(0, 0.3, (4, 9)), rng.random((4, 9))
+        series, week = rng.integers(0, 4, rows), rng.integers(0, 9, rows)
+        return SegmentLines(customer % 3, customer + first, series, week, moved, weight)
+
+    parts = [made(rows, 1000 * i) for i, rows in enumerate((17, 30, 0))]
+    holders = [Holder({"now": part}, folder) for part in parts]
+    pooled = Holder({"now": SegmentLines.pooled(parts)}, folder)
+    return Asked(SegmentMoments(3, "now"), {"shift": np.array([0.5, 0.0, -2.0])}, holders, pooled)
 
 
 def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
@@ -406,6 +505,83 @@ def _of_scores(rng: np.random.Generator, folder: Path) -> Asked:
     return Asked(TestScores(TASK, len(metrics), 5), {}, holders, kept("pooled", pooled))
 
 
+def make_known(rng: np.random.Generator, customers: int) -> Known:
+    """Returns customers of all kinds: new and old, bought once or often, spent nothing or much."""
+    repeats = rng.integers(0, 30, customers) * (rng.random(customers) < 0.6)
+    age = rng.integers(1, 600, customers).astype(np.float64)
+    last = np.where(repeats > 0, np.ceil(age * rng.random(customers)), 0.0)
+    spent = (repeats + 1) * rng.lognormal(3, 1, customers).round(2)
+    spent[rng.random(customers) < 0.1] = 0.0
+    recent, bought = (rng.poisson(1.0, customers).astype(np.float64) for _ in range(2))
+    return Known(
+        cut=-20,
+        place=np.arange(customers),
+        repeats=Repeats(repeats, last, age),
+        spent=spent,
+        recent=recent,
+        recent_spent=recent * 9.5,
+        bought=bought,
+        bought_spent=bought * 12.25,
+        by_week=np.array([bought.sum(), 0.0]),
+        between=np.bincount(rng.integers(3000, 3600, customers), minlength=DAYS),
+    )
+
+
+def _of_known(query: Query, **broadcast: Any) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        parts = [make_known(rng, customers) for customers in (17, 30, 0)]
+        holders = [Holder({"test": part}, folder) for part in parts]
+        return Asked(query, broadcast, holders, Holder({"test": Known.pooled(parts)}, folder))
+
+    return build_asked
+
+
+TRAITS = ("recency", "spend")
+
+
+def make_traits(rng: np.random.Generator, customers: int) -> Columns:
+    """Returns customers of three kinds: two features, now and later, and what followed."""
+    kind = rng.integers(0, 3, customers)
+    numbers = {
+        prefix + name: np.array([0.5, 3.0, 5.0])[(kind + i) % 3] + rng.normal(0, 0.3, customers)
+        for prefix in ("", LATER)
+        for i, name in enumerate(TRAITS)
+    }
+    bought = rng.poisson(1.0 + kind).astype(np.float64)
+    next_ = {NEXT_PURCHASES: bought, NEXT_SPEND: np.log1p(10 * bought)}
+    return Columns({**numbers, **next_}, {}, np.arange(customers, dtype=np.uint64))
+
+
+def _of_traits(query: Query, **broadcast: Any) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        parts = [make_traits(rng, customers) for customers in (17, 30, 0)]
+        holders = [Holder({"test": part}, folder) for part in parts]
+        return Asked(query, broadcast, holders, Holder({"test": Columns.pooled(parts)}, folder))
+
+    return build_asked
+
+
+_BOX = {"low": np.zeros(2), "high": np.full(2, 6.0)}
+_CENTRES = {"centres": np.array([[0.1, 0.5], [0.5, 0.8], [0.8, 0.1], [0.4, 0.4]]) * STEPS // 1}
+_SETS = {"ends": np.array([3, 4])}
+_NO_MIXTURE = {"shares": np.empty(0), "variances": np.empty(0)}
+_COMPONENTS = {
+    "shares": np.array([0.5, 0.25, 0.25, 1.0]),
+    "centres": _CENTRES["centres"] / STEPS,
+    "variances": np.full((4, 2), 0.01),
+}
+
+
+def _of_loyalty(rng: np.random.Generator, folder: Path) -> Asked:
+    groups = (("gold", "all"), ("gold", "tea"), ("gold", "own"))
+    parts = [
+        Loyal((Loyalty(groups, 2, BEHAVIOUR_STEPS * rng.poisson(9, (3, 3, 30)), np.ones(30)),), 5)
+        for _ in range(3)
+    ]
+    holders = [Holder({"loyal": part}, folder) for part in parts]
+    return Asked(LoyalSums(2, 30), {}, holders, Holder({"loyal": Loyal.pooled(parts)}, folder))
+
+
 _SLOPES = np.linspace(-0.5, 0.5, 22).round(3)
 
 
@@ -418,6 +594,17 @@ def _of_baskets(rng: np.random.Generator, folder: Path) -> Asked:
     return Asked(asked.query, {**asked.broadcast, "habits": grid}, holders, pooled)
 
 
+def _of_blends(rng: np.random.Generator, folder: Path) -> Asked:
+    asked = _of_purchases(BlendScores(12, 4, "test"))(rng, folder)
+    totals = Local(asked.pooled.rows)
+    parts = tuple(c.fit(totals, 12, "test") for c in (ItemKNN(shrink=2.0), Transitions()))
+    grid = np.array([[1.0, 0.0], [0.25, 0.75]])
+    given = {**parts_arrays(parts), "grid": grid}
+    return Asked(asked.query, given, asked.parts, asked.pooled)
+
+
+_FACTORS = np.random.default_rng(3).normal(size=(12, 5)) / 2
+_FOLD = {"l2": 0.1, "unobserved": 0.2, "scaled": 1.0, "bits": 20, "most": 24}
 _LOW_HALF = np.repeat([255, 0], 16).astype(np.uint8)
 _TREE = {
     "splits": np.array([[0, 0, 0], [0, 2, 0]], np.int32),
@@ -428,20 +615,98 @@ _TREE = {
 _ABOUT_TREES = ("units", "test", "poisson", 0.0, "", 10)
 _ABOUT_NODES = (*_ABOUT_TREES, 0.8, False, 7, 0)
 
+
+def make_behaviour(rng: np.random.Generator, weeks: int, level: float = 40.0) -> Behaviour:
+    """Returns what customers did in these weeks, of two categories, a store, no change."""
+    days = 7 * weeks
+    visits = rng.poisson(level, days)
+    sums = {"visits": visits, "customers": visits, "known": visits, "returning": visits // 3}
+    sums |= {"units": 3 * visits, "returned": visits // 9, "promoted": visits // 2}
+    sums |= {"spend": rng.poisson(30 * visits), "units tea": visits, "units jam": visits // 2}
+    bins = {name: len(found) for name, found in bins_of(("tea", "jam")).items()}
+    profiles = {name: rng.poisson(9, (n, weeks)) for name, n in bins.items()}
+    spends = np.zeros((128, weeks), np.int64)
+    spends[66:74] = rng.poisson(9, (8, weeks))
+    features = features_of(("tea", "jam"))
+    store = Feature("visits", "store S1", "visits", counts=True)
+    daily = {name: BEHAVIOUR_STEPS * np.asarray(found, np.int64) for name, found in sums.items()}
+    customers = np.full((3, weeks), 20)
+    first = COMMON.today - timedelta(days=days)
+    return Behaviour((*features, store), len(features), daily, customers, profiles, spends, first)
+
+
+def _of_behaviour(query: Query, **broadcast: Any) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        watching = Watching(change=0.2, alarms=1.0, horizon=14, least=5)
+        parts = [
+            Observed((make_behaviour(rng, 20, level),), 112, 140, watching)
+            for level in (40.0, 8.0, 200.0)
+        ]
+        holders = [Holder({"test": part}, folder) for part in parts]
+        return Asked(query, broadcast, holders, Holder({"test": Observed.pooled(parts)}, folder))
+
+    return build_asked
+
+
 BUILDERS: dict[str, Callable[[np.random.Generator, Path], Asked]] = {
+    "als-moments": _of_purchases(ALSMoments(12, "test", **_FOLD), factors=_FACTORS),
+    "als-products": _of_purchases(
+        ALSProducts(12, "test", **_FOLD, fine=20, first=True),
+        factors=_FACTORS,
+        directions=_FACTORS[::-1],
+    ),
     "basket-scores": _of_baskets,
+    "cell-counts": _of_traits(CellCounts(",".join(TRAITS), "test", 5), **_BOX),
+    "behaviour-sums": _of_behaviour(BehaviourSums(13, 30, 112, "test")),
+    "blend-scores": _of_blends,
     "catalogue-presence": _of_assortments(CataloguePresence(known=6, step=3)),
     "category-counts": _of_columns(CategoryCounts("brand", "test")),
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
+    "pair-counts": _of_purchases(PairCounts(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "quantile-counts": _of_columns(QuantileCounts("price", "test", alpha=0.1)),
+    "price-trials": _of_trials,
+    "segment-moments": _of_segments,
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
     "group-gaps": _of_outcomes(GroupGaps("logistic", "test", ("tier = gold", "tier = basic"), 3)),
     "outcome-scores": _of_outcomes(OutcomeScores("logistic", "test")),
     "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
     "forecast-errors": _of_panels(ForecastErrors("poisson", "test", 2), coefficients=_SLOPES),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
+    "price-moments": _of_prices(PriceMoments("ppml", 3, "test")),
+    "price-pairs": _of_prices(PricePairs(6, 3, "test", 26, 52, 0.4), False, 2),
+    "price-presence": _of_prices(PricePresence(6, "test")),
+    "price-scores": _of_prices(PriceScores("ppml", "test"), False),
     "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
+    "feature-sums": _of_traits(FeatureSums(",".join(TRAITS), "test"), widths=np.array([6.0, 5.0])),
+    "likelihood-sums": _of_known(
+        LikelihoodSums("bg-nbd", "test"), parameters=np.array([-0.2, 4.1, -0.3, 0.9])
+    ),
+    "lloyd-sums": _of_traits(LloydSums(",".join(TRAITS), "test"), **_BOX, **_CENTRES, **_SETS),
+    "mixture-sums": _of_traits(
+        MixtureSums(",".join(TRAITS), "test"), **_BOX, **_COMPONENTS, **_SETS
+    ),
+    "segment-profiles": _of_traits(
+        SegmentProfiles("kmeans", ",".join(TRAITS), "test"), **_BOX, **_CENTRES, **_NO_MIXTURE
+    ),
+    "segment-scores": _of_traits(
+        SegmentScores("kmeans", ",".join(TRAITS), "test"), **_BOX, **_CENTRES, **_NO_MIXTURE
+    ),
+    "season-sums": _of_known(
+        SeasonSums("test"), months=np.arange(DAYS) // 30 % 12, season=np.linspace(0.5, 1.5, 12)
+    ),
+    "spend-correlation": _of_known(SpendCorrelation("test")),
+    "value-scores": _of_known(
+        ValueScores("bg-nbd", "test", 60),
+        purchases=np.array([0.8, 60.0, 0.7, 2.5]),
+        clock=np.empty(0),
+    ),
+    "loyal-sums": _of_loyalty,
+    "shift-scores": _of_behaviour(
+        ShiftScores("cusum", "test"),
+        happened=np.full((13, 112), 30.0),
+        exposed=np.full((13, 112), 30.0),
+    ),
     "target-sums": _of_columns(
         TargetSums("brand", "price", "test", 3), dictionary=np.arange(0, 2**16, 3)
     ),

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 from pathlib import Path
 
@@ -34,15 +35,20 @@ ROOMS = (
     "statement",
     "retailer_process",
     "simulate",
-    "comparison",
     "report",
+    "comparison",
+    "engine",
     "terminal",
     "api",
     "cli_parts",
     "cli_members",
     "cli_door",
+    "cli_engine",
     "cli_orders",
+    "cli_prices",
+    "cli_decide",
     "cli",
+    "loopback",
 )
 MAY_READ_TABLES = (
     "tasks",
@@ -121,7 +127,9 @@ def test_tables_are_imported_where_rows_are_read_and_only_then(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_that_arrives_is_ever_run(path):
     forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code"}
-    engines = {"torch", "numba", "tensorflow", "jax"}
+    engines = {"torch", "numba", "tensorflow", "jax", "nvflare"}
+    if path.name == "flare.py":  # the adapter, imported by the processes of a consortium alone
+        engines -= {"nvflare"}
     if path.name == "tree_kernels.py":  # imported when a tree grows, if numba is installed
         engines -= {"numba"}
     for module, _ in imports(path):
@@ -134,9 +142,17 @@ def test_nothing_that_arrives_is_ever_run(path):
             assert not any(keyword.arg in ("allow_pickle", "shell") for keyword in node.keywords)
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_adapter_of_flare_is_imported_only_where_a_process_of_it_starts(path):
+    for module, at_once in imports(path):
+        assert module != "grandtotal.engine.flare" or not at_once
+
+
 def test_public_names_are_what_they_say_whatever_was_imported():
     for path in FILES:
         name = ".".join(("grandtotal", *path.relative_to(ROOT).with_suffix("").parts))
+        if name == "grandtotal.engine.flare" and not importlib.util.find_spec("nvflare"):
+            continue
         if not name.endswith("__init__"):
             importlib.import_module(name)
     for name in grandtotal.__all__:

@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     from grandtotal.algorithms.model import Model
     from grandtotal.consortium.query import Rows
     from grandtotal.decide.order_list import Ordering, OrderList
+    from grandtotal.decide.prices import Decided
+    from grandtotal.decide.rules import PriceRules
+    from grandtotal.decide.segments import SegmentDecision, SegmentRules
     from grandtotal.outlook import Outlook
     from grandtotal.privacy.audit import Audit
     from grandtotal.readiness import Checked
     from grandtotal.statement import Statement
     from grandtotal.tables.read import Tables
     from grandtotal.tasks.demand import Demand
+    from grandtotal.tasks.price import Price
+    from grandtotal.tasks.price_model import PriceModel
     from grandtotal.tasks.task import Task
     from grandtotal.verify import Finding
 
@@ -165,6 +170,11 @@ def resume(name: Path_, runs: Path_ = "runs", listener: Listener = unheard) -> R
     from grandtotal.report.report import write_report
 
     folder = RunFolder.find(Path(runs), str(name))
+    if "engine" in folder.launch():
+        raise RunError(
+            f"{folder.path}: a run across companies, its coordinator's process works on it; "
+            f"`grandtotal runs resume` lets it go on"
+        )
     if not (folder.path / "simulation.json").exists():
         simulate(folder, listener)
     write_report(folder)
@@ -184,7 +194,18 @@ class Run:
 
     @property
     def scores(self) -> Json:
-        """The rows baseline, alone, federated, pooled of every retailer and overall, by task."""
+        """The rows baseline, alone, federated, pooled of every retailer and overall, by task.
+
+        Of a run across companies: the coordinator's have no retailers, a retailer's only its own.
+        """
+        if "engine" in self.folder.launch() and self.folder.is_complete():
+            from grandtotal.report.source import read_own
+
+            found = read_own(self.folder).tasks
+            return {
+                name: {"retailers": dict(task.retailers), "overall": task.overall}
+                for name, task in found.items()
+            }
         path = self.folder.path / "simulation.json"
         if not path.exists():
             raise RunError(
@@ -198,6 +219,8 @@ class Run:
         """Writes the one-file report of the run, or of one retailer, and returns its path."""
         from grandtotal.report.report import write_report
 
+        if retailer is None and not self.folder.coordinator.exists():
+            retailer = self.folder.own.name  # at a retailer there is no other
         return write_report(self.folder, retailer)
 
     def predict(
@@ -229,6 +252,65 @@ class Run:
         if found.kind != "demand":
             raise RunError(f"'{name}' is of the kind {found.kind}; orders need one of kind demand")
         return order_list(cast("Demand", found), model, rows, tables, how or Ordering())
+
+    def prices(
+        self,
+        retailer: str,
+        rules: PriceRules | None = None,
+        task: str | None = None,
+        config: Path_ | None = None,
+    ) -> Decided:
+        """Returns what a retailer's products should cost, from its own tables and its own rules.
+
+        task: of the kind price; it can be left out where the plan has one. Every decision is added
+        to decisions/prices.jsonl in the retailer's folder, with the probability of each price.
+        """
+        from grandtotal.decide.log import log_prices
+        from grandtotal.decide.of_model import responses
+        from grandtotal.decide.prices import decide_prices
+        from grandtotal.decide.rules import PriceRules
+
+        name, found, model, rows, tables = self._price_task(retailer, task, config)
+        of = responses(found, model, rows, tables)
+        decided = decide_prices(of, rules or PriceRules())
+        log_prices(self.folder.retailer(retailer), name, decided)
+        return decided
+
+    def segment_prices(
+        self,
+        retailer: str,
+        how: SegmentRules,
+        rules: PriceRules | None = None,
+        task: str | None = None,
+        config: Path_ | None = None,
+    ) -> tuple[SegmentDecision, list[Json]]:
+        """Returns a discount for each segment beside one for all, and gaps between groups.
+
+        How segments differ is learnt at home, from the retailer's own customers; nothing leaves.
+        """
+        from grandtotal.algorithms.segment_response import SegmentResponse
+        from grandtotal.consortium.totals import Local
+        from grandtotal.decide.of_model import responses
+        from grandtotal.decide.rules import PriceRules
+        from grandtotal.decide.segment_rows import read_segments
+        from grandtotal.decide.segments import Segments, decide_segments, gaps
+
+        _, found, model, rows, tables = self._price_task(retailer, task, config)
+        of = responses(found, model, rows, tables)
+        seen = read_segments(found, model, of, tables, how.by)
+        shifts = SegmentResponse().fit(Local({"now": seen.lines}), len(seen.names), "now")
+        known = Segments(seen.names, seen.customers, seen.units, shifts.apart, shifts.sd)
+        decided = decide_segments(of, known, rules or PriceRules(), how)
+        return decided, gaps(decided, seen.groups)
+
+    def _price_task(
+        self, retailer: str, task: str | None, config: Path_ | None
+    ) -> tuple[str, Price, PriceModel, Rows, Tables]:
+        name = task or self._only("price")
+        found, model, rows, tables = self._at_home(retailer, name, config)
+        if found.kind != "price":
+            raise RunError(f"'{name}' is of the kind {found.kind}; prices need one of kind price")
+        return name, cast("Price", found), cast("PriceModel", model), rows, tables
 
     def _only(self, kind: str) -> str:
         names = [name for name, found in self.folder.plan().kinds.items() if found == kind]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grandtotal import __version__, cli_door, cli_members, cli_orders
+from grandtotal import __version__, cli_decide, cli_door, cli_engine, cli_members
 from grandtotal.cli_parts import (
     Group,
     as_text,
@@ -233,14 +233,19 @@ for _command in (
     *cli_door.commands.commands.values(),
     cli_members.retailer,
     cli_members.consortium,
-    cli_orders.decide,
+    cli_decide.decide,
+    *cli_engine.commands,
 ):
     main.add_command(_command)
 
 
 @main.group(name="runs")
 def runs_group() -> None:
-    """List, show, compare and resume runs."""
+    """List, show, compare, stop and resume runs."""
+
+
+for _command in cli_engine.run_commands:
+    runs_group.add_command(_command)
 
 
 @command(runs_group, "grandtotal runs list")
@@ -282,6 +287,11 @@ def resume(run: str, runs: Path, as_json: bool) -> None:
     from grandtotal.runfolder import RunFolder
 
     folder = RunFolder.find(runs, run)
+    if "engine" in folder.launch():
+        from grandtotal.engine.conduct import go_on
+
+        click.echo(f"{go_on(runs, run).path.name}: its coordinator's process goes on with it")
+        return
     _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grandtotal.cli_parts import Group, as_text, command, json_option, runs_option
+from grandtotal.cli_parts import as_text, command, json_option, runs_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 _SHOWN = 15
 
 
-@click.group(cls=Group)
-def decide() -> None:
-    """From a model to a decision, at home: nothing of it leaves the retailer."""
+_commands = click.Group()
 
 
-@command(decide, "grandtotal decide orders latest --retailer north --out orders.csv")
+@command(_commands, "grandtotal decide orders latest --retailer north --out orders.csv")
 @click.argument("run", metavar="RUN")
 @click.option("--retailer", required=True, help="Whose shelves.")
 @click.option("--task", help="A task of the kind demand; only needed where the plan has several.")

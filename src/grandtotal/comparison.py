@@ -12,6 +12,7 @@ from typing import Any
 
 from grandtotal.durable import Json, read_json
 from grandtotal.errors import RunError
+from grandtotal.report.source import read_own
 from grandtotal.runfolder import RunFolder
 
 _ROW = "federated"
@@ -55,6 +56,11 @@ def _scores(run: RunFolder) -> Json:
         raise RunError(
             f"{run.path}: the run is not finished; `grandtotal runs resume {run.path.name}` goes on"
         )
+    if "engine" in run.launch():
+        return {
+            name: {"retailers": dict(task.retailers), "overall": task.overall}
+            for name, task in read_own(run).tasks.items()
+        }
     scores: Json = read_json(run.path / "simulation.json")["tasks"]
     return scores
 
@@ -127,7 +133,7 @@ def difference(first: Json, second: Json) -> Json | None:
 
     first, second: {value, low, high}. beyond: the interval does not hold 0.
     """
-    if any(found[key] is None for found in (first, second) for key in ("value", "low", "high")):
+    if any(found.get(key) is None for found in (first, second) for key in ("value", "low", "high")):
         return None
     value = second["value"] - first["value"]
     low = value - math.hypot(second["value"] - second["low"], first["high"] - first["value"])

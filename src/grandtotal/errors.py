@@ -55,6 +55,7 @@ class Code(StrEnum):
 
     DATA_UNUSABLE = "data-unusable"
     PLAN_REFUSED = "plan-refused"
+    NOT_APPROVED = "not-approved"
     OTHER_PLAN = "other-plan"
     OTHER_VERSION = "other-version"
     UNKNOWN_QUERY = "unknown-query"
@@ -85,6 +86,7 @@ class Code(StrEnum):
 _MEANING = {
     Code.DATA_UNUSABLE: "its tables cannot be used; `grandtotal check` there says why",
     Code.PLAN_REFUSED: "its own retailer.toml does not allow what the plan asks",
+    Code.NOT_APPROVED: "people there have not approved this plan, or have changed their mind",
     Code.OTHER_PLAN: "it was opened with another plan than the one asked about",
     Code.OTHER_VERSION: "it runs another version of the software; install the same one everywhere",
     Code.UNKNOWN_QUERY: "the query is not installed there; install the same packages everywhere",

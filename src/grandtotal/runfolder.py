@@ -41,7 +41,15 @@ class RunFolder:
 
     def plan(self) -> Plan:
         """Returns the plan that was run, with its catalogue once that is known."""
-        return plan_in(self.coordinator)
+        return plan_in(self.own)
+
+    @property
+    def own(self) -> Path:
+        """The coordinator's folder; at a retailer across companies, who has no such, its own."""
+        if self.coordinator.exists():
+            return self.coordinator
+        mine = [folder.parent for folder in self.path.glob("retailers/*/plan.json")]
+        return mine[0] if mine else self.coordinator
 
     def launch(self) -> Json:
         """Returns how the run was started."""
@@ -63,7 +71,13 @@ class RunFolder:
         return tuple(read_json(path)) if path.exists() else ()
 
     def is_complete(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether nothing is left to do; across companies nothing is compared with pooled rows."""
+        if "engine" in self.launch() and self.coordinator.exists():
+            return self.finished() is not None
+        if "engine" in self.launch():
+            return all(
+                (self.own / "scores" / f"{task}.json").exists() for task in self.plan().tasks
+            )
         return (self.path / "simulation.json").exists()
 
     @staticmethod

@@ -58,6 +58,7 @@ def start(plan: Plan, configs: Mapping[str, Path], runs: Path, processes: bool) 
         "retailers": {name: str(configs[name].resolve()) for name in plan.members},
         "processes": processes,
     }
+    plan.budget()  # a task without a private form is refused before anything is written
     folder = RunFolder.create(runs, plan, launch)
     if plan.common.privacy.secure_sum:
         _share_roster(plan, configs, folder)

@@ -57,7 +57,7 @@ def _step(record: Json) -> tuple[int, str]:
 
 def score_table(name: str, task: Json) -> Table:
     """Returns one task's table: a line per retailer, 95 % intervals below the values."""
-    overall = task["overall"]
+    overall = task["overall"] or next(iter(task["retailers"].values()))
     best = "higher is better" if overall["higher_is_better"] else "lower is better"
     title = f"\n{name}: {overall['headline']}, {best}; n = {overall['units']}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -67,20 +67,24 @@ def score_table(name: str, task: Json) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for retailer, scores in task["retailers"].items():
         table.add_row(*_cells(retailer, scores))
-    table.add_section()
-    table.add_row(*_cells("all", overall))
+    if task["overall"]:
+        table.add_section()
+        table.add_row(*_cells("all", overall))
     return table
 
 
 def _cells(retailer: str, scores: Json) -> list[str]:
     headline = scores["headline"]
-    rows = [_value(scores["rows"][row][headline]) for row in ROWS]
-    return [retailer, f"{scores['sample']:,}", *rows, _gain(scores["gain"]["alone"])]
+    rows = [_value(scores["rows"].get(row, {}).get(headline, {"value": None})) for row in ROWS]
+    sample = "–" if scores["sample"] is None else f"{scores['sample']:,}"
+    return [retailer, sample, *rows, _gain(scores["gain"].get("alone", {"relative": None}))]
 
 
 def _value(found: Json) -> str:
     if found["value"] is None:
         return "–"
+    if "low" not in found:  # totals have no interval: it takes the units, and they stay at home
+        return f"{found['value']:.3f}"
     return f"{found['value']:.3f}\n[dim]{_short(found['low'])}–{_short(found['high'])}[/dim]"
 
 
@@ -91,8 +95,10 @@ def _short(value: float | None) -> str:
 
 
 def _gain(gain: Json) -> str:
-    if gain["relative"] is None or gain["relative_low"] is None:
+    if gain.get("relative") is None:
         return "–"
+    if gain.get("relative_low") is None:
+        return f"{100 * gain['relative']:+.1f} %" if "relative_low" not in gain else "–"
     low, high = gain["relative_low"], gain["relative_high"]
     verdict = "" if low > 0 else "loss " if high < 0 else "? "
     return (
@@ -136,6 +142,7 @@ def private_catalogue(folder: RunFolder) -> str:
         *(
             f"  {name}: {left_out(read_json(account_path(folder.retailer(name))))}"
             for name in plan.members
+            if account_path(folder.retailer(name)).exists()
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -160,6 +167,8 @@ def set_aside(folder: RunFolder) -> str:
     lines = []
     for retailer in folder.plan().members:
         own = folder.retailer(retailer)
+        if not (own / "tables.json").exists():  # on its own machine, or it dropped out
+            continue
         for table, account in read_json(own / "tables.json").items():
             aside = account["read"] - account["used"] - account["no_consent"]
             if aside:
@@ -256,5 +265,15 @@ def run_facts(folder: RunFolder) -> dict[str, Any]:
         "members": len(plan.members),
         "tasks": ", ".join(plan.tasks),
         "rounds": sum("query" in record for record in folder.rounds()),
-        "state": "finished" if folder.is_complete() else "stopped; `runs resume` goes on",
+        "state": _state(folder),
     }
+
+
+def _state(folder: RunFolder) -> str:
+    path = folder.coordinator / "state.json"
+    if "engine" in folder.launch() and path.exists():
+        found = read_json(path)
+        return f"{found['state']}: {found['why']}" if found["why"] else str(found["state"])
+    if "engine" in folder.launch():
+        return "finished" if folder.is_complete() else "goes on"
+    return "finished" if folder.is_complete() else "stopped; `runs resume` goes on"

@@ -3,16 +3,22 @@
 import numpy as np
 import pytest
 
+from grandtotal.algorithms.als import ALS
+from grandtotal.algorithms.blend import Blended
+from grandtotal.algorithms.elasticity import Elasticity
 from grandtotal.algorithms.glm import GLM
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
 from grandtotal.tasks.demand_model import GRID
 from grandtotal.tasks.demand_queries import DemandSeries
-from grandtotal.tasks.recommend import GRIDS
+from grandtotal.tasks.price import GRID as PRICE_GRID
+from grandtotal.tasks.price_sales import PriceHistory
+from grandtotal.tasks.recommend_models import GRIDS
 from grandtotal.tasks.sales import Panel
 
 PRODUCTS = 12
@@ -32,11 +38,26 @@ def regression(algorithm):
     return fit
 
 
+def elasticities(family):
+    def fit(totals):
+        model = Elasticity(family).fit(totals, 6, "test")
+        assert model.meta["fit"]["converged"]
+        return model.arrays
+
+    return fit
+
+
 ALGORITHMS = {
+    "log-log": elasticities("log-log"),
+    "ppml": elasticities("ppml"),
     "popularity": item_model(Popularity(days=90)),
     "item-knn": item_model(ItemKNN(shrink=3.0, neighbours=5)),
     "ease": item_model(EASE(l2=2.0)),
     "edlae": item_model(EDLAE(l2=2.0, dropout=0.4)),
+    "als": item_model(ALS(factors=4, epochs=2)),
+    "als by conjugate gradients": item_model(ALS(factors=4, epochs=2, steps=2)),
+    "transitions": item_model(Transitions()),
+    "blend": item_model(Blended((EASE(l2=2.0), Transitions()), (0.25, 0.75))),
     "ridge": regression(GLM("ridge")),
     "poisson": regression(GLM("poisson")),
 }
@@ -58,6 +79,13 @@ def deal(request, build):
             return {"test": build.panel([parts[i] for i in chosen])}
 
         count = len(parts)
+    elif "fit" in request.fixturenames and request.node.callspec.params["fit"] in PRICE_GRID:
+        parts = [build.prices(rng, 9) for _ in range(7)]
+
+        def of(chosen):
+            return {"test": PriceHistory.joined([parts[i] for i in chosen])}
+
+        count = len(parts)
     else:
         everyone = build.purchases(rng, 60, PRODUCTS)
         count = 60
@@ -74,7 +102,7 @@ def deal(request, build):
 
 
 def test_every_model_that_a_plan_can_name_is_tested_here():
-    assert {*GRIDS, *GRID} == set(ALGORITHMS)
+    assert {*GRIDS, *GRID, *PRICE_GRID} <= set(ALGORITHMS)
 
 
 @pytest.mark.parametrize("retailers", [3, 5])
@@ -102,7 +130,7 @@ def test_a_saved_model_is_the_same_model(fit, deal, tmp_path):
 def test_a_retailer_without_any_row_adds_nothing(deal, build, federate):
     (pooled,) = deal(1, 0)
     nobody = {"test": build.purchases(np.random.default_rng(1), 0, PRODUCTS)}
-    for name in GRIDS:
+    for name in set(ALGORITHMS) - set(GRID) - set(PRICE_GRID):
         federated = ALGORITHMS[name](federate([pooled, nobody, nobody], name).totals)
         assert arrays_digest(federated) == arrays_digest(ALGORITHMS[name](Local(pooled)))
 

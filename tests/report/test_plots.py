@@ -1,10 +1,11 @@
 """Plots whose marks stand where the numbers say."""
 
 import re
+from datetime import date
 
 import pytest
 
-from grandtotal.report.plots import Dot, Scale, bars, columns, curve, dots
+from grandtotal.report.plots import Dot, Scale, bars, columns, curve, dots, steps, timeline
 
 
 def test_scale_maps_its_ends_to_its_edges() -> None:
@@ -50,3 +51,20 @@ def test_the_band_of_a_forecast_begins_where_the_forecast_does() -> None:
     drawn = curve("t", {**found, "low": [0, 0], "high": [4, 4]})
     points = re.search(r'<polygon points="([^"]+)"', drawn).group(1).split()  # type: ignore[union-attr]
     assert {point.split(",")[0] for point in points} == {"50.00", "100.00"}
+
+
+def test_a_change_stands_on_its_day_between_the_first_and_the_last() -> None:
+    when = {"since": "2024-01-06", "earliest": "2024-01-05", "latest": "2024-01-09"}
+    change = ("visits", {**when, "kind": "alone"})
+    drawn = timeline("t", date(2024, 1, 1), date(2024, 1, 11), [change])
+    (cx,) = re.findall(r'cx="([\d.]+)%"', drawn)
+    assert float(cx) == pytest.approx(40 + 58 * 5 / 10)
+    x1, x2 = re.search(r'x1="([\d.]+)%"[^>]*x2="([\d.]+)%"[^>]*class="span alone"', drawn).groups()  # type: ignore[union-attr]
+    assert float(cx) - float(x1) == pytest.approx((float(x2) - float(x1)) / 4, abs=0.02)
+
+
+def test_the_level_before_a_change_ends_where_the_one_after_begins() -> None:
+    found = {"starts": ["a", "b", "c"], "level": [1, 1, 3], "from": 1, "before": 1, "after": 3}
+    lines = re.findall(r'<polyline points="([^"]+)" class="forecast"', steps("t", found))
+    assert [line.split()[-1].split(",")[0] for line in lines] == ["50.00", "100.00"]
+    assert lines[1].split()[0].split(",")[0] == "50.00"

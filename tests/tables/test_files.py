@@ -105,7 +105,8 @@ def test_a_file_of_blank_lines_is_refused(shop):
 
 def test_every_prefix_of_a_parquet_is_refused(shop, good):
     path = shop.folder / "whole.parquet"
-    pl.read_csv(good.encode()).write_parquet(path)
+    # Without statistics there are fewer bytes to cut at, and nothing less to be damaged.
+    pl.read_csv(good.encode()).write_parquet(path, statistics=False)
     whole = path.read_bytes()
     for length in range(len(whole)):
         message = shop.refusal(whole[:length], name="cut.parquet")

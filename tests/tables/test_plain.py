@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from grandtotal.errors import DataError
 from grandtotal.tables import rows as module
-from grandtotal.tables.plain import near_clock_changes, plain_columns
+from grandtotal.tables.plain import SLICE, near_clock_changes, plain_columns
 from grandtotal.tables.schema import REGISTRY
 
 TABLE = REGISTRY["transactions"]
@@ -70,6 +70,7 @@ def test_the_proof_changes_nothing(shop, monkeypatch, bad, chosen):
         ("quantity", [0.5, 3.0]),
         ("time", [datetime(2024, 3, 31, 1, 30)]),
         ("time", [date(2024, 3, 31)]),
+        ("promotion", [0, 1, None]),
     ],
 )
 def test_usual_columns_are_plain(column, cells):
@@ -85,6 +86,8 @@ def test_usual_columns_are_plain(column, cells):
         ("quantity", [1.0, float("nan")]),
         ("quantity", [1, None]),
         ("quantity", [2**54]),
+        ("promotion", [1, 2]),
+        ("promotion", [-1, 0]),
         ("quantity", ["1"]),
         ("time", ["2024-03-01"]),
         ("time", [datetime(1900, 1, 1)]),
@@ -94,10 +97,26 @@ def test_what_needs_a_second_look_is_not_plain(column, cells):
     assert not plain_columns(pl.DataFrame({"x": cells}, strict=False), TABLE, {column: "x"})
 
 
+@pytest.mark.parametrize("cells", [[0, 1, None, 1], [3, 0, None, 1]])
+def test_a_promotion_as_a_number_is_none_where_it_is_zero(shop, cells):
+    frame = pl.DataFrame({"product": list("abcd"), "promotion": cells})
+    frame = frame.with_columns(time=datetime(2024, 3, 1), quantity=1, price=1.0)
+    frame.write_parquet(shop.folder / "lines.parquet")
+    found = shop.declare("transactions", "lines.parquet").tables()["transactions"]
+    assert found["promotion"].to_list() == [str(cell) if cell else None for cell in cells]
+
+
+def test_a_text_far_down_is_looked_at_as_well():
+    cells = ["tea"] * SLICE
+    assert plain_columns(pl.DataFrame({"x": [*cells, "jam"]}), TABLE, {"product": "x"})
+    assert not plain_columns(pl.DataFrame({"x": [*cells, "jam "]}), TABLE, {"product": "x"})
+
+
+@pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("zone", ["Europe/London", "America/Santiago", "Asia/Beirut", "UTC"])
-def test_every_hour_that_a_clock_skips_or_repeats_is_near_a_change(zone):
+def test_every_hour_that_a_clock_skips_or_repeats_is_near_a_change(zone, order):
     first = datetime(2023, 1, 1)
-    hours = pl.Series([first + timedelta(minutes=30 * i) for i in range(2 * 24 * 730)])
+    hours = pl.Series([first + timedelta(minutes=30 * i) for i in range(2 * 24 * 730)][::order])
     near = near_clock_changes(hours, zone, first, datetime(2030, 1, 1))
     known = hours.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
     odd = known.is_null().arg_true()

@@ -25,13 +25,15 @@ def lines(quantity, price=None, days=None, customer=None) -> pl.DataFrame:
     )
 
 
+def all_bins(frame: pl.DataFrame) -> dict[str, dict[str, int]]:
+    return {
+        found.name: dict(zip(found.bins, found.counts, strict=True))
+        for found in profile({"transactions": frame}, "transactions")[0].distributions
+    }
+
+
 def bins(frame: pl.DataFrame, name: str) -> dict[str, int]:
-    (found,) = (
-        d
-        for d in profile({"transactions": frame}, "transactions")[0].distributions
-        if d.name == name
-    )
-    return dict(zip(found.bins, found.counts, strict=True))
+    return all_bins(frame)[name]
 
 
 def test_quantities_fall_into_known_bins():
@@ -104,9 +106,9 @@ def test_equal_rows_are_counted():
     )
 )
 def test_every_line_is_in_exactly_one_bin(values):
-    frame = lines(values, [abs(value) for value in values])
-    assert sum(bins(frame, "By units").values()) == len(values)
-    assert sum(bins(frame, "By price of a unit").values()) == len(values)
+    found = all_bins(lines(values, [abs(value) for value in values]))
+    assert sum(found["By units"].values()) == len(values)
+    assert sum(found["By price of a unit"].values()) == len(values)
 
 
 @pytest.mark.parametrize("value", [1, 2, 5, 10, 1000, 0.1, 0.02])

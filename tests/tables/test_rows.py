@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from grandtotal.tables import REGISTRY
+from grandtotal.tables import REGISTRY, Tables
 
 
 def aside(shop) -> pl.DataFrame:
@@ -186,6 +186,21 @@ def test_lines_in_another_currency_are_set_aside(shop):
     account = shop.account(text)
     assert account.set_aside == {"currency is not GBP": 1}
     assert account.causes[0].examples == ("line 5: 'EUR'",)
+
+
+def test_a_currency_with_a_rate_is_converted(shop):
+    lines = "a,2024-03-01,1,2,1,GBP\nb,2024-03-01,1,2,1,usd\nc,2024-03-01,1,2,1,EUR\n"
+    shop.write("lines.csv", "product,time,quantity,price,discount,currency\n" + lines)
+    shop.toml = "[rates]\nUSD = 0.8\n"
+    config = shop.declare("transactions", "lines.csv").config()
+    # In memory, and read again in pieces.
+    for whole_rows in (10, 1):
+        tables = Tables(config, whole_rows=whole_rows)
+        pieces = list(tables.pieces("transactions", ["price"]))
+        assert [price for piece in pieces for price in piece["price"]] == [2.0, 1.6]
+        assert tables["transactions"]["discount"].to_list() == [1.0, 0.8]
+        assert tables.accounts["transactions"].set_aside == {"currency is not GBP": 1}
+        assert "[rates]" in tables.accounts["transactions"].causes[0].remedy
 
 
 def test_one_line_end_in_a_cell_moves_the_lines_below_it(shop):

@@ -16,8 +16,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "recommend": {"horizon_days": 42, "top": 10},
     "next basket": {"horizon_days": 42, "top": 10, "repeat": True},
     "demand": {"horizon": 4, "test": 8, "history": 80},
+    "price": {"test": 12, "history": 80},
     "churn": {"horizon_days": 56, "history_days": 560, "groups": ("tier = basic",), "trees": 3},
     "purchase-intent": {"trees": 3},
+    "value": {"horizon_days": 91},
+    "segments": {"models": ("kmeans", "mixture"), "horizon_days": 91},
+    "shift": {"models": ("cusum", "page-hinkley"), "categories": ("kitchen", "garden")},
 }
 
 

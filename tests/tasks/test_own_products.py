@@ -22,7 +22,8 @@ from grandtotal.tasks.own_products import (
     validated_weight,
     whole_assortment,
 )
-from grandtotal.tasks.recommend import GRIDS, RankingScores
+from grandtotal.tasks.ranking import RankingScores
+from grandtotal.tasks.recommend_models import GRIDS
 from grandtotal.tasks.task import Common
 
 

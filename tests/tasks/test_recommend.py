@@ -14,7 +14,8 @@ from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest, canonical
 from grandtotal.errors import DataError
-from grandtotal.tasks.recommend import RankingScores, Recommend, ranking_scores
+from grandtotal.tasks.ranking import RankingScores, ranking_scores
+from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.task import Common
 
 TODAY = date(2024, 7, 1)

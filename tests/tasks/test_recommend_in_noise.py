@@ -115,7 +115,7 @@ def test_joined_with_bestsellers_a_retailers_own_model_stays_as_it_is(private, p
 
 def test_at_home_a_noisy_model_is_better_than_the_own_one_and_than_itself(private, pooled, parts):
     task = private(models=("ease",))
-    shared = task.fit(Noisy(pooled, 0.3)).model
+    shared = task.fit(Noisy(pooled, 0.1)).model
     own = {name: at_home(task).fit(Local(rows)) for name, rows in parts.items()}
     home = {name: joined(at_home(task), own[name], shared, rows) for name, rows in parts.items()}
     found = ndcg(task, home, parts)

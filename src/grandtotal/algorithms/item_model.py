@@ -1,9 +1,10 @@
-"""The model of every item-to-item method: a customer's scores are history @ weights + prior.
+"""What every recommender gives, and the model of the item-to-item methods.
 
-One weight matrix serves everybody, nothing of a customer is in it, and a customer who was never
-seen in training is served at once from what is in the basket.
+Nothing of a customer is in a model: scores are made of a history that the model is shown, so that a
+customer who was never seen in training, or a session without a customer, is served at once.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,16 +21,18 @@ TIE_BREAK = np.float32(1e-6)
 
 @dataclass(frozen=True)
 class Request:
-    """What is known of one customer: indices of products bought, and what is wanted.
+    """What is known of one customer or session: products in order, and what is wanted.
 
-    products: catalogue indices of the history; may be empty.
+    products: catalogue indices of the history, the latest last; may be empty, or hold one twice.
     k: how many recommendations.
     exclude: catalogue indices never to be recommended, beside the history.
+    again: whether products of the history may be recommended: for a session's next click.
     """
 
     products: tuple[int, ...]
     k: int = 10
     exclude: tuple[int, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,62 @@ class Recommendation:
     because: tuple[int, ...]
 
 
+class Recommender(ABC):
+    """A model that scores products for histories (customers, products).
+
+    An entry of a history is how many days, or steps, ago a product was bought last, from 1.
+    """
+
+    prior: NDArray[np.float32]  # (products,): the score without any history
+    meta: Json
+
+    @property
+    @abstractmethod
+    def arrays(self) -> Arrays:
+        """The arrays that travel and are saved."""
+
+    @abstractmethod
+    def affinities(self, history: csr_array) -> NDArray[np.float32]:
+        """Returns (customers, products) scores, of the products bought already as well.
+
+        A customer's scores do not depend on who else is in the block.
+        """
+
+    @abstractmethod
+    def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
+        """Returns the bought products that speak most for this one, at most so many."""
+
+    def scores(self, history: csr_array) -> NDArray[np.float32]:
+        """Returns the affinities; -inf where the customer has bought already."""
+        scores = self.affinities(history)
+        customers = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
+        scores[customers, history.indices] = -np.inf
+        return scores
+
+    def predict(self, request: Request) -> list[Recommendation]:
+        """Returns the best k products for one customer or session, best first."""
+        history = in_order(request.products, len(self.prior))
+        scores = self.affinities(history) if request.again else self.scores(history)
+        scores[0, list(request.exclude)] = -np.inf
+        best = [i for i in top(scores, request.k)[0] if np.isfinite(scores[0, i])]
+        bought = history.indices
+        return [Recommendation(int(i), float(scores[0, i]), self.because(bought, i)) for i in best]
+
+
+def in_order(products: tuple[int, ...], many: int) -> csr_array:
+    """Returns the history (1, many) of a list of products, the latest last: how many steps ago."""
+    # The last mention of a product is the one that is kept.
+    steps = {product: len(products) - place for place, product in enumerate(products)}
+    bought = np.array(sorted(steps), np.int32)
+    ago = np.array([steps[product] for product in bought.tolist()], np.int32)
+    return csr_array((ago, bought, np.array([0, len(bought)])), shape=(1, many))
+
+
 @dataclass(frozen=True)
-class ItemModel:
-    """weights: (products, products) float32, from bought to recommended, or (0, 0) for none.
+class ItemModel(Recommender):
+    """A customer's scores are bought @ weights + prior.
+
+    weights: (products, products) float32, from bought to recommended, or (0, 0) for none.
     prior: (products,) float32, the score without any history.
     """
 
@@ -61,16 +117,6 @@ class ItemModel:
         """Returns the model that `arrays` and `meta` describe."""
         return ItemModel(arrays["weights"], arrays["prior"], meta)
 
-    def scores(self, history: csr_array) -> NDArray[np.float32]:
-        """Returns (customers, products) scores; -inf where the customer has bought already.
-
-        A customer's scores do not depend on who else is in the block.
-        """
-        scores = self.affinities(history)
-        customers = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
-        scores[customers, history.indices] = -np.inf
-        return scores
-
     def affinities(self, history: csr_array) -> NDArray[np.float32]:
         """Returns (customers, products) scores, of the products bought already as well."""
         x = csr_array(
@@ -82,26 +128,17 @@ class ItemModel:
             scores += np.asarray(x @ self.weights)
         return scores
 
-    def predict(self, request: Request) -> list[Recommendation]:
-        """Returns the best k products for one customer, best first."""
-        history = np.unique(np.array(request.products, np.int32))
-        scores = self.scores(
-            csr_array(
-                (np.ones(len(history), np.float32), history, np.array([0, len(history)])),
-                shape=(1, len(self.prior)),
-            )
-        )
-        scores[0, list(request.exclude)] = -np.inf
-        best = [i for i in top(scores, request.k)[0] if np.isfinite(scores[0, i])]
-        return [Recommendation(int(i), float(scores[0, i]), self.because(history, i)) for i in best]
-
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns the bought products with the largest positive weight towards this one."""
         if not self.weights.size:
             return ()
-        weight = self.weights[history, product]
-        strongest = np.argsort(-weight, kind="stable")[:most]
-        return tuple(int(history[i]) for i in strongest if weight[i] > 0)
+        return strongest(history, self.weights[history, product], most)
+
+
+def strongest(history: NDArray[Any], weight: NDArray[Any], most: int) -> tuple[int, ...]:
+    """Returns the products of a history with the largest weights, those above 0."""
+    first = np.argsort(-weight, kind="stable")[:most]
+    return tuple(int(history[i]) for i in first if weight[i] > 0)
 
 
 def top(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:

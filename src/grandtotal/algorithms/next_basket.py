@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from grandtotal.algorithms.item_model import ItemModel
+from grandtotal.algorithms.blend import recommender
+from grandtotal.algorithms.item_model import Recommender
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays
@@ -37,7 +38,7 @@ class Habit:
 class NextBasket:
     """items: the shared item-to-item model. Products bought already may be recommended."""
 
-    items: ItemModel
+    items: Recommender
     habit: Habit
 
     @property
@@ -54,7 +55,7 @@ class NextBasket:
     def build(arrays: Arrays, meta: Json) -> "NextBasket":
         """Returns the model that `arrays` and `meta` describe."""
         rest = {name: value for name, value in meta.items() if name not in ("decay", "share")}
-        return NextBasket(ItemModel.build(arrays, rest), Habit(*arrays["habit"].tolist()))
+        return NextBasket(recommender(arrays, rest), Habit(*arrays["habit"].tolist()))
 
     def scores(self, purchases: Purchases) -> NDArray[np.float32]:
         """Returns (customers, products) scores from 0 to 1 for purchases with their baskets."""
@@ -66,7 +67,7 @@ class NextBasket:
         return (*itself, *self.items.because(history, product, 2 - len(itself)))
 
 
-def goes_with(items: ItemModel, purchases: Purchases) -> NDArray[np.float32]:
+def goes_with(items: Recommender, purchases: Purchases) -> NDArray[np.float32]:
     """Returns the item model's scores over each customer's largest, (customers, products)."""
     return _over_largest(items.affinities(purchases.history))
 

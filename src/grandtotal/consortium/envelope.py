@@ -22,6 +22,7 @@ VERSION = 1
 KINDS = frozenset(
     {
         *("open", "opened", "ask", "summand", "deliver", "delivered", "close", "closed", "error"),
+        *("propose", "proposed"),
         *("advertise", "share", "receive", "survivors", "unmask", "signed"),
     }
 )

@@ -49,6 +49,11 @@ def metric_plain(metric: str, top: int | None) -> str:
 
 def model_name(chosen: Json) -> str:
     """Returns a chosen model with its settings: "item to item (EASE), l2 = 1,000"."""
+    if chosen.get("model") == "blend":
+        return " + ".join(
+            f"{part['share']:.0%} {model_name({k: v for k, v in part.items() if k != 'share'})}"
+            for part in chosen["parts"]
+        )
     name = _MODELS.get(str(chosen.get("model")), str(chosen.get("model", "model")))
     settings = {k: v for k, v in chosen.items() if k != "model" and not isinstance(v, dict)}
     return ", ".join([name, *(_setting(key, settings[key]) for key in sorted(settings))])

@@ -7,6 +7,7 @@ letters keep their size. Colours are the page's variables, by class.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from grandtotal.durable import Json
 from grandtotal.report.markup import Html, escaped, joined, tag
@@ -204,8 +205,73 @@ def curve(title: str, found: Json) -> Html:
     )
     levels = [tick for tick in Scale(0, top, 0, 100).ticks(3) if tick]
     return svg(
-        title, 222, *_levels(levels, top), _stretched(paths), *_dates(found["starts"], start)
+        title,
+        222,
+        *_levels(levels, top),
+        _stretched(paths),
+        *_dates(found["starts"], start, "forecast from"),
     )
+
+
+def steps(title: str, found: Json) -> Html:
+    """Returns a level by week, and broken lines at what it was before and after a change."""
+    level, start = found["level"], found["from"]
+    top = max([*level, found["before"], found["after"], 1e-9]) * 1.04
+    places = [100 * i / max(len(level) - 1, 1) for i in range(len(level))]
+    before, after = places[: start + 1], places[start:]
+    paths = (
+        _path([places[start]] * 2, [0, top], top, "zero"),
+        _path(places, level, top, "sold"),
+        _path(before, [found["before"]] * len(before), top, "forecast"),
+        _path(after, [found["after"]] * len(after), top, "forecast"),
+    )
+    levels = [tick for tick in Scale(0, top, 0, 100).ticks(3) if tick]
+    dates = _dates(found["starts"], start, "changed about")
+    return svg(title, 222, *_levels(levels, top), _stretched(paths), *dates)
+
+
+def timeline(title: str, first: date, last: date, changes: Sequence[tuple[str, Json]]) -> Html:
+    """Returns one line for each change: a dot at its likeliest day, a span where it may lie.
+
+    changes: its name, and "since", "earliest", "latest" as ISO dates, "kind" the class of the dot.
+    """
+    scale = Scale(0, max((last - first).days, 1), 40, 98)
+    height = _LINE * len(changes)
+    parts = []
+    for line, (name, found) in enumerate(changes):
+        y = _LINE * line + _LINE / 2
+        days = [
+            (date.fromisoformat(found[k]) - first).days for k in ("since", "earliest", "latest")
+        ]
+        entry = dict(zip(("value", "low", "high"), days, strict=True))
+        parts += [
+            _text(name, "0", y + 4, "label"),
+            _interval(Dot(name, found["kind"], entry), scale, y),
+        ]
+    for day, anchor in ((first, "start"), (first + (last - first) / 2, "middle"), (last, "end")):
+        x = scale.at((day - first).days)
+        parts += [_line(x, 4, x, height, "grid"), _text(str(day), x, height + 15, "tick", anchor)]
+    return svg(title, height + _FOOT, *parts)
+
+
+def demand(title: str, found: Json) -> Html:
+    """Returns units a week over the price, with their 95 % band; a line where the price is now."""
+    prices, units = found["prices"], found["units"]
+    top = max([*found["high"], 1e-9]) * 1.04
+    span = max(prices[-1] - prices[0], 1e-9)
+    places = [100 * (price - prices[0]) / span for price in prices]
+    now = 100 * (found["price"] - prices[0]) / span
+    paths = (
+        _area(places, found["low"], found["high"], top),
+        _path([now] * 2, [0, top], top, "zero"),
+        _path(places, units, top, "sold"),
+    )
+    levels = [tick for tick in Scale(0, top, 0, 100).ticks(3) if tick]
+    ends = (
+        _text(f"{prices[0]:,.2f}", "0", 216, "tick"),
+        _text(f"{prices[-1]:,.2f}", "100%", 216, "tick", "end"),
+    )
+    return svg(title, 222, *_levels(levels, top), _stretched(paths), *ends)
 
 
 def _levels(levels: Sequence[float], top: float) -> Iterator[Html]:
@@ -216,11 +282,11 @@ def _levels(levels: Sequence[float], top: float) -> Iterator[Html]:
     yield _line("0", 200, "100%", 200, "base")
 
 
-def _dates(starts: Sequence[str], start: int) -> Iterator[Html]:
+def _dates(starts: Sequence[str], start: int, word: str) -> Iterator[Html]:
     yield _text(starts[0], "0", 216, "tick")
     if 0 < start < len(starts):
         place = 100 * start / max(len(starts) - 1, 1)
-        yield _text(f"forecast from {starts[start]}", f"{min(place, 100):.2f}%", 216, "tick", "end")
+        yield _text(f"{word} {starts[start]}", f"{min(place, 100):.2f}%", 216, "tick", "end")
 
 
 def _stretched(paths: Sequence[Html]) -> Html:

@@ -170,6 +170,7 @@ def _choices(found: Findings) -> Html:
             "test rows. Alone, each retailer chose among the same candidates on its own validation "
             "rows. The test rows were scored once, after every choice."
         ),
+        *([paragraph(sentence(found.choice["why"]) + ".")] if "why" in found.choice else []),
         folded("Everything that was tried, with its validation score", _tried(found)),
     ]
     return joined(parts)

@@ -127,6 +127,13 @@ def read_run(folder: RunFolder) -> Source:
     return _with_everybody(source, folder) if simulated else source
 
 
+def read_own(folder: RunFolder) -> Source:
+    """Returns what the party has on whose machine the folder is: the coordinator, or a retailer."""
+    return (
+        read_run(folder) if folder.coordinator.exists() else read_retailer(folder, folder.own.name)
+    )
+
+
 def read_retailer(folder: RunFolder, name: str) -> Source:
     """Returns what one retailer holds of a run; no other folder is opened."""
     here = folder.retailer(name)

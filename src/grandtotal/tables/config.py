@@ -52,7 +52,7 @@ PriceIs = Literal["unit", "line", "before-discount"]
 
 _RETAILER_KEYS = (
     *("retailer", "currency", "time_zone", "catalogue_key", "keep"),
-    *("tables", "privacy"),
+    *("tables", "privacy", "rates"),
 )
 _DATABASE_KEYS = ("url", "query", "table", "password_env", "password_file")
 _TABLE_KEYS = (
@@ -107,6 +107,8 @@ class RetailerConfig:
 
     `catalogue_key` is the file of the key that the retailers share, relative to it, or None. `keep`
     is the folder for what was found about large tables and their days, relative to it, or None.
+    `rates`: what one unit of another currency is worth in the retailer's own; lines in a currency
+    without a rate are set aside.
     """
 
     path: Path
@@ -117,6 +119,7 @@ class RetailerConfig:
     catalogue_key: str | None = None
     keep: str | None = None
     limits: Limits = field(default_factory=Limits)
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -251,7 +254,20 @@ class _Section:
             catalogue_key=self.text("catalogue_key") if "catalogue_key" in self.values else None,
             keep=self._keep(),
             limits=self.section("privacy").limits(),
+            rates=self.section("rates").rates(),
         )
+
+    def rates(self) -> dict[str, float]:
+        for key, value in self.values.items():
+            if not re.fullmatch(r"[A-Z]{3}", key):
+                self.fail(f"key '{key}'; expected three letters of a currency: USD = 0.92")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 1e-9 < value < 1e9:
+                self.fail(
+                    f"key '{key}' is {value!r}; expected what one {key} is worth in the "
+                    f"retailer's own currency: {key} = 0.92"
+                )
+        return {key: float(value) for key, value in self.values.items()}
 
     def limits(self) -> Limits:
         self.check_keys(KEYS)

@@ -1,7 +1,8 @@
 """A small generated consortium, to run at once and to replace table by table with real data.
 
 Every customer prefers one or two of five categories, so that recommendations have something to
-find; sales have a week and a year, prices change twice a year, and a promotion doubles demand.
+find; sales have a week and a year, prices move every few weeks, at a price that is 1 % higher those
+who buy take about 2.5 % fewer, and a promotion doubles demand beside what its lower price does.
 Stock is what happened to be there on the last evening.
 """
 
@@ -29,6 +30,9 @@ _RETURNED = 0.02  # share of the lines
 _CONSENT = 0.95  # share of the customers
 _PROMOTED = 0.05  # share of the (product, week) cells
 _REDUCTION = 0.2
+_SPELL = 5  # weeks for which a price holds
+_MOVES = [0.82, 0.92, 1.0, 1.0, 1.08, 1.18]  # of a price, from one spell to another
+_ELASTICITY = -2.5  # of how many a customer takes, who takes one at least
 _HOLIDAYS = {
     "2023-04-07": "Good Friday",
     "2023-04-10": "Easter Monday",
@@ -45,10 +49,14 @@ _CATEGORY = np.unique([row[0] for row in PRODUCTS], return_inverse=True)[1]
 
 @dataclass(frozen=True)
 class _Shelf:
-    """What all retailers share: both (week, product). Prices in euros, promoted True or False."""
+    """What all retailers share, each (week, product).
+
+    price: in euros. promoted: True or False. pull: how many are taken for one at the list price.
+    """
 
     price: np.ndarray
     promoted: np.ndarray
+    pull: np.ndarray
 
 
 def make_example(
@@ -91,7 +99,11 @@ def _shelf(rng: np.random.Generator) -> _Shelf:
     list_prices = np.array([row[3] for row in PRODUCTS])
     half_years = rng.choice([0.95, 1.0, 1.05, 1.1], size=(_WEEKS // 26 + 1, len(PRODUCTS)))
     price = np.repeat(list_prices * half_years, 26, axis=0)[:_WEEKS]
-    return _Shelf(price.round(2), rng.random(price.shape) < _PROMOTED)
+    promoted = rng.random(price.shape) < _PROMOTED
+    moves = rng.choice(_MOVES, size=(_WEEKS // _SPELL + 1, len(PRODUCTS)))
+    price = (price * np.repeat(moves, _SPELL, axis=0)[:_WEEKS]).round(2)
+    paid = price * (1 - _REDUCTION * promoted)
+    return _Shelf(price, promoted, (paid / list_prices) ** _ELASTICITY)
 
 
 def _tables(rng: np.random.Generator, shelf: _Shelf) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -110,6 +122,7 @@ def _transactions(rng: np.random.Generator, shelf: _Shelf) -> pl.DataFrame:
     basket = np.repeat(np.arange(_BASKETS), lines_of)
     week = day[basket] // 7
     product = _chosen(rng, _tastes(rng)[customer[basket]], shelf.promoted[week])
+    promoted = shelf.promoted[week, product]
     lines = pl.DataFrame(
         {
             "basket": basket,
@@ -117,9 +130,11 @@ def _transactions(rng: np.random.Generator, shelf: _Shelf) -> pl.DataFrame:
             "store": rng.integers(_STORES, size=_BASKETS)[basket],
             "customer": np.where(rng.random(_BASKETS) < _ANONYMOUS, -1, customer)[basket],
             "product": product,
-            "quantity": 1 + rng.poisson(0.3 + 0.7 * shelf.promoted[week, product]),
+            "quantity": _taken(
+                rng, 1 + rng.poisson(0.3 + 0.7 * promoted), shelf.pull[week, product]
+            ),
             "price": shelf.price[week, product],
-            "promoted": shelf.promoted[week, product],
+            "promoted": promoted,
         }
     ).unique(["basket", "product"], keep="first", maintain_order=True)
     return _as_written(pl.concat([lines, _returns(rng, lines)]))
@@ -159,6 +174,13 @@ def _chosen(rng: np.random.Generator, tastes: np.ndarray, promoted: np.ndarray) 
     cumulated = np.cumsum(tastes * (1 + promoted), axis=1)
     drawn = rng.random((len(tastes), 1)) * cumulated[:, -1:]
     return np.asarray((cumulated < drawn).sum(axis=1))
+
+
+def _taken(rng: np.random.Generator, wanted: np.ndarray, pull: np.ndarray) -> np.ndarray:
+    """Returns whole numbers, one at least, whose mean is wanted * pull."""
+    (apart,) = rng.spawn(1)
+    taken = np.floor(wanted * pull + apart.random(len(wanted)))
+    return np.asarray(np.maximum(taken, 1).astype(np.int64))
 
 
 def _returns(rng: np.random.Generator, lines: pl.DataFrame) -> pl.DataFrame:

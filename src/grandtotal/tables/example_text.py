@@ -69,7 +69,7 @@ CONFIG = """\
 # `grandtotal check` reads everything named here and says what it found.
 
 retailer = "{name}"            # as in plan.toml
-currency = "EUR"               # of every price; other currencies are set aside
+currency = "EUR"               # of every price; others are set aside, or need [rates] USD = ...
 time_zone = "Europe/Berlin"    # of times that are written without one
 # catalogue_key = "catalogue.key" # of a private catalogue: the same file at every retailer
 

@@ -1,10 +1,11 @@
 """Exports that say the same otherwise: order columns on one line only, prices of whole lines.
 
 A web shop often writes the customer of an order on its first line and leaves the cell empty on the
-others (`fill_down`), or what a line cost in all instead of a unit (`price_is`).
+others (`fill_down`), or what a line cost in all instead of a unit (`price_is`). One that sells
+abroad writes prices in several currencies, and what they are worth in its own (`rates`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
@@ -56,3 +57,16 @@ def with_unit_prices(frame: pl.DataFrame, source: TableSource) -> pl.DataFrame:
     changed = {"price": off + 0.0}
     changed |= {"discount": discount} if "discount" in frame.columns else {}
     return frame.with_columns(**changed)
+
+
+def in_own_currency(frame: pl.DataFrame, rates: Mapping[str, float]) -> pl.DataFrame:
+    """Returns a frame in our names whose price and discount are in the retailer's own currency.
+
+    rates: what one unit of another currency is worth in it; lines of others stay as they are.
+    """
+    money = [name for name in ("price", "discount") if name in frame.columns]
+    if not rates or "currency" not in frame.columns:
+        return frame
+    currency = pl.col("currency").str.to_uppercase()
+    rate = currency.replace_strict(list(rates), list(rates.values()), default=1.0)
+    return frame.with_columns((pl.col(name) * rate.fill_null(1.0)).alias(name) for name in money)

@@ -80,6 +80,7 @@ def reading_digest(config: RetailerConfig, table: str, agreed: pl.Series | None)
     """Returns a digest of how a table is read: the mapping, the code, and who agreed."""
     who = None if agreed is None else digest(agreed.sort().str.join("\n").item().encode())
     read = [table, repr(config.tables[table]), config.currency, config.time_zone]
+    read += [repr(dict(config.rates))] if config.rates else []
     return digest(canonical([read, who, _reader()]))
 
 

@@ -27,18 +27,18 @@ from grandtotal.tables.account import (
 from grandtotal.tables.config import RetailerConfig
 from grandtotal.tables.files import SourceFile
 from grandtotal.tables.kept import Kept, file_key
+from grandtotal.tables.repeats import repeated_lines
 from grandtotal.tables.rows import (
     Judged,
     judge,
     read_columns,
     refuse_if_most,
-    repeated_lines,
 )
 from grandtotal.tables.rules import Mark
 from grandtotal.tables.schema import Table
 from grandtotal.tables.sources import distinct_names, refuse_other_columns
 
-_AT_ONCE = 2  # pieces judged side by side: bounds the memory
+AT_ONCE = 2  # pieces, or files, judged side by side: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _judged(
         return _verdict(judge(piece, table, config, once), agreed, piece.start)
 
     # Most of what is asked of a column keeps one core busy and lets the others go on.
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
+    with ThreadPoolExecutor(AT_ONCE) as threads:
         found = list(threads.map(verdict, pieces))
     height = sum(len(verdict.piece.used) for verdict in found)
     hashes = [verdict.hashes for verdict in found if verdict.hashes is not None]

@@ -11,6 +11,7 @@ the customers table has them all true; anonymous lines belong to nobody and stay
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -27,7 +28,7 @@ from grandtotal.tables.account import (
 from grandtotal.tables.config import RetailerConfig, nearest
 from grandtotal.tables.files import SourceFile
 from grandtotal.tables.kept import Kept, file_key, reading_digest
-from grandtotal.tables.large import LargeTable, judge_large
+from grandtotal.tables.large import AT_ONCE, LargeTable, judge_large
 from grandtotal.tables.rows import CONSENT, Judged, judge
 from grandtotal.tables.rules import Mark
 from grandtotal.tables.schema import REGISTRY, Table
@@ -209,13 +210,13 @@ def _chosen(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
 
 def _judge_files(config: RetailerConfig, table: Table, files: Sequence[SourceFile]) -> list[Judged]:
     parts: list[Judged] = []
-    for file in files:
-        part = judge(file, table, config)
-        first = (parts or [part])[0]
-        refuse_other_columns(
-            table, (first.file, first.frame.columns), (part.file, part.frame.columns)
-        )
-        parts.append(part)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for part in threads.map(lambda file: judge(file, table, config), files):
+            first = (parts or [part])[0]
+            refuse_other_columns(
+                table, (first.file, first.frame.columns), (part.file, part.frame.columns)
+            )
+            parts.append(part)
     return _keep_first_of_key(table, parts) if table.key else parts
 
 

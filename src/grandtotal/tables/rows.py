@@ -12,9 +12,10 @@ import polars as pl
 from grandtotal.errors import DataError
 from grandtotal.tables.cells import Cells, Writing, guess_formats, is_iso, read_cells
 from grandtotal.tables.config import RetailerConfig, TableSource, nearest
-from grandtotal.tables.exports import filled_down, with_unit_prices
+from grandtotal.tables.exports import filled_down, in_own_currency, with_unit_prices
 from grandtotal.tables.files import SourceFile
 from grandtotal.tables.plain import plain_columns, plain_value
+from grandtotal.tables.repeats import line_hashes, repeats_within
 from grandtotal.tables.rules import Mark, cell_warnings, rules, warnings
 from grandtotal.tables.schema import REGISTRY, Column, Kind, Table
 
@@ -81,28 +82,30 @@ def judge(
 ) -> Judged:
     """Reads one file of a table, or a piece of one, and gives every row a reason, or none.
 
-    repeated: its part of what `repeated_lines` found in the whole file; without it a whole file
-    is searched, and the lines of a piece are hashed for that search.
+    repeated: the piece's part of what `repeats.repeated_lines` found in the whole file; without it
+    a whole file is searched, and the lines of a piece are hashed for that search.
     Raises DataError for a file without rows, without a needed column, or with a column in which
     more than half of the rows are unusable; of a piece, the last is for the whole file to say.
     """
     names = _names_in_file(file, table)
     counted = file.source.duplicates == "set-aside" and repeated is None
     raw = _raw(file, file.columns if counted else [*names.values(), *file.source.consent])
-    hashes = raw.select(pl.struct(file.columns).hash()).to_series() if counted else None
+    hashes = None
+    if counted and file.count is None:
+        repeated = repeats_within(file, raw, names.get("time"))
+    elif counted:
+        hashes = line_hashes(raw, file.columns)
     raw = filled_down(raw, names, file)
     plain = plain_columns(raw, table, names)
     columns, marks, looks = _columns(raw, names, file, config, plain)
     flags, flag_marks = _consent(raw, file, config)
     marks += flag_marks
     frame = with_unit_prices(pl.DataFrame(columns + flags), file.source)
+    frame = in_own_currency(frame, config.rates)
     marks += [mark for mark in rules(frame, table, names, config, plain) if mark.rows.any()]
-    if file.count is None:
-        marks += repeated_lines(file, hashes) if hashes is not None else repeated or []
-        for mark in marks:
-            refuse_if_most(file, table, mark, mark.rows.arg_true(), raw.height)
-    else:
-        marks += repeated or []
+    marks += repeated or []
+    for mark in marks if file.count is None else []:
+        refuse_if_most(file, table, mark, mark.rows.arg_true(), raw.height)
     looks += [mark for mark in warnings(frame, table, names) if mark.rows.any()]
     reason = _first_reason(marks, raw.height)
     return Judged(file, frame, reason, marks, looks, plain, hashes)
@@ -122,10 +125,14 @@ def read_columns(
     """
     there = _names_in_file(file, table)
     # A price that is not a unit's is made one with the quantity and the discount.
-    more = () if file.source.price_is == "unit" else ("price", "quantity", "discount")
+    more = [] if file.source.price_is == "unit" else ["price", "quantity", "discount"]
+    more += ["currency"] if config.rates else []
     in_file = {name: there[name] for name in dict.fromkeys((*names, *more)) if name in there}
+    types = file.types()
     read = [
-        plain_value(theirs, table[ours]) if ours in plain else pl.col(theirs).alias(ours)
+        plain_value(theirs, table[ours], types[theirs])
+        if ours in plain
+        else pl.col(theirs).alias(ours)
         for ours, theirs in in_file.items()
     ]
     raw = file.select(read)
@@ -140,7 +147,8 @@ def read_columns(
         for ours in in_file
         if ours not in plain
     ]
-    return with_unit_prices(raw.with_columns(cells), file.source).select(names)
+    frame = with_unit_prices(raw.with_columns(cells), file.source)
+    return in_own_currency(frame, config.rates).select(names)
 
 
 def _names_in_file(file: SourceFile, table: Table) -> dict[str, str]:
@@ -237,14 +245,16 @@ def _columns(
     for name, in_file in names.items():
         column, cells_raw = REGISTRY[file.table][name], raw[in_file]
         writing = _writing(file.source, name, config)
-        if name in plain and column.kind != "time":
-            columns.append(raw.select(plain_value(in_file, column)).to_series())
-            continue
-        cells = read_cells(cells_raw, column, writing)
-        columns.append(cells.values)
-        marks += [m for m in _cell_marks(column, cells, cells_raw, file.table) if m.rows.any()]
-        found = cell_warnings(column, cells.values, cells_raw, writing)
-        looks += [mark for mark in found if mark.rows.any()]
+        if name in plain:
+            value = plain_value(in_file, column, cells_raw.dtype)
+            columns.append(raw.select(value).to_series())
+        else:
+            cells = read_cells(cells_raw, column, writing)
+            columns.append(cells.values)
+            marks += [m for m in _cell_marks(column, cells, cells_raw, file.table) if m.rows.any()]
+        if name not in plain or column.kind == "time":
+            found = cell_warnings(column, columns[-1], cells_raw, writing)
+            looks += [mark for mark in found if mark.rows.any()]
     return columns, marks, looks
 
 
@@ -303,28 +313,6 @@ def _consent(
     if not given:
         return [], []
     return [pl.select(pl.all_horizontal(given)).to_series().alias(CONSENT)], marks
-
-
-def repeated_lines(file: SourceFile, hashes: pl.Series) -> list[Mark]:
-    """Returns the mark of every line that stands, letter for letter, further up in the file.
-
-    hashes: one number for each line, equal for equal ones.
-    """
-    ordered = hashes.sort()
-    repeated = ordered.filter((ordered == ordered.shift(1)).fill_null(False)).unique()
-    if repeated.is_empty():
-        return []
-    # A hash only proposes: two different lines may share one.
-    candidates = hashes.is_in(repeated.implode()).arg_true()
-    again = file.rows(candidates).select(~pl.struct(pl.all()).is_first_distinct()).to_series()
-    rows = pl.repeat(False, len(hashes), dtype=pl.Boolean, eager=True).scatter(
-        candidates.filter(again), True
-    )
-    remedy = (
-        "the first is kept; if a line can truly occur twice, "
-        f'write into [tables.{file.table}]: duplicates = "keep"'
-    )
-    return [Mark("the line is an exact duplicate", rows, remedy, wrong_if_most=False)]
 
 
 def refuse_if_most(

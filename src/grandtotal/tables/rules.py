@@ -107,7 +107,8 @@ def _sales(frame: pl.DataFrame, names: dict[str, str], config: RetailerConfig) -
     if "currency" in names:
         other = (frame["currency"] != config.currency).fill_null(False)
         if other.any():
-            other = (frame["currency"].str.to_uppercase() != config.currency).fill_null(False)
+            known = [config.currency, *config.rates]
+            other = (~frame["currency"].str.to_uppercase().is_in(known)).fill_null(False)
         yield Mark(
             f"currency is not {config.currency}",
             other,
@@ -120,7 +121,10 @@ def _currencies(others: pl.Series, own: str) -> str:
     """Returns the remedy, with how many lines each of the most frequent currencies has."""
     counts = others.str.to_uppercase().value_counts(sort=True).head(3)
     found = ", ".join(f"{count:,} in {name}" for name, count in counts.iter_rows())
-    return f'found {found}; convert these prices, or correct currency = "{own}"'
+    return (
+        f"found {found}; convert these prices, say under [rates] in retailer.toml what one is "
+        f'worth in {own}, or correct currency = "{own}"'
+    )
 
 
 def warnings(frame: pl.DataFrame, table: Table, names: dict[str, str]) -> Iterator[Mark]:
@@ -136,11 +140,12 @@ def warnings(frame: pl.DataFrame, table: Table, names: dict[str, str]) -> Iterat
 
 
 def _huge(quantity: pl.Series, in_file: str) -> Mark:
-    size = quantity.abs()
     remedy = "kept; if it is a slip, correct it: one such line can lead a forecast astray"
     reason = f"quantity is over {HUGE} times the 99th percentile"
-    if not (size > _HUGE_FROM).any():
-        return Mark(reason, (size > _HUGE_FROM).fill_null(False), remedy, in_file)
+    none = pl.repeat(False, len(quantity), dtype=pl.Boolean, eager=True)
+    if not quantity.is_between(-_HUGE_FROM, _HUGE_FROM).not_().any():
+        return Mark(reason, none, remedy, in_file)
+    size = quantity.abs()
     usual = size.filter(size.is_finite()).quantile(0.99) or 0.0
     huge = (size > max(HUGE * usual, _HUGE_FROM)).fill_null(False)
     return Mark(reason, huge & size.is_finite().fill_null(False), remedy, in_file)
@@ -214,6 +219,8 @@ def _clock_changes(
 ) -> Iterator[Mark]:
     try:
         rows = near_clock_changes(values, zone, _FIRST_TIME, _LAST_TIME)
+        if rows.is_empty():
+            return
         few = values.gather(rows)
         known = few.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
         once = few.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")

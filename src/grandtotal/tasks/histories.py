@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.glm import UNIT_STEPS
 from grandtotal.errors import DataError
-from grandtotal.tasks.sales_sums import promoted_line
+from grandtotal.tasks.sales_sums import in_promotion
 
 if TYPE_CHECKING:
     from datetime import date
@@ -131,7 +131,7 @@ def _in_steps(piece: pl.DataFrame, today: date, code: pl.DataType) -> pl.DataFra
         returned=pl.when(back).then((-money).clip(0)).otherwise(0),
         units=pl.when(bought).then(_steps(quantity, UNIT_STEPS)).otherwise(0),
         lines=bought.cast(pl.Int64),
-        promoted=(promoted_line(piece) & bought).cast(pl.Int64),
+        promoted=(in_promotion(piece) & bought).cast(pl.Int64),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,41 +51,57 @@ def on_catalogue(
 
 
 def lines_of_few(
-    tables: Tables, common: Common, columns: Sequence[str], per_customer: int
+    tables: Tables,
+    common: Common,
+    columns: Sequence[str],
+    per_customer: int,
+    apart: Mapping[str, pl.Expr] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yields what `catalogue_lines` does, of at most `per_customer` products of each customer.
 
     Which of its products count is drawn by a hash of customer and product, so it depends on no
     other customer. A line without a customer is a customer of its own.
+
+    apart: what else tells apart what is counted, by name, such as the week of the line: so many
+        (product, week) of each customer then.
     """
     import polars as pl
 
-    pair = ["customer", "i"]
-    kept = _drawn(tables, common, per_customer).with_columns(counts=pl.lit(True))
-    for lines in catalogue_lines(tables, common, ("customer", *columns)):
-        counted = lines.join(kept, on=pair, how="left", maintain_order="left")
+    more = dict(apart or {})
+    pair = ["customer", "i", *more]
+    parts = _lines_with(tables, common, ("customer", *columns), more)
+    kept = _drawn(parts, pair, per_customer).with_columns(counts=pl.lit(True))
+    for lines in _lines_with(tables, common, ("customer", *columns), more):
+        counted = lines.join(kept, on=pair, how="left", maintain_order="left", nulls_equal=True)
         yield counted.filter(pl.col("customer").is_null() | pl.col("counts")).drop(
-            "customer", "counts"
+            "customer", "counts", *more
         )
 
 
-def _drawn(tables: Tables, common: Common, per_customer: int) -> pl.DataFrame:
-    """Returns customer, i: the products of each customer that count."""
+def _lines_with(
+    tables: Tables, common: Common, columns: Sequence[str], more: Mapping[str, pl.Expr]
+) -> Iterator[pl.DataFrame]:
+    for lines in catalogue_lines(tables, common, columns):
+        yield lines.with_columns(**more)
+
+
+def _drawn(parts: Iterator[pl.DataFrame], pair: Sequence[str], per_customer: int) -> pl.DataFrame:
+    """Returns customer, i and what else tells apart: what counts of each customer."""
     import polars as pl
 
     pairs = []
-    for lines in catalogue_lines(tables, common, ("customer",)):
+    for lines in parts:
         if "customer" not in lines.columns:
             raise DataError(
                 "transactions: the plan hides each customer, and no column says whose a line is; "
                 "map 'customer' in retailer.toml, or agree on products_per_customer = 0, which "
                 "hides each product's sales instead"
             )
-        pairs.append(lines.select("customer", "i").drop_nulls().unique())
-    drawn = pl.concat(pairs).unique().with_columns(draw=pl.struct("customer", "i").hash(_DRAW))
-    drawn = drawn.sort("customer", "draw", "i")
+        pairs.append(lines.select(pair).drop_nulls("customer").unique())
+    drawn = pl.concat(pairs).unique().with_columns(draw=pl.struct(pair).hash(_DRAW))
+    drawn = drawn.sort("customer", "draw", *pair[1:])
     place = pl.int_range(pl.len()).over("customer")
-    return drawn.filter(place < per_customer).select("customer", "i")
+    return drawn.filter(place < per_customer).select(pair)
 
 
 def titles(tables: Tables, common: Common) -> NDArray[Any]:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms.item_model import ItemModel, top
+from grandtotal.algorithms.blend import Candidate, recommender
+from grandtotal.algorithms.item_model import top
 from grandtotal.algorithms.next_basket import Habit, NextBasket, blend, goes_with
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
@@ -17,7 +18,7 @@ from grandtotal.consortium.totals import Totals
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
-from grandtotal.tasks.ranking import Candidate, ranking_scores, scored_customers
+from grandtotal.tasks.ranking import ranking_scores, scored_customers
 from grandtotal.tasks.scores import Metric
 from grandtotal.tasks.task import Fitted
 
@@ -69,7 +70,7 @@ class BasketScores:
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each customer's score is rounded before it is added."""
-        items = ItemModel.build(broadcast, {})
+        items = recommender(broadcast, {})
         habits = [Habit(*pair) for pair in broadcast["habits"].tolist()]
         sums = np.zeros(len(habits) * len(_SUMS) + 1, np.int64)
         for block, wanted in scored_customers(rows[self.split]):

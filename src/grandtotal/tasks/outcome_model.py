@@ -79,7 +79,8 @@ class OutcomeModel:
         the constant, in the order of the names.
         """
         if not len(cases):
-            return np.empty((0, len(cases.names) - 1))
+            return np.zeros((0, len(cases.names) - 1))
+
         if self.meta["model"] == "logistic":
             x = cases.known()[:, 1:] / X_STEPS
             pulled: NDArray[np.float64] = (x - x.mean(axis=0)) * self.parts["coefficients"][1:]

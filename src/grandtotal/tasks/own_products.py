@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms.item_model import ItemModel, top
+from grandtotal.algorithms.blend import Blended, Candidate
+from grandtotal.algorithms.item_model import Recommender, top
 from grandtotal.algorithms.next_basket import NextBasket
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json
 from grandtotal.privacy.agreement import NO_PROMISE
-from grandtotal.tasks.ranking import BLOCK, Candidate, ranking_scores, scored_customers
+from grandtotal.tasks.ranking import BLOCK, ranking_scores, scored_customers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 # By how much an own product is moved up: 1 puts it after as many shared products as the local model
 # does, 2 after half as many.
 WEIGHTS = (1.0, 1 / 2, 2.0, 1 / 4, 4.0)
-Lists = ItemModel | NextBasket
+Lists = Recommender | NextBasket
 
 
 def whole_assortment(common: Common) -> Common:
@@ -54,6 +55,11 @@ def with_model(shared: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
 
 def same_kind(meta: Json, grid: Mapping[str, tuple[Candidate, ...]]) -> Candidate | None:
     """Returns the candidate with the settings of the model that was chosen, None if none has."""
+    if meta["model"] == "blend":
+        parts = [same_kind(part, grid) for part in meta["parts"]]
+        found = tuple(part for part in parts if part is not None)
+        shares = tuple(float(part["share"]) for part in meta["parts"])
+        return Blended(found, shares) if len(found) == len(shares) else None
     candidates = grid.get(meta["model"], ())
     same = (c for c in candidates if all(meta.get(name) == v for name, v in vars(c).items()))
     return next(same, None)

@@ -2,23 +2,28 @@
 
 import math
 from collections.abc import Iterator
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from grandtotal.algorithms.blend import recommender
 from grandtotal.algorithms.elementary import log
-from grandtotal.algorithms.item_model import ItemModel
+from grandtotal.algorithms.item_model import Recommender, top
 from grandtotal.algorithms.purchases import Purchases
-from grandtotal.consortium.totals import Totals
+from grandtotal.consortium.query import Rows, State
+from grandtotal.privacy.bound import Stated
+from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
+from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.tasks.scores import Metric
 
 BLOCK = 1024  # customers scored at once: bounds the dense (customers, products) block
-
-
-class Candidate(Protocol):
-    """What a choice is made of: hyper-parameters that make an item model of totals."""
-
-    def fit(self, totals: Totals, products: int, split: str) -> ItemModel: ...
+METRICS = (
+    Metric("ndcg", True, "NDCG@k: hits count 1/log2(rank + 1), over the best that was possible"),
+    Metric("recall", True, "recall@k: share of a customer's new products among the k"),
+    Metric("hit_rate", True, "hit rate@k: share of customers with at least one hit"),
+)
 
 
 def scored_customers(purchases: Purchases) -> Iterator[tuple[Purchases, NDArray[np.bool_]]]:
@@ -45,3 +50,62 @@ def ranking_scores(ranked: NDArray[np.intp], wanted: NDArray[np.bool_]) -> NDArr
         [(hits * discount).sum(axis=1) / ideal, hits.sum(axis=1) / relevant, hits.any(axis=1)],
         axis=1,
     )
+
+
+@dataclass(frozen=True)
+class RankingScores:
+    """Sums over customers of ndcg, recall and hit at `top`, for a model in the broadcast.
+
+    clipped: whether what one customer adds, each score and the count, is cut to the norm LARGEST,
+        which it never passes.
+    """
+
+    name: ClassVar[str] = "ranking-scores"
+    LARGEST: ClassVar[float] = math.sqrt(len(METRICS) + 1)
+
+    products: int
+    top: int
+    split: str
+    clipped: bool = False
+
+    @property
+    def bound(self) -> Stated:
+        """No score is negative or above 1."""
+        largest = self.LARGEST if self.clipped else 0.0
+        return bound_by_group(largest, "customer", signed=False)
+
+    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
+        """Returns a sum for each metric and the number of customers scored."""
+        if self.clipped:
+            scale = scale_of(self.LARGEST)
+            return {name: Field((), scale) for name in (*(m.name for m in METRICS), "customers")}
+        sums = {metric.name: Field((), scale=metric.steps) for metric in METRICS}
+        return {**sums, "customers": Field(())}
+
+    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
+        """Returns this retailer's sums; each customer's score is rounded before it is added."""
+        model = recommender(broadcast, {})
+        sums = np.zeros(len(METRICS) + 1, np.int64)
+        for ranked, wanted, _ in ranked_lists(model, rows[self.split], self.top):
+            scores = ranking_scores(ranked, wanted)
+            if self.clipped:
+                counted = np.hstack([scores, np.ones((len(scores), 1))])
+                sums += sum_of_clipped(counted, self.LARGEST)
+            else:
+                steps = np.rint(scores * [m.steps for m in METRICS]).astype(np.int64)
+                sums += np.append(steps.sum(axis=0), len(ranked))
+        named = {metric.name: sums[i] for i, metric in enumerate(METRICS)}
+        return {**named, "customers": sums[-1]}
+
+
+def ranked_lists(
+    model: Recommender, purchases: Purchases, k: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Yields the k best products, the products wanted, and which of the k are new to the customer.
+
+    Block by block of scored customers. Only where fewer than k are left to buy are some not new.
+    """
+    for block, wanted in scored_customers(purchases):
+        scores = block.only_sold(model.scores(block.history))
+        ranked = top(scores, k)
+        yield ranked, wanted, np.isfinite(np.take_along_axis(scores, ranked, axis=1))

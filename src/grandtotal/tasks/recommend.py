@@ -9,7 +9,7 @@ recommended and count as hits: half of a grocer's basket was in an earlier one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -17,53 +17,30 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms.item_model import ItemModel, top
-from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
+from grandtotal.algorithms.blend import Candidate, recommender
+from grandtotal.algorithms.item_model import Recommender, top
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.next_basket import NextBasket
-from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
-from grandtotal.consortium.query import Rows, State
+from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import PlanError
-from grandtotal.privacy.bound import Release, Stated
-from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
-from grandtotal.privacy.fixedpoint import Arrays, Field
-from grandtotal.tasks import next_basket, own_products, recommend_in_noise
+from grandtotal.privacy.bound import Release
+from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks import next_basket, own_products, recommend_in_noise, recommend_models
 from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
 from grandtotal.tasks.lines import titles
 from grandtotal.tasks.needs import Need, Standing
-from grandtotal.tasks.ranking import BLOCK, Candidate, ranking_scores, scored_customers
+from grandtotal.tasks.ranking import BLOCK, METRICS, ranked_lists, ranking_scores
+from grandtotal.tasks.recommend_models import AUTO, GRIDS
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
-from grandtotal.tasks.task import (
-    LONGEST,
-    Common,
-    Fitted,
-    at_home,
-    check_models,
-    check_numbers,
-)
+from grandtotal.tasks.task import LONGEST, Common, Fitted, at_home, check_numbers
 
 if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.tables.read import Tables
-
-GRIDS: Mapping[str, tuple[Candidate, ...]] = {
-    "popularity": tuple(Popularity(days) for days in (0, 28, 91)),
-    "item-knn": tuple(ItemKNN(shrink) for shrink in (0.0, 10.0, 30.0)),
-    "ease": tuple(EASE(l2) for l2 in (30.0, 100.0, 300.0, 1000.0, 3000.0)),
-    "edlae": tuple(
-        EDLAE(l2, dropout) for dropout in (0.15, 0.33, 0.5) for l2 in (50.0, 150.0, 500.0, 1500.0)
-    ),
-}
-
-METRICS = (
-    Metric("ndcg", True, "NDCG@k: hits count 1/log2(rank + 1), over the best that was possible"),
-    Metric("recall", True, "recall@k: share of a customer's new products among the k"),
-    Metric("hit_rate", True, "hit rate@k: share of customers with at least one hit"),
-)
 
 _Listed = tuple[int, int, int, float, tuple[int, ...]]
 
@@ -72,8 +49,10 @@ _Listed = tuple[int, int, int, float, tuple[int, ...]]
 class Recommend:
     """Settings of `kind = "recommend"`.
 
-    models: what the choice is made of; the best on summed validation scores wins. "edlae", twelve
-        more candidates, only where the plan names it.
+    models: what the choice is made of, some of popularity, item-knn, ease, edlae, als, transitions;
+        the best on summed validation scores wins. With "auto" among them, the best of each kind are
+        also blended where that is better; "auto" alone stands for all but edlae. The next basket
+        is chosen, not blended: it is a blend with each customer's habits.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
     repeat: whether products bought before may be recommended and count as hits; each customer's own
@@ -96,7 +75,7 @@ class Recommend:
     repeat: bool = False
 
     def __post_init__(self) -> None:
-        check_models(self.models, GRIDS)
+        recommend_models.check_named(self.models)
         check_numbers(horizon_days=(self.horizon_days, 1, LONGEST), top=(self.top, 1))
         if not isinstance(self.repeat, bool):
             raise PlanError(f"repeat = {self.repeat!r}, expected true or false")
@@ -127,33 +106,22 @@ class Recommend:
         """Returns the model with the best summed validation NDCG, fitted up to the test cut."""
         if self.common.privacy.private:
             return recommend_in_noise.fit(self, totals)
-        return self.choose(
-            totals, [candidate for model in self.models for candidate in GRIDS[model]]
-        )
+        kinds = recommend_models.kinds_of(self.models)
+        if AUTO in self.models and not self.repeat:
+            remembering = Remembering(totals)
+            return recommend_models.choose_and_blend(remembering, kinds, self.products, self.top)
+        return self.choose(totals, [candidate for kind in kinds for candidate in GRIDS[kind]])
 
     def choose(self, totals: Totals, candidates: Sequence[Candidate]) -> Fitted:
         """Returns the candidate with the best summed validation NDCG, fitted up to the test cut."""
         totals = Remembering(totals)
         if self.repeat:
             return next_basket.choose(totals, candidates, self.products, self.top)
-        tried = [self._validate(totals, candidate) for candidate in candidates]
-        best = max(range(len(tried)), key=lambda i: tried[i]["ndcg"])
-        model = candidates[best].fit(totals, self.products, "test")
-        return Fitted(model, {"chosen": model.meta, "tried": tried})
+        return recommend_models.choose(totals, candidates, self.products, self.top)
 
     def releases(self) -> tuple[Release, ...]:
         """Returns what is asked under epsilon: two totals of purchases and the test's."""
         return recommend_in_noise.releases(self)
-
-    def _validate(self, totals: Totals, candidate: Candidate) -> Json:
-        model = candidate.fit(totals, self.products, "validation")
-        query = RankingScores(self.products, self.top, "validation")
-        sums = totals.total(query, model.arrays)
-        customers = max(float(sums["customers"]), 1.0)
-        return {
-            **model.meta,
-            **{metric.name: float(sums[metric.name]) / customers for metric in METRICS},
-        }
 
     # --- the retailer's half ---
 
@@ -175,9 +143,9 @@ class Recommend:
             for split, cut in cuts.items()
         }
 
-    def build(self, arrays: Arrays, meta: Json) -> ItemModel | NextBasket:
+    def build(self, arrays: Arrays, meta: Json) -> Recommender | NextBasket:
         """Returns the delivered model."""
-        return (NextBasket if self.repeat else ItemModel).build(arrays, meta)
+        return NextBasket.build(arrays, meta) if self.repeat else recommender(arrays, meta)
 
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model, of noisy totals joined with the retailer's own exact rows.
@@ -188,7 +156,7 @@ class Recommend:
             return model
         home = cast(Recommend, at_home(self))
         own = home.fit(Local(rows))
-        return recommend_in_noise.joined(home, own, cast(ItemModel | NextBasket, model), rows)
+        return recommend_in_noise.joined(home, own, cast(Recommender | NextBasket, model), rows)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the retailer's own most popular products, with the better recency window."""
@@ -206,7 +174,7 @@ class Recommend:
         if isinstance(model, NextBasket):
             return self._basket_scores(model, purchases)
         scored, shown = [], np.zeros(self.products, np.int64)
-        for ranked, wanted, new in _ranked(cast(ItemModel, model), purchases, self.top):
+        for ranked, wanted, new in ranked_lists(cast(Recommender, model), purchases, self.top):
             scored.append(ranking_scores(ranked, wanted))
             shown += np.bincount(ranked[new], minlength=self.products)
         parts = np.concatenate(scored) if scored else np.empty((0, len(self.metrics)))
@@ -230,7 +198,7 @@ class Recommend:
         Products that the retailer is known not to sell are never among them. Where products lie
         outside a private catalogue, also `model`, the "shared" one or its "own".
         """
-        lists = cast(ItemModel | NextBasket, model)
+        lists = cast(Recommender | NextBasket, model)
         shared = self._frame(_lists(lists, rows["now"], top, list(self.common.absent)), tables)
         if not self.common.own:
             return shared
@@ -282,7 +250,7 @@ class Recommend:
             for found in next_basket.lists(model, purchases, self.top):
                 yield found.ranked, found.wanted
         else:
-            for ranked, wanted, _ in _ranked(cast(ItemModel, model), purchases, self.top):
+            for ranked, wanted, _ in ranked_lists(cast(Recommender, model), purchases, self.top):
                 yield ranked, wanted
 
     def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
@@ -301,67 +269,8 @@ class Recommend:
         return {split: Purchases.pooled([part[split] for part in rows]) for split in rows[0]}
 
 
-@dataclass(frozen=True)
-class RankingScores:
-    """Sums over customers of ndcg, recall and hit at `top`, for a model in the broadcast.
-
-    clipped: whether what one customer adds, each score and the count, is cut to the norm LARGEST,
-        which it never passes.
-    """
-
-    name: ClassVar[str] = "ranking-scores"
-    LARGEST: ClassVar[float] = math.sqrt(len(METRICS) + 1)
-
-    products: int
-    top: int
-    split: str
-    clipped: bool = False
-
-    @property
-    def bound(self) -> Stated:
-        """No score is negative or above 1."""
-        largest = self.LARGEST if self.clipped else 0.0
-        return bound_by_group(largest, "customer", signed=False)
-
-    def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
-        """Returns a sum for each metric and the number of customers scored."""
-        if self.clipped:
-            scale = scale_of(self.LARGEST)
-            return {name: Field((), scale) for name in (*(m.name for m in METRICS), "customers")}
-        sums = {metric.name: Field((), scale=metric.steps) for metric in METRICS}
-        return {**sums, "customers": Field(())}
-
-    def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
-        """Returns this retailer's sums; each customer's score is rounded before it is added."""
-        model = ItemModel.build(broadcast, {})
-        sums = np.zeros(len(METRICS) + 1, np.int64)
-        for ranked, wanted, _ in _ranked(model, rows[self.split], self.top):
-            scores = ranking_scores(ranked, wanted)
-            if self.clipped:
-                counted = np.hstack([scores, np.ones((len(scores), 1))])
-                sums += sum_of_clipped(counted, self.LARGEST)
-            else:
-                steps = np.rint(scores * [m.steps for m in METRICS]).astype(np.int64)
-                sums += np.append(steps.sum(axis=0), len(ranked))
-        named = {metric.name: sums[i] for i, metric in enumerate(METRICS)}
-        return {**named, "customers": sums[-1]}
-
-
-def _ranked(
-    model: ItemModel, purchases: Purchases, k: int
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Yields the k best products, the products wanted, and which of the k are new to the customer.
-
-    Block by block of scored customers. Only where fewer than k are left to buy are some not new.
-    """
-    for block, wanted in scored_customers(purchases):
-        scores = block.only_sold(model.scores(block.history))
-        ranked = top(scores, k)
-        yield ranked, wanted, np.isfinite(np.take_along_axis(scores, ranked, axis=1))
-
-
 def _lists(
-    model: ItemModel | NextBasket, purchases: Purchases, k: int, absent: list[int]
+    model: Recommender | NextBasket, purchases: Purchases, k: int, absent: list[int]
 ) -> Iterator[_Listed]:
     """Yields (customer, rank, product, score, bought products that speak for it)."""
     history = purchases.history

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from grandtotal.algorithms.item_model import ItemModel
+from grandtotal.algorithms.item_model import ItemModel, Recommender
 from grandtotal.algorithms.item_similarity import autoencoder
 from grandtotal.algorithms.item_similarity_in_noise import (
     COUNTS,
@@ -33,6 +33,7 @@ from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local, Totals
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.recommend_models import refuse_unbounded
 from grandtotal.tasks.task import Fitted
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ PULLS = (100.0, 300.0, 1000.0, math.inf)  # penalties, in customers, between own
 
 
 def releases(task: Recommend) -> tuple[Release, ...]:
-    """Returns the schedule of the module's docstring; popularity alone asks no co-purchases."""
+    """Returns the schedule of the module's docstring; popularity alone asks no co-purchases.
+
+    RefusedError for a model that cannot be had under epsilon, by name.
+    """
+    refuse_unbounded(task.models)
     return (COUNTS, SCORES) if _counts_only(task) else (COUNTS, PAIRS, SCORES)
 
 
@@ -94,21 +99,22 @@ class Pulled:
 
 
 def joined(
-    home: Recommend, own: Fitted, model: ItemModel | NextBasket, rows: Rows
-) -> ItemModel | NextBasket:
+    home: Recommend, own: Fitted, model: Recommender | NextBasket, rows: Rows
+) -> Recommender | NextBasket:
     """Returns a delivered model of noisy totals joined with the retailer's own rows.
 
     home: the task where nothing leaves. own: what it fits to the own rows alone, which stays where
     the own validation prefers it. That the delivered model has seen the validation's purchases
     does not flatter it much: no customer moves it by more than the noise hides.
     """
-    shared = model.items if isinstance(model, NextBasket) else model
+    # Under epsilon a plan names no other kind: see `releases`.
+    shared = cast(ItemModel, model.items if isinstance(model, NextBasket) else model)
     best = own
     if shared.weights.size:
         pulled = home.choose(Local(rows), [Pulled(shared, l2) for l2 in PULLS])
         best = max(own, pulled, key=_validated)
     if isinstance(best.model, NextBasket):
-        return replace(best.model, items=_kept(best.model.items, shared))
+        return replace(best.model, items=_kept(cast(ItemModel, best.model.items), shared))
     assert isinstance(best.model, ItemModel)
     return _kept(best.model, shared)
 

@@ -53,16 +53,16 @@ def _of_days(lines: pl.DataFrame) -> pl.DataFrame:
     steps = lines.select(
         "product",
         day=pl.col("time").dt.date(),
-        units=_steps(pl.col("quantity"), UNIT_STEPS),
-        price=pl.when(sold).then(_steps(pl.col("price"), PRICE_STEPS)).otherwise(0),
+        units=in_steps(pl.col("quantity"), UNIT_STEPS),
+        price=pl.when(sold).then(in_steps(pl.col("price"), PRICE_STEPS)).otherwise(0),
         sold=sold.cast(pl.Int64),
-        promoted=promoted_line(lines).cast(pl.Int64),
+        promoted=in_promotion(lines).cast(pl.Int64),
         lines=pl.lit(1, pl.Int64),
     )
     return steps.group_by("product", "day").sum()
 
 
-def _steps(value: pl.Expr, steps: int) -> pl.Expr:
+def in_steps(value: pl.Expr, steps: int) -> pl.Expr:
     import polars as pl
 
     return (value.clip(-_MOST, _MOST) * steps).round().cast(pl.Int64)
@@ -104,7 +104,7 @@ class SalesSums:
             np.add.at(getattr(self, name).reshape(-1), cell, days[name].to_numpy())
 
 
-def promoted_line(lines: pl.DataFrame) -> pl.Expr:
+def in_promotion(lines: pl.DataFrame) -> pl.Expr:
     """Returns whether a line is in a promotion, by its own column or by its discount."""
     import polars as pl
 

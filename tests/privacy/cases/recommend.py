@@ -4,9 +4,12 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+from grandtotal.algorithms.blend import shares_of
+from grandtotal.algorithms.pair_counts import PairCounts
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
 from grandtotal.tasks.next_basket import HABITS, BasketScores
-from grandtotal.tasks.recommend import RankingScores
+from grandtotal.tasks.ranking import RankingScores
+from grandtotal.tasks.recommend_models import BlendScores
 
 PRODUCTS = 30
 BOUGHT = st.sampled_from([0, 1, 2, 7, PRODUCTS - 1, PRODUCTS])
@@ -72,7 +75,21 @@ def basket_scores(draw, folder):  # noqa: ARG001
     return query, broadcast, *both(draw)
 
 
+def blend_scores(draw, folder):  # noqa: ARG001
+    parts = draw(st.sampled_from([2, 4]))
+    query = BlendScores(PRODUCTS, draw(st.sampled_from([1, 10, PRODUCTS])), "test", clipped=True)
+    arrays = {f"{i}/{name}": a for i in range(parts) for name, a in model(draw).items()}
+    return query, {**arrays, "grid": np.array(list(shares_of(parts)))}, *both(draw)
+
+
+def pair_counts(draw, folder):  # noqa: ARG001
+    query = PairCounts(PRODUCTS, "test", draw(st.sampled_from([0, 1, 10])), clipped=True)
+    return query, {}, *both(draw)
+
+
 CASES = {
+    "blend-scores": blend_scores,
+    "pair-counts": pair_counts,
     "purchase-counts": purchase_counts,
     "co-purchases": co_purchases,
     "ranking-scores": ranking_scores,

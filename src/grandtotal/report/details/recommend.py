@@ -30,6 +30,30 @@ _ASKED = {
         "the number of customers scored.",
         "How many customers came back for something new, and how predictable they are on average.",
     ),
+    "pair-counts": Question(
+        "For every pair of products: how often one was bought shortly before the other, and how "
+        "many customers bought both. In a large catalogue for groups of products first, and then "
+        "only for groups in which there is something.",
+        "A cell of one step is one customer who bought the two in this order, or both. In a "
+        "retailer’s summand that customer is one of its own; in the total it is one of anybody’s.",
+    ),
+    "als-moments": Question(
+        "For every product: sums, over its customers, of what a customer’s own factors are, and of "
+        "their products with each other. Factors are found at home and leave only inside sums.",
+        "Of a product that one customer of all retailers bought, the sum is that customer’s "
+        "factors: what was bought can be guessed from them.",
+    ),
+    "als-products": Question(
+        "For every product: the sum of its customers’ own factors, each weighted by how well a "
+        "direction fits the customer. It is asked a few times in place of larger sums.",
+        "Of a product that one customer of all retailers bought, the sum is a multiple of that "
+        "customer’s factors: what was bought can be guessed from them.",
+    ),
+    "blend-scores": Question(
+        "How well several candidate models rank together, for every way to share the weight among "
+        "them: three summed scores for each, and the number of customers scored.",
+        "How many customers came back for something new, and how predictable they are on average.",
+    ),
     "basket-scores": Question(
         "How well a candidate model names the products that the retailer’s customers buy next, for "
         "several weights of their own habits: three summed scores for each, and the number of "
@@ -60,6 +84,8 @@ RECOMMEND = Kind(
         "item-knn": "item to item (ItemKNN)",
         "ease": "item to item (EASE)",
         "edlae": "item to item (EDLAE)",
+        "als": "factors of customers and products (ALS)",
+        "transitions": "what follows what",
     },
     asked=_ASKED,
     details=details,

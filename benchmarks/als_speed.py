@@ -1,0 +1,97 @@
+"""One epoch of implicit ALS on MovieLens 1M, d = 64: ours over totals, implicit on pooled rows.
+
+Both on one thread of linear algebra. implicit solves each row's equations (use_cg=False), which is
+what our sums do, or takes three conjugate gradients, its default, as ours with steps=3 for the
+items; a customer's factors are always solved. "pooled" is one holder of all rows; five retailers in
+this process answer through envelope and egress. Medians of alternating runs; an epoch is the
+difference of fits of three and one, over two. Without implicit only ours is measured.
+"""
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from benchmarks.recommend_ml1m import SOURCE, load
+from benchmarks.rows import Row, at_most, need
+from benchmarks.simulation import TASK, federated
+from grandtotal.algorithms.als import ALS
+from grandtotal.consortium.totals import Local
+from grandtotal.threads import limited_to
+
+BAR = 1.2
+OURS = ALS(factors=64)
+
+
+def run(data: Path, quick: bool) -> list[Row]:
+    """Returns seconds of an epoch, and ours over implicit's."""
+    folder = data / "movielens"
+    need(folder / "ml-1m_train.txt", SOURCE)
+    world = load(folder)
+    pooled = Local(world.pooled)
+    bought = world.pooled["test"].history
+
+    def ours(epochs: int, steps: int) -> None:
+        replace(OURS, epochs=epochs, steps=steps).fit(pooled, world.products, "test")
+
+    def shared(epochs: int, steps: int) -> None:
+        with federated(world.holders) as consortium:
+            replace(OURS, epochs=epochs, steps=steps).fit(
+                consortium.of(TASK), world.products, "test"
+            )
+
+    timed: dict[str, Callable[[int], None]] = {
+        "solved, pooled": lambda n: ours(n, 0),
+        "by conjugate gradients, pooled": lambda n: ours(n, 3),
+        "solved, five retailers": lambda n: shared(n, 0),
+        "by conjugate gradients, five retailers": lambda n: shared(n, 3),
+    }
+    timed |= _implicit(bought)
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    with threadpool_limits(1), limited_to(1):
+        for _ in range(1 if quick else 3):
+            for name, fit in timed.items():
+                seconds[name].append((_seconds(fit, 3) - _seconds(fit, 1)) / 2)
+    found = {name: float(np.median(each)) for name, each in seconds.items()}
+    rows = [Row(f"{name}: an epoch", value, "s") for name, value in found.items()]
+    if "implicit, solved" in found:
+        for way in ("solved", "by conjugate gradients"):
+            over = found[f"{way}, pooled"] / found[f"implicit, {way}"]
+            rows.append(at_most(BAR, f"{way}: pooled over implicit", over))
+    return rows
+
+
+def _seconds(fit: Callable[[int], None], epochs: int) -> float:
+    started = time.perf_counter()
+    fit(epochs)
+    return time.perf_counter() - started
+
+
+def _implicit(bought: Any) -> dict[str, Callable[[int], None]]:
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares
+    except ImportError:
+        print("  implicit is not installed: pip install implicit==0.7.3")
+        return {}
+    users = csr_matrix(
+        (np.full(bought.nnz, 11.0), bought.indices, bought.indptr), shape=bought.shape
+    )
+
+    def fit(epochs: int, steps: bool) -> None:
+        model = AlternatingLeastSquares(
+            factors=64, use_cg=steps, iterations=epochs, num_threads=1, dtype=np.float64
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(users, show_progress=False)
+
+    return {
+        "implicit, solved": lambda n: fit(n, False),
+        "implicit, by conjugate gradients": lambda n: fit(n, True),
+    }

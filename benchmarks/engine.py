@@ -1,0 +1,110 @@
+"""Seconds of a round over each line: in one process, over pipes, and through FLARE with mutual TLS.
+
+Retailers answer with so many bytes, made of nothing, so that what is timed is the round itself:
+question, summand, masks where there are any, total on the disk. All processes are on this machine,
+on loopback; a network adds its round trips and its bandwidth. Medians over the rounds of a size but its first. Start: from starting all processes to the first
+total, the approvals typed by a script. Memory: the coordinator's process of the job at its peak.
+
+FedAvg: FLARE's own recipe with its simulator, weights of 1 MB; its first round is left out as well.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.engine_parties import SIZES, Parties, across, first_round_s, parties_of, seconds
+from benchmarks.rows import Row, at_least, at_most
+
+BARS = {("1 MB", False): 0.10, ("1 MB", True): 0.25}  # 5 retailers through FLARE
+ROUNDS = {"1 KB": 20, "1 MB": 20, "20 MB": 6, "100 MB": 4}
+QUICK = {"1 KB": 8, "1 MB": 8}
+_FEDAVG_ROUNDS = 4
+
+
+def run(data: Path, quick: bool) -> list[Row]:  # noqa: ARG001
+    """Returns seconds of a round by line, retailers and size; start, memory, and FedAvg."""
+    rows: list[Row] = []
+    for members in (3,) if quick else (3, 5, 10):
+        with parties_of(members) as parties:
+            rows += _lines(parties, QUICK if quick else _rounds(members))
+    return rows if quick else [*rows, *_fedavg(rows)]
+
+
+def _rounds(members: int) -> dict[str, int]:
+    # 100 MB from ten retailers on one machine is measured by nobody's patience.
+    return {size: n for size, n in ROUNDS.items() if members == 5 or size != "100 MB"}
+
+
+def _lines(parties: Parties, rounds: dict[str, int]) -> Iterator[Row]:
+    members = len(parties.members)
+    plans = {masked: parties.plan(masked, rounds) for masked in (False, True)}
+    for line in ("embedded", "pipes"):
+        for masked, plan in plans.items():
+            yield from _rows(line, members, masked, seconds(parties.in_one(plan, line)))
+    with parties.companies(plans[False]) as companies:
+        for masked, plan in plans.items():
+            held = across(companies, plan)
+            yield from _rows("FLARE", members, masked, seconds(held.folder))
+            if not masked:
+                finished = held.folder.finished()
+                assert finished is not None
+                largest = max(SIZES[size] for size in rounds) / 2**20
+                name = f"FLARE, {members} retailers, peak memory of the coordinator"
+                yield at_most(round(3 * largest + 400), name, finished["peak_memory_mb"], "MB")
+        if members == 5:
+            took = first_round_s(companies, plans[False])
+            yield at_most(15.0, "FLARE, 5 retailers, start to the first total", took, "s")
+
+
+def _rows(line: str, members: int, masked: bool, found: dict[str, float]) -> Iterator[Row]:
+    for size, spent in found.items():
+        name = f"{line}, {members} retailers, {size}, {'masked' if masked else 'in the clear'}"
+        bar = BARS.get((size, masked)) if line == "FLARE" and members == 5 else None
+        yield at_most(bar, name, spent, "s") if bar else Row(name, spent, "s")
+
+
+FEDAVG = """
+import sys
+import numpy as np
+from nvflare.app_common.np.recipes.fedavg import NumpyFedAvgRecipe
+from nvflare.recipe import SimEnv
+
+script = sys.argv[1] + "/site.py"
+open(script, "w").write('''
+import nvflare.client as flare
+flare.init()
+while flare.is_running():
+    found = flare.receive()
+    flare.send(flare.FLModel(params=found.params, params_type=found.params_type))
+''')
+recipe = NumpyFedAvgRecipe(
+    name="fedavg", model=np.zeros(125_000).tolist(), min_clients=5, num_rounds=int(sys.argv[2]),
+    train_script=script, train_args="",
+)
+print(recipe.execute(SimEnv(num_clients=5, workspace_root=sys.argv[1] + "/work")))
+"""
+
+
+def _fedavg(rows: list[Row]) -> list[Row]:
+    with TemporaryDirectory(prefix="grandtotal-fedavg-") as folder:
+        command = [sys.executable, "-c", FEDAVG, folder, str(_FEDAVG_ROUNDS)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        except subprocess.TimeoutExpired:
+            return [Row("FLARE's FedAvg recipe, 5 sites, 1 MB: not done in 180 s", None, "s")]
+    text = done.stdout + done.stderr
+    begun = re.findall(r"(\d+-\d+-\d+ \d+:\d+:\d+,\d+).*Round \d+ started", text)
+    if done.returncode or len(begun) < 3:
+        return [Row("FLARE's FedAvg recipe, 5 sites, 1 MB: did not run here", None, "s")]
+    times = [datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f") for at in begun]
+    spent = (times[-1] - times[1]).total_seconds() / (len(times) - 2)
+    own = next(r.value for r in rows if r.name == "FLARE, 5 retailers, 1 MB, in the clear")
+    assert own is not None
+    return [
+        Row("FLARE's FedAvg recipe in its simulator, 5 sites, 1 MB", spent, "s"),
+        at_least(10.0, "the recipe over our round", spent / own, "times"),
+    ]

@@ -1,0 +1,281 @@
+"""Price elasticities from totals: a regression by product, then shrinkage to its like.
+
+Least squares in logs or Poisson pseudo-maximum likelihood, with the levels of store x product x
+season removed inside the retailer (`price_moments`): both are Newton steps on sums. Standard errors
+hold where the weeks of a series hang together: the outer products of the scores of series are a
+total too (Liang and Zeger, "Longitudinal data analysis using generalized linear models", 1986,
+https://doi.org/10.1093/biomet/73.1.13). Estimates are then drawn to their category's mean and that
+to the consortium's (`shrinkage`).
+
+What is believed before any data: the mean of 1,851 published elasticities, -2.62 (Bijmolt, van
+Heerde and Pieters, "New empirical generalizations on the determinants of price elasticity", 2005,
+https://doi.org/10.1509/jmkr.42.2.141.62296).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from grandtotal.algorithms.elasticity_model import (
+    ESTIMATED,
+    FEW_RETAILERS,
+    NO_VARIATION,
+    WITH_PROMOTIONS,
+    Elasticities,
+)
+from grandtotal.algorithms.price_moments import (
+    BUCKETS,
+    MOMENT_STEPS,
+    PriceMoments,
+    PricePresence,
+)
+from grandtotal.algorithms.price_rows import CROSS, EFFECTS, OWN, PROMOTION
+from grandtotal.algorithms.shrinkage import Believed, Prior, prior_of
+from grandtotal.consortium.totals import Totals
+from grandtotal.durable import Json
+from grandtotal.privacy.fixedpoint import Arrays, quantise
+
+BELIEVED = (
+    Believed(-2.62, 1.0, 1.0),
+    Believed(0.0, 0.5, 0.5),
+    Believed(0.3, 0.5, 0.5),
+    Believed(0.0, 0.5, 0.5),
+)
+"""Of own price, others' price, promotion, and the rest; only the first from the literature."""
+
+COEFFICIENT_STEPS = 2**20
+_LEAST_VARIATION = 0.003  # of a log price: less is rounding to cents
+_LEAST_OWN = 0.02  # of the price's variation that promotions and other prices do not explain
+_MOST = 30.0  # of a coefficient on the way
+_NORMAL = 1.959964
+_LEAST = 1e-9  # of the scatter, beside the curvature: no estimate is sure
+_BORROWED = 4.0  # series that the scatter of all products counts for in that of one
+
+
+@dataclass(frozen=True)
+class Elasticity:
+    """Settings of the fit.
+
+    family: "log-log" or "ppml". columns: of the rows. retailers: how many must have rows of a
+    product for its sums to be asked; of a retailer alone, its own are enough, as nothing leaves.
+    rounds: most Newton steps; log-log needs two. tolerance: a product has converged when its next
+    step is predicted to lower its loss by less, relative to one, in units of the scatter.
+    l2: penalty on every coefficient of ppml: what a product of a handful of sales needs to have an
+    estimate at all, and nothing beside the curvature of any other.
+    """
+
+    family: str = "log-log"
+    columns: int = 3
+    retailers: int = 3
+    rounds: int = 25
+    tolerance: float = 1e-9
+    l2: float = 0.1
+
+    def fit(self, totals: Totals, products: int, split: str) -> Elasticities:
+        """Returns the elasticities of all products, with how each came about."""
+        presence = totals.total(PricePresence(products, split))
+        # A consortium has three members at least: alone means that nothing leaves.
+        needed = min(self.retailers, int(presence["members"]))
+        asked = np.flatnonzero(presence["retailers"] >= max(needed, 1))
+        estimate = self._estimate(totals, asked, split)
+        known = {"members": int(presence["members"]), "asked": len(asked)}
+        meta = {"model": self.family, "fit": {**estimate.fit, **known}}
+        return _shrunk(estimate, asked, categories_of(presence["categories"]), meta)
+
+    def _estimate(self, totals: Totals, asked: NDArray[np.intp], split: str) -> "Estimate":
+        query = PriceMoments(self.family, self.columns, split)
+        b = np.zeros((len(asked), self.columns))
+        good, step, best = b, b, np.full(len(asked), np.inf)
+        for round_ in range(1, self.rounds + 1):
+            sums = totals.total(query, {"asked": asked, "coefficients": b})
+            loss, gradient, curvature = self._penalised(sums, b)
+            # A series' loss is rounded to steps; so many may hide in a sum of them.
+            worse = loss > best + (sums["series"] + 1) / MOMENT_STEPS
+            best = np.where(worse, best, loss)
+            good = np.where(worse[:, None], good, b)
+            found = _solved(curvature, gradient)
+            step = np.where(worse[:, None], step / 2, found)
+            left = np.abs((found * gradient).sum(axis=1))
+            done = ~worse & (left <= self.tolerance * (1 + np.abs(loss)))
+            if done.all() or round_ == self.rounds:
+                break
+            step[done] = 0.0
+            b = quantise(np.clip(good + step, -_MOST, _MOST), COEFFICIENT_STEPS) / COEFFICIENT_STEPS
+        return Estimate(b, curvature, sums, {"rounds": round_, "converged": bool(done.all())})
+
+    def _penalised(self, sums: Arrays, b: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Returns loss, gradient and curvature of each product with the penalty in them."""
+        l2 = self.l2 if self.family == "ppml" else 0.0
+        curvature = unpacked(sums["curvature"], self.columns) + l2 * np.eye(self.columns)
+        loss = sums["loss"] + l2 * (b**2).sum(axis=1) / 2
+        return loss, sums["gradient"] - l2 * b, curvature
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Coefficients (asked, columns) with the curvature (asked, columns, columns) and sums there."""
+
+    b: NDArray[np.float64]
+    curvature: NDArray[np.float64]
+    sums: Arrays
+    fit: Json
+
+    @property
+    def information(self) -> NDArray[np.float64]:
+        """The inverse of the covariance of b that holds under any scatter within a series."""
+        scatter = self._scatter()
+        inverse = np.linalg.pinv(scatter, rcond=1e-9, hermitian=True)
+        found: NDArray[np.float64] = self.curvature @ inverse @ self.curvature
+        return found
+
+    def _scatter(self) -> NDArray[np.float64]:
+        """Returns the sums of outer products of scores, those of few series helped by all."""
+        series = self._alike
+        few = (stdtrit(series - 1, 0.975) / _NORMAL) ** 2 * series / (series - 1)
+        own = unpacked(self.sums["scatter"], self.b.shape[1]) * few[:, None, None]
+        size = np.trace(self.curvature, axis1=1, axis2=2)
+        usual = np.trace(own, axis1=1, axis2=2).sum() / max(float(size.sum()), 1e-12)
+        weight = (series / (series + _BORROWED))[:, None, None]
+        return np.asarray(weight * own + ((1 - weight) * usual + _LEAST) * self.curvature)
+
+    @property
+    def _alike(self) -> NDArray[np.float64]:
+        """How many series of equal weight tell as much as those that there are, 2 at least.
+
+        So many a t distribution is for: Carter, Schnepel and Steigerwald, "Asymptotic behavior of a
+        t-test robust to cluster heterogeneity", 2017, https://doi.org/10.1162/REST_a_00639.
+        """
+        whole, squares = self.curvature[:, OWN, OWN] ** 2, self.sums["weights"]
+        alike = np.divide(whole, squares, out=np.ones_like(whole), where=squares > 0)
+        return np.asarray(np.clip(alike, 2.0, np.maximum(self.sums["series"], 2.0)))
+
+    @property
+    def left(self) -> NDArray[np.float64]:
+        """(asked, columns) share of a column's curvature that the other columns do not explain."""
+        diagonal = np.einsum("pii->pi", self.curvature)
+        inverse = np.einsum("pii->pi", np.linalg.inv(_ridged(self.curvature)))
+        return np.asarray(
+            np.divide(1.0, inverse * diagonal, out=np.zeros_like(diagonal), where=diagonal > 1e-9)
+        )
+
+
+def unpacked(triangle: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Returns (n, k, k) symmetric matrices of their upper triangles (n, k (k + 1) / 2)."""
+    one, other = np.triu_indices(k)
+    full = np.zeros((len(triangle), k, k))
+    full[:, one, other] = full[:, other, one] = triangle
+    return full
+
+
+def categories_of(counts: NDArray[Any]) -> NDArray[np.int32]:
+    """Returns the bucket that most retailers say, -1 where none does, from (products, BUCKETS)."""
+    found: NDArray[np.int32] = counts.argmax(axis=1).astype(np.int32)
+    found[counts.sum(axis=1) == 0] = -1
+    return found
+
+
+def _ridged(curvature: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns matrices that can be inverted: columns without variation get a little of it."""
+    most = np.einsum("pii->pi", curvature).max(axis=1, initial=0.0)
+    little = 1e-8 * most + 1e-9
+    return np.asarray(curvature + little[:, None, None] * np.eye(curvature.shape[1]))
+
+
+def _solved(curvature: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.solve(_ridged(curvature), gradient[..., None])[..., 0])
+
+
+def _shrunk(
+    estimate: Estimate, asked: NDArray[np.intp], category: NDArray[np.int32], meta: Json
+) -> Elasticities:
+    """Returns all products: those estimated drawn to their category, the others its mean."""
+    products, k = len(category), estimate.b.shape[1]
+    rows, spread = estimate.sums["rows"], estimate.sums["spread"]
+    variation = np.sqrt(np.maximum(spread, 0.0) / np.maximum(rows, 1))
+    basis = np.full(products, FEW_RETAILERS, np.int32)
+    basis[asked] = np.select(
+        [variation < _LEAST_VARIATION, estimate.left[:, OWN] < _LEAST_OWN],
+        [NO_VARIATION, WITH_PROMOTIONS],
+        ESTIMATED,
+    )
+    group = np.where(category < 0, BUCKETS, category).astype(np.intp)
+    variances = _variances(estimate)
+    priors = [_prior(estimate.b[:, j], variances[:, j], group[asked], j) for j in range(k)]
+    posterior = _posterior(estimate, priors, group[asked])
+    known = basis[asked] == ESTIMATED
+    means, sds = _of_all(priors, group, k)
+    for j in range(k):
+        use = known if j == OWN else np.ones(len(asked), np.bool_)
+        means[asked[use], j] = posterior[0][use, j]
+        sds[asked[use], j] = posterior[1][use, j]
+    raw, raw_sd = np.full(products, np.nan), np.full(products, np.nan)
+    raw[asked[known]] = estimate.b[known, OWN]
+    raw_sd[asked[known]] = np.sqrt(variances[known, OWN])
+    return Elasticities(
+        meta,
+        own=means[:, OWN],
+        own_sd=sds[:, OWN],
+        cross=means[:, CROSS],
+        cross_sd=sds[:, CROSS],
+        promotion=means[:, PROMOTION],
+        promotion_sd=sds[:, PROMOTION],
+        raw=raw,
+        raw_sd=raw_sd,
+        observations=spread_out(rows, asked, products).astype(np.int64),
+        variation=spread_out(variation, asked, products),
+        basis=basis,
+        category=category,
+        means=np.array([prior.overall for prior in priors[:EFFECTS]]),
+        sds=np.array([prior.between for prior in priors[:EFFECTS]]),
+    )
+
+
+def spread_out(values: NDArray[Any], asked: NDArray[np.intp], products: int) -> NDArray[np.float64]:
+    """Returns (products,) with the values of those asked, 0 elsewhere."""
+    found = np.zeros(products)
+    found[asked] = values
+    return found
+
+
+def _variances(estimate: Estimate) -> NDArray[np.float64]:
+    """Returns (asked, columns) variances of the coefficients, infinite where nothing is known."""
+    found = np.full(estimate.b.shape, np.inf)
+    inverse = np.linalg.inv(_ridged(estimate.curvature))
+    covariance = inverse @ estimate._scatter() @ inverse
+    known = estimate.left > _LEAST_OWN
+    variances = np.einsum("pii->pi", covariance)
+    found[known] = np.maximum(variances[known], 1e-9)
+    return found
+
+
+def _prior(
+    b: NDArray[np.float64], variance: NDArray[np.float64], group: NDArray[np.intp], column: int
+) -> Prior:
+    known = np.isfinite(variance)
+    believed = BELIEVED[min(column, EFFECTS)]
+    return prior_of(b[known], variance[known], group[known], BUCKETS, believed)
+
+
+def _posterior(
+    estimate: Estimate, priors: list[Prior], group: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns means and standard deviations (asked, columns) of estimates and priors together."""
+    information = estimate.information
+    mean = np.stack([prior.mean[group] for prior in priors], axis=1)
+    precision = np.stack([1 / prior.variance[group] for prior in priors], axis=1)
+    both = information + precision[:, :, None] * np.eye(len(priors))
+    right = (information @ estimate.b[..., None])[..., 0] + precision * mean
+    found = np.asarray(np.linalg.solve(both, right[..., None])[..., 0], np.float64)
+    return found, np.asarray(np.sqrt(np.einsum("pii->pi", np.linalg.inv(both))))
+
+
+def _of_all(
+    priors: list[Prior], group: NDArray[np.intp], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns mean and standard deviation (products, columns) of a product without its own."""
+    means = np.stack([priors[j].mean[group] for j in range(k)], axis=1)
+    sds = np.sqrt(np.stack([priors[j].variance[group] for j in range(k)], axis=1))
+    return means, sds

@@ -1,0 +1,1 @@
+"""Across companies: kits, consent, and the messages of a run over NVIDIA FLARE."""

@@ -1,0 +1,248 @@
+"""NVIDIA FLARE 2.9.0 as the line between coordinator and retailers: all that is known of it here.
+
+A run is a FLARE job of two classes. `Coordinating` is the loop of the coordinator, in the job's
+process at the server; `Answering` holds the real retailer, in the job's process at each site.
+Messages are FLARE's auxiliary requests: pushed over the line that the site opened, no polling.
+FLARE neither resumes a job nor lets a restarted site into one, so a run is a sequence of jobs, each
+of which goes on from the coordinator's and the retailers' own disks.
+
+This file alone imports nvflare, and is itself imported only where it is needed.
+NVIDIA FLARE: https://github.com/NVIDIA/NVFlare (Apache-2.0)
+"""
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.executor import Executor
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.impl.controller import Controller
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.signal import Signal
+from nvflare.app_common.job_launcher.client_process_launcher import ClientProcessJobLauncher
+from nvflare.app_common.job_launcher.server_process_launcher import ServerProcessJobLauncher
+
+from grandtotal.consortium.transport import Reply, RetailerId
+from grandtotal.durable import write_json
+from grandtotal.engine import job
+from grandtotal.engine.conduct import conduct
+from grandtotal.engine.desk import Answer, Desk, Part, Rounds
+from grandtotal.engine.kits import OFFICER, Kit
+from grandtotal.engine.site import Site
+from grandtotal.engine.workspace import ADAPTER
+
+_LOG = logging.getLogger(__name__)
+TOPIC = "grandtotal"
+
+
+class FlareTransport:
+    """The `Transport` of a job: every message goes to the site's process of the same job."""
+
+    def __init__(self, engine: Any, context: FLContext, abort: Signal, patience_s: float) -> None:
+        self._engine = engine
+        self._context = context
+        self._rounds = Rounds(self._post, patience_s, lambda: bool(abort.triggered))
+
+    def exchange(
+        self, messages: Mapping[RetailerId, bytes], may_miss: int = 0
+    ) -> dict[RetailerId, Reply]:
+        """Returns a reply for every message, as `Transport` says."""
+        return self._rounds.exchange(messages, may_miss)
+
+    def close(self) -> None:
+        """Leaves the line to FLARE, which ends the job."""
+        self._rounds.close()
+
+    def _post(self, name: RetailerId, part: Part, timeout_s: float) -> Answer | None:
+        # One retailer at a time, in threads: `multicast_aux_requests` of 2.9.0 hands its cell an
+        # argument that this does not take, and answers nothing.
+        replies = self._engine.send_aux_request(
+            [name], TOPIC, Shareable(dict(vars(part))), timeout_s, self._context, optional=True
+        )
+        reply = (replies or {}).get(name)
+        if reply is None or reply.get_return_code() != ReturnCode.OK or "done" not in reply:
+            return None
+        return Answer(bool(reply["done"]), bytes(reply["content"]))
+
+
+class Coordinating(Controller):
+    """The coordinator's loop in FLARE's server. run: the name of a folder among its own runs."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__()
+        self._run = run
+
+    def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        """Works on the run until it is finished, stopped, or a retailer is lost."""
+        kit = Kit.read(_folder(fl_ctx))
+        patience_s = kit.alliance.patience_s
+        transport = FlareTransport(self._engine, fl_ctx, abort_signal, patience_s)
+        try:
+            conduct(kit, self._run, transport)
+        except BlockingIOError:
+            _LOG.info("%s: another process is at work on it", self._run)
+        finally:
+            transport.close()
+
+    def start_controller(self, fl_ctx: FLContext) -> None:
+        """Has nothing to prepare."""
+
+    def stop_controller(self, fl_ctx: FLContext) -> None:
+        """Has nothing to undo: whatever happened is on the disk."""
+
+    def process_result_of_unknown_task(self, *_: Any) -> None:
+        """Hears no results of tasks: nobody is given any."""
+
+
+class Answering(Executor):
+    """The real retailer in FLARE's site. It takes nothing from the job, not even a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._site: Site | None = None
+        self._desk: Desk | None = None
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Begins to listen with the job, and lets go of the retailer's ledger at its end."""
+        if event_type == EventType.START_RUN:
+            self._site = Site.started(_folder(fl_ctx))
+            self._desk = Desk(self._site.handle)
+            fl_ctx.get_engine().register_aux_message_handler(TOPIC, self._take)
+        elif event_type == EventType.END_RUN and self._desk is not None and self._site is not None:
+            self._desk.close()
+            self._site.close()
+
+    def _take(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:  # noqa: ARG002
+        # FLARE calls by keyword: the names of the parameters are its own.
+        assert self._desk is not None
+        try:
+            part = Part(**{name: request[name] for name in Part.__dataclass_fields__})
+            return Shareable(dict(vars(self._desk.take(part))))
+        except Exception:
+            # The text stays in this site's own log: what it names is the retailer's.
+            _LOG.exception("a message could not be taken")
+            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
+
+    def execute(
+        self,
+        task_name: str,  # noqa: ARG002
+        shareable: Shareable,  # noqa: ARG002
+        fl_ctx: FLContext,  # noqa: ARG002
+        abort_signal: Signal,  # noqa: ARG002
+    ) -> Shareable:
+        """Does no task."""
+        return make_reply(ReturnCode.TASK_UNKNOWN)
+
+
+class ServerProcesses(ServerProcessJobLauncher):
+    """Starts the coordinator's process of a job, so that it ends with the server."""
+
+    def get_command(self, job_meta: Any, fl_ctx: FLContext) -> str:
+        """Returns FLARE's command, watched over by `job.py`."""
+        return _watched(super().get_command(job_meta, fl_ctx), "server")
+
+
+class SiteProcesses(ClientProcessJobLauncher):
+    """Starts a retailer's process of a job, so that it ends with the site."""
+
+    def get_command(self, job_meta: Any, fl_ctx: FLContext) -> str:
+        """Returns FLARE's command, watched over by `job.py`."""
+        return _watched(super().get_command(job_meta, fl_ctx), "site")
+
+
+def _watched(command: str, side: str) -> str:
+    there = f"-m {job.MODULES[side]}"
+    assert there in command, command
+    return command.replace(there, f"-m {job.__name__} {side}", 1)
+
+
+def _folder(context: FLContext) -> Path:
+    workspace = context.get_prop(FLContextKey.WORKSPACE_OBJECT)
+    return Path(workspace.get_root_dir())
+
+
+def job_of(run: str, folder: Path, least: int) -> Path:
+    """Writes the job that works on a run, three files without code, and returns its folder."""
+    made = folder / "grandtotal"
+    write_json(
+        made / "meta.json",
+        {
+            "name": "grandtotal",
+            "resource_spec": {},
+            "min_clients": least,
+            "deploy_map": {"app": ["@ALL"]},
+        },
+    )
+    controller = {"id": "coordinating", "path": f"{ADAPTER}.Coordinating", "args": {"run": run}}
+    answering = {"tasks": ["*"], "executor": {"path": f"{ADAPTER}.Answering", "args": {}}}
+    config = made / "app" / "config"
+    write_json(
+        config / "config_fed_server.json",
+        {"format_version": 2, "workflows": [controller], "components": []},
+    )
+    write_json(
+        config / "config_fed_client.json",
+        {"format_version": 2, "executors": [answering], "components": []},
+    )
+    return made
+
+
+def submit_job(kit: Kit, path: Path) -> str:
+    """Signs a job and gives it to the server of this kit; returns its FLARE id."""
+    from nvflare.fuel.flare_api.flare_api import new_secure_session
+
+    session = new_secure_session(OFFICER, str(kit.path / OFFICER), timeout=15.0)
+    try:
+        return str(session.submit_job(str(path.resolve())))
+    finally:
+        session.close()
+
+
+def serve(kit: Kit) -> int:
+    """Runs FLARE's server in this process until it is told to stop; returns its exit status."""
+    from nvflare.private.fed.app.server import server_train
+
+    settings = ["org=coordinator", "config_folder=config", "secure_train=true"]
+    return _main(server_train, kit, "fed_server.json", settings)
+
+
+def answer(kit: Kit) -> int:
+    """Runs FLARE's site in this process until it is told to stop; returns its exit status."""
+    from nvflare.private.fed.app.client import client_train
+
+    _note_refusals()
+    settings = [f"uid={kit.me}", f"org={kit.me}", "config_folder=config", "secure_train=true"]
+    return _main(client_train, kit, "fed_client.json", settings)
+
+
+def _note_refusals() -> None:
+    """Has the site write down which jobs it refuses: FLARE tells the server alone."""
+    from nvflare.private.admin_defs import MsgHeader
+    from nvflare.private.admin_defs import ReturnCode as Said
+    from nvflare.private.fed.client.training_cmds import DeployProcessor
+
+    process = DeployProcessor.process
+
+    def noting(self: Any, req: Any, app_ctx: Any) -> Any:
+        reply = process(self, req, app_ctx)
+        if reply.get_header(MsgHeader.RETURN_CODE) == Said.ERROR:
+            _LOG.error("a job was refused: %s", reply.body)
+        return reply
+
+    DeployProcessor.process = noting
+
+
+def _main(program: Any, kit: Kit, file: str, settings: list[str]) -> int:
+    from nvflare.fuel.f3.mpm import MainProcessMonitor
+
+    # Its own parser, so that its own defaults hold.
+    sys.argv = [program.__name__, "-m", str(kit.path), "-s", file, "--set", *settings]
+    arguments = program.parse_arguments()
+    found = MainProcessMonitor.run(
+        main_func=program.main, run_dir=arguments.workspace, args=arguments
+    )
+    return int(found or 0)

@@ -1,0 +1,184 @@
+"""The processes of a consortium of companies: a coordinator that works through its runs, a retailer
+that answers.
+
+Each is one process that may be killed at any moment: what it knows is on its disk, and whoever
+starts it again goes on.
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from grandtotal.durable import write
+from grandtotal.engine.conduct import Held, held
+from grandtotal.engine.kits import COORDINATOR, Kit, transport_key
+from grandtotal.engine.metrics import serve_metrics
+from grandtotal.engine.workspace import of_coordinator, of_retailer
+from grandtotal.errors import PlanError, RunError
+from grandtotal.participate import door_of, name_of
+from grandtotal.privacy.identity import fingerprint
+from grandtotal.runfolder import RunFolder
+
+PID = "process.pid"
+_LOOK_S = 0.5  # between two looks at the runs
+_BEGIN_S = 60.0  # in which a job that was accepted must have begun
+_SUBMIT_S = 60.0
+
+
+def start_coordinator(kit: Kit, metrics: int | None = None) -> int:
+    """Serves the consortium and works through the submitted runs, until it is told to stop.
+
+    metrics: a port on 127.0.0.1 for Prometheus.
+    """
+    kit.own(COORDINATOR)
+    _refuse_missing_flare()
+    with _at_work(kit):
+        of_coordinator(kit)
+        threading.Thread(target=_work, args=(kit,), daemon=True).start()
+        _show_metrics(kit, metrics)
+        from grandtotal.engine import flare
+
+        return flare.serve(kit)
+
+
+def start_retailer(kit: Kit, config: Path, metrics: int | None = None, trust: bool = False) -> int:
+    """Dials the coordinator and answers for the retailer of this config, until told to stop.
+
+    trust: take a coordinator's key that is not the one this retailer knows. PlanError where the
+    kit is another retailer's, or its certificate is of another key.
+    """
+    kit.own("retailer")
+    if name_of(config) != kit.me:
+        raise PlanError(
+            f"{config}: of retailer '{name_of(config)}', the kit {kit.path} is of '{kit.me}'"
+        )
+    _refuse_missing_flare()
+    know_coordinator(kit, config, trust)
+    with _at_work(kit):
+        of_retailer(kit, config, transport_key(config))
+        _show_metrics(kit, metrics)
+        from grandtotal.engine import flare
+
+        return flare.answer(kit)
+
+
+def know_coordinator(kit: Kit, config: Path, trust: bool = False) -> None:
+    """Keeps the coordinator's public key at the first kit; PlanError for a kit with another."""
+    path = door_of(config).folder / "coordinators" / f"{kit.alliance.name}.pub"
+    if path.exists() and not trust and bytes.fromhex(path.read_text()) != kit.coordinator:
+        raise PlanError(
+            f"{kit.path}: the coordinator of '{kit.alliance.name}' has the key "
+            f"{fingerprint(kit.coordinator)}, {path} knows another; have the fingerprint read to "
+            f"you, and start once with --trust"
+        )
+    write(path, kit.coordinator.hex().encode() + b"\n")
+
+
+def _work(kit: Kit) -> None:
+    """Starts a segment for the oldest run that is open, whenever none is at work."""
+    submitted: dict[str, tuple[int, float]] = {}
+    while True:
+        time.sleep(_LOOK_S)
+        for run in held(kit):
+            name = run.folder.path.name
+            if not run.open or run.busy:
+                continue
+            events, since = submitted.get(name, (-1, 0.0))
+            begun = sum(record["event"] == "began" for record in run.segments)
+            if begun == events and time.monotonic() - since < _BEGIN_S:
+                break  # accepted, and FLARE is starting its processes
+            if _submitted(kit, run):
+                submitted[name] = (begun, time.monotonic())
+            break
+
+
+def _submitted(kit: Kit, run: Held) -> bool:
+    # In a process of its own: FLARE keeps who submits and who serves in the same globals.
+    command = [sys.executable, "-m", __spec__.name, str(kit.path), run.folder.path.name]
+    with (kit.path / "submit.txt").open("ab") as log:
+        try:
+            done = subprocess.run(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=_SUBMIT_S
+            )
+        except subprocess.TimeoutExpired:
+            return False
+    return done.returncode == 0
+
+
+def submit(kit: Kit, name: str) -> None:
+    """Gives the server of a kit the job that works on a run."""
+    from grandtotal.engine import flare
+
+    run = Held(RunFolder(kit.runs / name))
+    least = len(run.folder.plan().members) - len(run.folder.left())
+    with TemporaryDirectory() as folder:
+        flare.submit_job(kit, flare.job_of(name, Path(folder), least))
+
+
+def stop(kit: Kit, patience_s: float = 20.0) -> bool:
+    """Ends the process of a kit; returns whether there was one."""
+    process = running(kit)
+    if process is None:
+        return False
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.kill(process, sign)
+        deadline = time.monotonic() + patience_s
+        while running(kit) is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if running(kit) is None:
+            break
+    return True
+
+
+def running(kit: Kit) -> int | None:
+    """Returns the number of the process that works with a kit, None where there is none."""
+    path = kit.path / PID
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(file.read() or b"0") or None
+    return None
+
+
+@contextmanager
+def _at_work(kit: Kit) -> Iterator[None]:
+    """Holds the kit for this process; RunError where another one works with it."""
+    kit.runs.mkdir(exist_ok=True)
+    with (kit.path / PID).open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{kit.path}: process {running(kit)} works with this kit") from None
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        yield  # a process that is killed lets go as well
+
+
+def _show_metrics(kit: Kit, port: int | None) -> None:
+    if port is not None:
+        serve_metrics(kit, port)
+
+
+def _refuse_missing_flare() -> None:
+    if find_spec("nvflare") is None:
+        raise PlanError(
+            "NVIDIA FLARE is not installed here; `pip install 'grandtotal[flare]'` does it"
+        )
+
+
+if __name__ == "__main__":
+    submit(Kit.read(Path(sys.argv[1])), sys.argv[2])
