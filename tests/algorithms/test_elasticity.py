@@ -86,6 +86,18 @@ def test_intervals_hold_what_was_planted_where_weeks_hang_together(family):
     assert 0.85 < np.mean(inside) < 0.98
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_retailer_without_stores_is_not_certain_of_anything(family):
+    inside, widths = [], []
+    for seed in range(40):
+        rows, truth = planted(seed, series=PRODUCTS, weeks=104, noise=0.5)
+        found = Elasticity(family).fit(held(rows), PRODUCTS, "test")
+        inside.append(np.abs(found.raw - truth) < 1.96 * found.raw_sd)
+        widths.append(found.raw_sd)
+    assert 0.9 < np.mean(inside)
+    assert np.median(widths) < 1.5  # and not of nothing either
+
+
 def test_least_squares_is_that_of_dummies_for_every_store_product_and_season():
     rows, _ = planted(series=6, noise=0.3)
     found = Elasticity("log-log").fit(held(rows), PRODUCTS, "test")

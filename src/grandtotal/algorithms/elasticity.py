@@ -3,9 +3,9 @@
 Least squares in logs or Poisson pseudo-maximum likelihood, with the levels of store x product x
 season removed inside the retailer (`price_moments`): both are Newton steps on sums. Standard errors
 hold where the weeks of a series hang together: the outer products of the scores of series are a
-total too (Liang and Zeger, "Longitudinal data analysis using generalized linear models", 1986,
-https://doi.org/10.1093/biomet/73.1.13). Estimates are then drawn to their category's mean and that
-to the consortium's (`shrinkage`).
+total too, and those of their seasons where a product has few series (Liang and Zeger, "Longitudinal
+data analysis using generalized linear models", 1986, https://doi.org/10.1093/biomet/73.1.13).
+Estimates are then drawn to their category's mean and that to the consortium's (`shrinkage`).
 
 What is believed before any data: the mean of 1,851 published elasticities, -2.62 (Bijmolt, van
 Heerde and Pieters, "New empirical generalizations on the determinants of price elasticity", 2005,
@@ -52,6 +52,7 @@ _LEAST_OWN = 0.02  # of the price's variation that promotions and other prices d
 _MOST = 30.0  # of a coefficient on the way
 _NORMAL = 1.959964
 _LEAST = 1e-9  # of the scatter, beside the curvature: no estimate is sure
+_FEW = 4  # series: fewer say nothing of the scatter between them, one least of all
 _BORROWED = 4.0  # series that the scatter of all products counts for in that of one
 
 
@@ -135,11 +136,21 @@ class Estimate:
         """Returns the sums of outer products of scores, those of few series helped by all."""
         series = self._alike
         few = (stdtrit(series - 1, 0.975) / _NORMAL) ** 2 * series / (series - 1)
-        own = unpacked(self.sums["scatter"], self.b.shape[1]) * few[:, None, None]
+        chosen = np.where(self._lonely[:, None], self.sums["season scatter"], self.sums["scatter"])
+        own = unpacked(chosen, self.b.shape[1]) * few[:, None, None]
         size = np.trace(self.curvature, axis1=1, axis2=2)
         usual = np.trace(own, axis1=1, axis2=2).sum() / max(float(size.sum()), 1e-12)
         weight = (series / (series + _BORROWED))[:, None, None]
         return np.asarray(weight * own + ((1 - weight) * usual + _LEAST) * self.curvature)
+
+    @property
+    def _lonely(self) -> NDArray[np.bool_]:
+        """Which products have so few series that the seasons of a series stand in for them.
+
+        The scores of all series add up to nothing, so that those of a single one, a retailer's
+        without stores, would be taken for certain.
+        """
+        return np.asarray(self.sums["series"] < _FEW)
 
     @property
     def _alike(self) -> NDArray[np.float64]:
@@ -148,9 +159,11 @@ class Estimate:
         So many a t distribution is for: Carter, Schnepel and Steigerwald, "Asymptotic behavior of a
         t-test robust to cluster heterogeneity", 2017, https://doi.org/10.1162/REST_a_00639.
         """
-        whole, squares = self.curvature[:, OWN, OWN] ** 2, self.sums["weights"]
+        chosen = np.where(self._lonely, self.sums["season weights"], self.sums["weights"])
+        whole, squares = self.curvature[:, OWN, OWN] ** 2, chosen
         alike = np.divide(whole, squares, out=np.ones_like(whole), where=squares > 0)
-        return np.asarray(np.clip(alike, 2.0, np.maximum(self.sums["series"], 2.0)))
+        most = np.where(self._lonely, np.inf, np.maximum(self.sums["series"], 2.0))
+        return np.asarray(np.clip(alike, 2.0, most))
 
     @property
     def left(self) -> NDArray[np.float64]:

@@ -97,8 +97,9 @@ class PriceMoments:
         """Returns, for each product that is asked about, of the rows less their group's mean:
 
         curvature and gradient X'WX, X'(y - mean); scatter, the outer products of the scores of
-        each series; weights, the squares of each series' curvature in the own price; loss; spread,
-        the sum of squares of the log price; how many rows and series.
+        each series; weights, the squares of each series' curvature in the own price; the same two
+        of each series and season, for products of few series; loss; spread, the sum of squares of
+        the log price; how many rows and series.
         """
         asked, k = len(broadcast["asked"]), self.columns
         triangle = (asked, k * (k + 1) // 2)
@@ -109,6 +110,8 @@ class PriceMoments:
             "loss": Field((asked,), scale=MOMENT_STEPS),
             "spread": Field((asked,), scale=MOMENT_STEPS),
             "weights": Field((asked,), scale=_SQUARE_STEPS[self.family]),
+            "season scatter": Field(triangle, scale=_SQUARE_STEPS[self.family]),
+            "season weights": Field((asked,), scale=_SQUARE_STEPS[self.family]),
             "rows": Field((asked,)),
             "series": Field((asked,)),
         }
@@ -148,6 +151,8 @@ class PriceMoments:
             "loss": rows.per_series(loss),
             "spread": rows.per_series(rows.per_group(rows.within[:, OWN] ** 2)),
             "weights": by_series[:, OWN] ** 2,
+            "season scatter": rows.per_series(gradient[:, one] * gradient[:, other]),
+            "season weights": rows.per_series(curvature[:, OWN] ** 2),
             "rows": rows_of,
             "series": (rows_of > 0).astype(np.float64),
         }
