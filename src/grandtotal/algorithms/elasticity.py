@@ -139,7 +139,8 @@ class Estimate:
         chosen = np.where(self._lonely[:, None], self.sums["season scatter"], self.sums["scatter"])
         own = unpacked(chosen, self.b.shape[1]) * few[:, None, None]
         size = np.trace(self.curvature, axis1=1, axis2=2)
-        usual = np.trace(own, axis1=1, axis2=2).sum() / max(float(size.sum()), 1e-12)
+        beside = np.trace(own, axis1=1, axis2=2)[size > 0] / size[size > 0]
+        usual = float(np.median(beside)) if len(beside) else 0.0
         weight = (series / (series + _BORROWED))[:, None, None]
         return np.asarray(weight * own + ((1 - weight) * usual + _LEAST) * self.curvature)
 
@@ -162,8 +163,10 @@ class Estimate:
         chosen = np.where(self._lonely, self.sums["season weights"], self.sums["weights"])
         whole, squares = self.curvature[:, OWN, OWN] ** 2, chosen
         alike = np.divide(whole, squares, out=np.ones_like(whole), where=squares > 0)
+        # Seasons of a series are helped by those of all products: two are never all that there is.
+        least = np.where(self._lonely, 3.0, 2.0)
         most = np.where(self._lonely, np.inf, np.maximum(self.sums["series"], 2.0))
-        return np.asarray(np.clip(alike, 2.0, most))
+        return np.asarray(np.clip(alike, least, most))
 
     @property
     def left(self) -> NDArray[np.float64]:
