@@ -35,14 +35,19 @@ from grandtotal.consortium.consortium import Consortium
 from grandtotal.consortium.query import Rows, installed
 from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import arrays_digest
+from grandtotal.tasks.churn import Churn
 from grandtotal.tasks.demand import Demand
 from grandtotal.tasks.demand_model import GRID, DemandModel
 from grandtotal.tasks.demand_queries import DemandSeries
+from grandtotal.tasks.price import Price
 from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.recommend_models import GRIDS
 from grandtotal.tasks.sales import Panel
-from grandtotal.tasks.scores import ROWS, TestScores
+from grandtotal.tasks.scores import ROWS, TestScores, UnitScores
+from grandtotal.tasks.segments import Segments
+from grandtotal.tasks.shift import Shift
 from grandtotal.tasks.task import Task
+from grandtotal.tasks.value import Value
 
 RETAILERS = (3, 5, 10)
 REFERENCE_RETAILERS = 5
@@ -53,6 +58,10 @@ ALS_CANDIDATE = ALS(factors=8, epochs=3)
 TRANSITIONS = Transitions(neighbours=10**6)
 _ROOM = 12.0  # units that are never an outlier
 _TIE_BREAK = 1e-6
+# Under epsilon alone, where totals carry noise, or by no task: tests/consortium compares them.
+NOT_ASKED = {"feature-sums", "price-pairs", "group-gaps", "price-trials", "segment-moments"}
+# Of these a unit's score is its place among its retailer's own: not that among everybody's.
+RANKED = {"churn", "value", "segments"}
 
 Fit = Callable[[Totals], Model]
 Floats = NDArray[np.float64]
@@ -70,18 +79,38 @@ def run(data: Path, quick: bool) -> list[Row]:  # noqa: ARG001
         recommend, demand = Recommend(retail.common), Demand(retail.common)
         basket = Recommend(retail.common, ("item-knn",), horizon_days=28, repeat=True)
         blend = Recommend(retail.common, ("auto", "popularity", "transitions"))
+    others, counts = _others(retail, quick), RETAILERS[:1] if quick else RETAILERS
     asked: set[str] = set()
     return [
         *_digests(retail, recommend, _item_fits(recommend), asked),
         *_digests(retail, basket, {}, asked),
         *_digests(retail, blend, {}, asked),
         *_digests(retail, demand, _regression_fits(demand), asked),
+        *(row for task in others for row in _digests(retail, task, {}, asked, counts)),
         *column_rows(retail, RETAILERS, asked),
-        _untested("queries", asked),
-        _untested("tasks", {recommend.kind, demand.kind}),
+        _untested("queries", asked | NOT_ASKED),
+        _untested(
+            "tasks", {task.kind for task in (recommend, demand, *others)} | {"purchase-intent"}
+        ),
         *_recommend_reference(retail, recommend),
         *_demand_reference(retail, demand),
     ]
+
+
+def _others(retail: Retail, quick: bool) -> tuple[Task, ...]:
+    """Returns the tasks that have no independent program here.
+
+    Purchase intent is not among them: it shares its models with churn, and these lines are no
+    visits. `python -m benchmarks intent` compares it with pooled training.
+    """
+    common, weeks = retail.common, 76 if quick else 104
+    return (
+        Price(common, history=weeks, test=12),
+        Churn(common, ("logistic",), horizon_days=56, history_days=7 * weeks),
+        Value(common, horizon_days=56),
+        Segments(common, ("kmeans", "mixture"), segments=3, horizon_days=56),
+        Shift(common, ("cusum",)),
+    )
 
 
 def _untested(kind: str, tested: set[str]) -> Row:
@@ -125,9 +154,15 @@ def _regression(task: Demand, family: str, totals: Totals, split: str) -> Demand
     return DemandModel.shared({"model": family}, coefficients, series)
 
 
-def _digests(retail: Retail, task: Task, fits: Mapping[str, Fit], asked: set[str]) -> list[Row]:
+def _digests(
+    retail: Retail,
+    task: Task,
+    fits: Mapping[str, Fit],
+    asked: set[str],
+    counts: tuple[int, ...] = RETAILERS,
+) -> list[Row]:
     rows = []
-    for count in RETAILERS:
+    for count in counts:
         holders = retail.holders(task, count)
         pooled = task.pooled(list(holders.values()))
         with federated(holders, task) as consortium:
@@ -138,7 +173,8 @@ def _digests(retail: Retail, task: Task, fits: Mapping[str, Fit], asked: set[str
                 whole, lambda totals: task.fit(totals).model, consortium, pooled, asked
             )
             consortium.deliver(TASK, model.meta, model.arrays)
-            rows += [row, _same_scores(whole, task, model, consortium, pooled, asked)]
+            apart = list(holders.values()) if task.kind in RANKED else [pooled]
+            rows += [row, _same_scores(whole, task, model, consortium, apart, asked)]
     return rows
 
 
@@ -172,13 +208,13 @@ def _same(
 
 
 def _same_scores(
-    name: str, task: Task, model: Model, consortium: Consortium, pooled: Rows, asked: set[str]
+    name: str, task: Task, model: Model, consortium: Consortium, parts: list[Rows], asked: set[str]
 ) -> Row:
-    """Returns the row that compares the shared test scores with those of the pooled rows."""
+    """Returns the row that compares the shared test scores with those of all rows."""
     query = TestScores(TASK, len(task.metrics), task.shown)
     asked.add(query.name)
     sums = consortium.of(TASK).total(query)
-    found = task.score(model, pooled, "test")
+    found = UnitScores.joined([task.score(model, part, "test") for part in parts])
     expected = {
         "numerators": found.numerators.sum(axis=0),
         "denominators": found.denominators.sum(axis=0),
