@@ -167,7 +167,8 @@ def _check(run: RunFolder, whole: RunFolder, folder_of) -> None:
     for name in RETAILERS:
         egress = read_log(folder_of(name) / "egress.jsonl")
         assert [record["question"] for record in egress] == asked, (name, run.path)
-    assert all(finding.ok for finding in verify(run)), run.path
+    wrong = [finding for finding in verify(run) if not finding.ok]
+    assert not wrong, wrong
 
 
 def _say(line: str, killed: Counter[str], done: int) -> None:
