@@ -8,19 +8,17 @@ so that a choice of thousands of products is exact and not a matter of the order
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import LinearConstraint
 from scipy.sparse import csr_array, vstack
 
 from grandtotal.decide.response import Floats
+from grandtotal.decide.solver import solved
 from grandtotal.errors import GrandtotalError, RefusedError
 
 _SECONDS = 60.0
@@ -75,39 +73,18 @@ def _solve(
     limited = csr_array(np.stack([each.entries for each in conditions]) / scale[:, None])
     most = np.array([each.most for each in conditions]) / scale + _TOLERANCE
     one, free = np.ones(len(sizes)), np.full(len(conditions), -np.inf)
-    with _silent():
-        found = milp(
-            -value / max(float(np.abs(value).max()), 1e-300),
-            integrality=np.ones(len(value), np.int64),
-            bounds=Bounds(0, 1),
-            constraints=LinearConstraint(
-                vstack([each, limited]), np.append(one, free), np.append(one, most)
-            ),
-            options={"time_limit": _SECONDS, "mip_rel_gap": _GAP},
-        )
+    found = solved(
+        -value / max(float(np.abs(value).max()), 1e-300),
+        [LinearConstraint(vstack([each, limited]), np.append(one, free), np.append(one, most))],
+        _GAP,
+        _SECONDS,
+    )
     if found.x is None and found.status != _INFEASIBLE:
         raise RefusedError(
             f"no choice of prices was found in {_SECONDS:.0f} s ({found.message}); decide with "
             f"fewer products or conditions at once"
         )
     return None if found.x is None else (found.x, found.status == 0)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """HiGHS now and then prints a line of its own debugging to standard output, which is for data.
-
-    Below Python, where `redirect_stdout` does not reach.
-    """
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _clash(sizes: NDArray[np.intp], conditions: Sequence[Condition]) -> list[Condition]:

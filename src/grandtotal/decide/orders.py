@@ -13,14 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import LinearConstraint
 
+from grandtotal.decide.solver import solved
 from grandtotal.errors import PlanError
 
 Numbers = NDArray[np.float64]
 _STEPS = 24  # increments that a budget chooses among, at most, of one product
 _HALVINGS = 48
 _GAP = 1e-4  # of the best use of a budget, relative
+_SECONDS = 30.0  # what is best so far is taken then
 
 
 @dataclass(frozen=True)
@@ -238,16 +240,10 @@ def _within(budget: float, units: Numbers, until: Numbers, shelf: Shelf, holding
     order = sparse.csr_array(
         (np.tile([1.0, -1.0], len(later)), (rows, columns)), shape=(len(later), len(product))
     )
-    found = milp(
-        -value,
-        integrality=np.ones(len(product), np.int64),
-        bounds=Bounds(0, 1),
-        constraints=[
-            LinearConstraint(cost[None, :], -np.inf, budget),
-            *([LinearConstraint(order, -np.inf, 0)] if len(later) else []),
-        ],
-        options={"mip_rel_gap": _GAP},
-    )
+    conditions = [LinearConstraint(cost[None, :], -np.inf, budget)]
+    if len(later):
+        conditions.append(LinearConstraint(order, -np.inf, 0))
+    found = solved(-value, conditions, _GAP, _SECONDS)
     if found.x is None:
         raise PlanError(f"budget = {budget:g}: no choice of orders was found: {found.message}")
     taken = np.rint(found.x) > 0

@@ -65,7 +65,7 @@ def _of_days(lines: pl.DataFrame) -> pl.DataFrame:
 def in_steps(value: pl.Expr, steps: int) -> pl.Expr:
     import polars as pl
 
-    return (value.clip(-_MOST, _MOST) * steps).round().cast(pl.Int64)
+    return (value.cast(pl.Float64).clip(-_MOST, _MOST) * steps).round().cast(pl.Int64)
 
 
 @dataclass(frozen=True, eq=False)
