@@ -244,7 +244,7 @@ def test_the_quickstart_runs_and_is_what_the_readme_shows(tmp_path: Path) -> Non
 
 def test_the_demo_shows_what_federation_is_worth(tmp_path: Path) -> None:
     found = json.loads(grandtotal("demo", "--json", cwd=tmp_path).stdout)
-    assert set(found["tasks"]) == {"recommend", "demand"}
+    assert set(found["tasks"]) == {"recommend", "demand", "price", "churn", "segments"}
     for task in found["tasks"].values():
         assert task["pooled_model"]["same_as_federated"]
         assert set(task["retailers"]) == {"north", "south", "west", "east", "abroad"}

@@ -113,11 +113,17 @@ def test_joined_with_bestsellers_a_retailers_own_model_stays_as_it_is(private, p
     assert (found.prior == own.model.prior).all()
 
 
-def test_at_home_a_noisy_model_is_better_than_the_own_one_and_than_itself(private, pooled, parts):
+def test_at_home_noisy_models_are_better_than_the_own_ones_and_than_themselves(
+    private, pooled, parts
+):
     task = private(models=("ease",))
-    shared = task.fit(Noisy(pooled, 0.1)).model
     own = {name: at_home(task).fit(Local(rows)) for name, rows in parts.items()}
-    home = {name: joined(at_home(task), own[name], shared, rows) for name, rows in parts.items()}
-    found = ndcg(task, home, parts)
-    assert found > ndcg(task, {name: fitted.model for name, fitted in own.items()}, parts)
-    assert found > ndcg(task, dict.fromkeys(parts, shared), parts)
+    alone = ndcg(task, {name: fitted.model for name, fitted in own.items()}, parts)
+    home, delivered = [], []
+    for noise in (0.1, 0.2, 0.3, 0.4):  # which of two nearly equal models is taken is chance
+        shared = task.fit(Noisy(pooled, noise)).model
+        both = {n: joined(at_home(task), own[n], shared, rows) for n, rows in parts.items()}
+        home.append(ndcg(task, both, parts))
+        delivered.append(ndcg(task, dict.fromkeys(parts, shared), parts))
+    assert np.mean(home) > alone
+    assert np.mean(home) > np.mean(delivered)
