@@ -229,7 +229,8 @@ class Run:
         """Returns a retailer's predictions as of the plan's today, made from its own tables.
 
         recommend: customer, rank, product, title, score, because. demand: product, title, start,
-        ahead, units, p10, p50, p90, recent_mean, last_season.
+        ahead, units, p10, p50, p90, recent_mean, last_season. The columns of the others are those
+        of their `predict` in `grandtotal.tasks`.
         """
         found, model, rows, tables = self._at_home(retailer, task, config)
         return found.predict(model, rows, tables, top)

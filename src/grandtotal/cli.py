@@ -191,7 +191,8 @@ def predict(
     """Predict for one retailer from its own tables, as of the plan's today.
 
     recommend: the best products for every customer, with what speaks for them. demand: units per
-    product and period with quantiles.
+    product and period with quantiles. price: elasticities and what they rest on. churn,
+    purchase-intent, value, segments: a row a customer or visit. shift: what changed, since when.
     """
     from grandtotal import terminal
     from grandtotal.api import Run

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array, vstack
 
 from grandtotal.decide.response import Floats
 from grandtotal.decide.solver import solved
-from grandtotal.errors import GrandtotalError, RefusedError
+from grandtotal.errors import PlanError, RefusedError
 
 _SECONDS = 60.0
 _GAP = 1e-5
@@ -36,7 +36,7 @@ class Condition:
     most: float
 
 
-class ClashError(GrandtotalError):
+class ClashError(PlanError):
     """No choice keeps all of these conditions, and without any one of them there is one."""
 
     def __init__(self, names: Sequence[str]) -> None:

@@ -104,7 +104,7 @@ SEGMENTS = Kind(
     measures={
         "silhouette": Measure(
             "silhouette",
-            "how clearly customers fall into segments",
+            "clearness of the segments",
             "1 is fully; 0 means that the next segment’s middle is as near as the own one’s. Of "
             "the same customers one period later",
         ),
