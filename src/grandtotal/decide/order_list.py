@@ -128,12 +128,12 @@ def _shelf(
             f"supply: no lead time of {int(np.isnan(lead).sum()):,} products, such as "
             f"{', '.join(names)}; add the column 'lead_time' (days), or give --lead-time for all"
         )
-    cost = supply["unit_cost"]
+    cost = np.where(np.isnan(supply["unit_cost"]), supply["cost"], supply["unit_cost"])
     if np.isnan(cost).any():
         if how.target == "cost" or how.budget is not None:
             raise DataError(
                 f"supply: no unit_cost of {int(np.isnan(cost).sum()):,} products, and the target "
-                f'"cost" and a budget need it; add the column, or order by "fill" or "cycle"'
+                f'"cost" and a budget need it; add it, or cost to products, or order by "fill"'
             )
         notes.append("Products without a unit_cost count as free in the cost of the orders.")
     price = _recent_price(panel, product)
@@ -211,13 +211,25 @@ _SUPPLY = ("lead_time", "pack", "minimum_order", "shelf_life", "space", "unit_co
 def _supply(
     task: demand_task.Demand, tables: Tables, product: NDArray[np.intp]
 ) -> dict[str, Numbers]:
-    """Returns each column by product, nan where it is not said; of several stores the slowest."""
+    """Returns the columns of supply, and the cost of products, nan where it is not said."""
+    supply = _by_product(task, tables, "supply", _SUPPLY, product)
+    return supply | _by_product(task, tables, "products", ("cost",), product)
+
+
+def _by_product(
+    task: demand_task.Demand,
+    tables: Tables,
+    table: str,
+    columns: tuple[str, ...],
+    product: NDArray[np.intp],
+) -> dict[str, Numbers]:
+    """Returns columns of a table by product; of several rows the largest, so the slowest."""
     import polars as pl
 
-    if "supply" not in tables:
-        return {name: np.full(len(product), np.nan) for name in _SUPPLY}
-    rows = next(on_catalogue(tables, task.common, [tables["supply"]]))
-    there = [name for name in _SUPPLY if name in rows.columns]
+    if table not in tables:
+        return {name: np.full(len(product), np.nan) for name in columns}
+    rows = next(on_catalogue(tables, task.common, [tables[table]]))
+    there = [name for name in columns if name in rows.columns]
     per = rows.group_by("i").agg(pl.col(there).cast(pl.Float64).max())
     found = pl.DataFrame({"i": product.astype(np.uint32)}).join(
         per, on="i", how="left", maintain_order="left"
@@ -226,7 +238,7 @@ def _supply(
         name: found[name].fill_null(np.nan).to_numpy()
         if name in there
         else np.full(len(product), np.nan)
-        for name in _SUPPLY
+        for name in columns
     }
 
 

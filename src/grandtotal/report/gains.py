@@ -111,7 +111,9 @@ def _measure(found: Findings) -> str:
     headline_ = found.first["headline"]
     word = metric_word(headline_, getattr(found.task, "top", None))
     direction = "higher" if found.first["higher_is_better"] else "lower"
-    return f"Measured in {word}: +10 % means a {word.split(' (')[0]} that is 10 % {direction}." + (
+    said = word.split(" (")[0]
+    one = "an" if said[0] in "aeiou" else "a"
+    return f"Measured in {word}: +10 % means {one} {said} that is 10 % {direction}." + (
         f" “{sentence(_EVERYBODY)}” scores every retailer’s {found.first['units']} as one set, so "
         "larger retailers weigh more."
         if found.overall is not None

@@ -5,8 +5,9 @@ of their number into north (50 %), south (25 %), west (17 %) and east (8 %); all
 countries are `abroad`. A customer with lines in several countries belongs to that of the first.
 UK lines without a customer are split by the same hash of the invoice, its leading C taken off.
 
-The source holds no stock and no supply. Both are made up, so that orders can be shown: on the last
-evening there is what sold in a week or two, by the product's place in the list.
+The source holds no stock, no supply and no cost. They are made up, so that orders and prices can be
+shown: on the last evening there is what sold in a week or two, by the product's place in the list,
+and a unit costs 3/5 of its usual price.
 
 Left out: stock codes that do not begin with five digits (POST, M, BANK CHARGES ... are no
 products), and lines with a price of 0, which are movements of stock and not sales.
@@ -68,7 +69,7 @@ customer = "Customer ID", basket = "Invoice" }}
 duplicates = "keep"
 
 [tables.products]
-path = "products.parquet"
+path = "products.parquet" # the cost is made up: the source holds none
 
 [tables.customers]
 path = "customers.parquet"
@@ -169,13 +170,20 @@ def _write_retailer(folder: Path, name: str, lines: pl.DataFrame) -> None:
 
 def _products(lines: pl.DataFrame) -> pl.DataFrame:
     """Returns every product with the title that it has most often; ties by the alphabet."""
-    return (
+    titled = (
         lines.group_by(product="stock_code", title="description")
         .len()
         .sort("product", -pl.col("len").cast(pl.Int64), "title", nulls_last=True)
         .unique("product", keep="first", maintain_order=True)
         .select("product", "title")
     )
+    return titled.join(_costs(lines), on="product", maintain_order="left")
+
+
+def _costs(lines: pl.DataFrame) -> pl.DataFrame:
+    """Returns the made-up cost of every product: 3/5 of its usual price."""
+    usual = pl.col("unit_price").median()
+    return lines.group_by(product="stock_code").agg(cost=(0.6 * usual).round(2)).sort("product")
 
 
 def _stock(lines: pl.DataFrame) -> pl.DataFrame:
@@ -199,13 +207,14 @@ def _supply(lines: pl.DataFrame) -> pl.DataFrame:
     usual = pl.col("quantity").filter(pl.col("quantity") > 0).median().fill_null(1)
     return (
         lines.group_by(product="stock_code")
-        .agg(usual=usual, price=pl.col("unit_price").median())
+        .agg(usual=usual)
+        .join(_costs(lines), on="product")
         .sort("product")
         .select(
             "product",
             lead_time=7 + 7 * (place % 2),
             pack=pl.col("usual").clip(1).floor(),
-            unit_cost=(0.6 * pl.col("price")).round(2),
+            unit_cost=pl.col("cost"),
         )
     )
 
