@@ -15,9 +15,11 @@ from grandtotal.cli_parts import (
     Group,
     as_text,
     command,
+    config_option,
     json_option,
     processes_option,
     runs_option,
+    write_frame,
 )
 
 if TYPE_CHECKING:
@@ -170,11 +172,7 @@ def run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
     "--format", "kind", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="retailer.toml, if it has moved since the run.",
-)
+@config_option
 @runs_option
 @json_option
 def predict(
@@ -210,11 +208,7 @@ def predict(
 
 
 def _write(frame: pl.DataFrame, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        frame.write_csv(path)
-    else:
-        frame.write_parquet(path)
+    write_frame(frame, path)
     click.echo(f"{frame.height:,} rows -> {path}\n{frame.head(5)}", err=True)
     return path
 

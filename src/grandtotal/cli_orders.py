@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grandtotal.cli_parts import as_text, command, json_option, runs_option
+from grandtotal.cli_parts import (
+    as_text,
+    command,
+    config_option,
+    json_option,
+    runs_option,
+    write_frame,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,11 +45,7 @@ _commands = click.Group()
 @click.option("--holding", default=0.25, show_default=True, help="Of the unit cost, a year.")
 @click.option("--budget", type=float, help="The most that all orders together may cost.")
 @click.option("--out", type=click.Path(path_type=Path), help="A .csv or .parquet file.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="retailer.toml, if it has moved since the run.",
-)
+@config_option
 @runs_option
 @json_option
 def orders(
@@ -74,8 +77,7 @@ def orders(
     how = Ordering(review, target, service, lead_time, holding, budget)
     made = opened.orders(retailer, task, how, config)
     path = out or opened.folder.retailer(retailer) / "decisions" / "orders.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made.frame.write_parquet(path) if path.suffix == ".parquet" else made.frame.write_csv(path)
+    write_frame(made.frame, path)
     if as_json:
         click.echo(as_text({**made.totals(), "notes": made.notes, "file": str(path)}))
         return

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from grandtotal.errors import GrandtotalError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 runs_option = click.option(
     "--runs",
@@ -19,6 +22,11 @@ runs_option = click.option(
     help="Folder of all runs.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="retailer.toml, if it has moved since the run.",
+)
 processes_option = click.option(
     "--processes", is_flag=True, help="A process of its own for every retailer."
 )
@@ -51,3 +59,12 @@ def command(group: click.Group, example: str) -> Callable[[Callable[..., Any]], 
 def as_text(value: Any) -> str:
     """Returns the JSON that --json prints."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Writes a table as the file's ending says, .parquet or else CSV, and makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        frame.write_parquet(path)
+    else:
+        frame.write_csv(path)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from grandtotal.cli_parts import as_text, command, json_option, runs_option
+from grandtotal.cli_parts import (
+    as_text,
+    command,
+    config_option,
+    json_option,
+    runs_option,
+    write_frame,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,11 +51,7 @@ _commands = click.Group()
     help="With --by: even by age, region or the like; it is said.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="A .csv or .parquet file.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="retailer.toml, if it has moved since the run.",
-)
+@config_option
 @runs_option
 @json_option
 def prices(
@@ -144,9 +147,7 @@ def _rules(path: Path | None, flags: dict[str, Any]) -> PriceRules:
 def _write(made: list[dict[str, Any]], path: Path) -> None:
     import polars as pl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame = pl.DataFrame(made, infer_schema_length=None)
-    frame.write_parquet(path) if path.suffix == ".parquet" else frame.write_csv(path)
+    write_frame(pl.DataFrame(made, infer_schema_length=None), path)
 
 
 def _table(decided: Decided, made: list[dict[str, Any]]) -> Table:

@@ -112,13 +112,12 @@ def direction_bits(directions: NDArray[Any], bits: int, most: int) -> int:
 
 
 @dataclass(frozen=True)
-class ALSMoments:
-    """Sums over customers of p and p p' for each item that they bought, and of p p' over all.
+class _OfCustomers:
+    """What all questions say: of which rows, and how a customer's factors follow from the items'.
 
-    The broadcast holds "factors" (products, d), the items'. fold: how p follows from them.
+    l2, unobserved, scaled: as in ALS. bits, most: of the steps that factors are rounded to.
     """
 
-    name: ClassVar[str] = "als-moments"
     bound: ClassVar[Stated] = None
 
     products: int
@@ -128,6 +127,16 @@ class ALSMoments:
     scaled: float
     bits: int
     most: int
+
+
+@dataclass(frozen=True)
+class ALSMoments(_OfCustomers):
+    """Sums over customers of p and p p' for each item that they bought, and of p p' over all.
+
+    The broadcast holds "factors" (products, d), the items'. fold: how p follows from them.
+    """
+
+    name: ClassVar[str] = "als-moments"
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
         """Returns gram (d, d), moments (products, d (d + 1) / 2) and sums (products, d)."""
@@ -150,7 +159,7 @@ class ALSMoments:
 
 
 @dataclass(frozen=True)
-class ALSProducts:
+class ALSProducts(_OfCustomers):
     """Sums over customers of (p'x) p for each item x that they bought, for conjugate gradients.
 
     The broadcast holds "factors" (products, d), the items', and "directions" (products, d), x.
@@ -160,15 +169,7 @@ class ALSProducts:
     """
 
     name: ClassVar[str] = "als-products"
-    bound: ClassVar[Stated] = None
 
-    products: int
-    split: str
-    l2: float
-    unobserved: float
-    scaled: float
-    bits: int
-    most: int
     fine: int
     first: bool
 

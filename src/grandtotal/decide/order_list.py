@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.model import Model
 from grandtotal.consortium.query import Rows
-from grandtotal.decide.orders import LIMITS, Demand, Numbers, Orders, Shelf, Target, orders
+from grandtotal.decide.orders import (
+    LIMITS,
+    Demand,
+    Numbers,
+    Orders,
+    Shelf,
+    Target,
+    orders,
+    outcome,
+    whole_packs,
+)
 from grandtotal.durable import Json
 from grandtotal.errors import DataError, PlanError
 from grandtotal.tasks import demand as demand_task
@@ -104,7 +114,7 @@ def order_list(
     target = Target(how.target, how.service)
     made = orders(demand, shelf, review, target, holding, budget)
     usual = _usual(panel, product, task.periods, shelf, review)
-    today = _outcome(demand, shelf, review, usual)
+    today = outcome(demand, shelf, review, usual)
     frame = _frame(task, tables, product, stocked, shelf, made, usual, today, how)
     return OrderList(frame, notes)
 
@@ -258,19 +268,7 @@ def _usual(
     recent = panel.parts[0].units[product][:, -periods.level :]
     reach = shelf.lead_time + review
     level = reach * recent.mean(axis=1) + 2 * np.sqrt(reach) * recent.std(axis=1)
-    wanted = np.maximum(level - shelf.position, 0.0)
-    packs: Numbers = np.ceil(np.maximum(wanted / shelf.pack - 1e-9, 0.0))
-    return packs * shelf.pack
-
-
-def _outcome(
-    demand: Demand, shelf: Shelf, review: float, units: Numbers
-) -> tuple[Numbers, Numbers]:
-    """Returns units expected missing in the review period, and left over at its end."""
-    early, until = demand.until(shelf.lead_time), demand.until(shelf.lead_time + review)
-    level = (shelf.position + units)[:, None]
-    missing = np.maximum(until - level, 0) - np.maximum(early - level, 0)
-    return missing.mean(axis=1), np.maximum(level - until, 0).mean(axis=1)
+    return whole_packs(level - shelf.position, shelf.pack)
 
 
 def _frame(

@@ -195,9 +195,25 @@ def _missing(early: Numbers, until: Numbers, level: Numbers) -> Numbers:
 
 def _packs(units: Numbers, shelf: Shelf) -> Numbers:
     """Returns the least order of whole packs that has so many units, and the minimum if any."""
-    least = np.where(units > 1e-9, np.maximum(units, shelf.minimum), 0.0)
-    packs: Numbers = np.ceil(np.maximum(least / shelf.pack - 1e-9, 0.0))
-    return packs * shelf.pack
+    return whole_packs(np.where(units > 1e-9, np.maximum(units, shelf.minimum), 0.0), shelf.pack)
+
+
+def whole_packs(units: Numbers, pack: Numbers) -> Numbers:
+    """Returns the least number of units that is whole packs and not fewer."""
+    packs: Numbers = np.ceil(np.maximum(units / pack - 1e-9, 0.0))
+    return packs * pack
+
+
+def outcome(demand: Demand, shelf: Shelf, review: float, units: Numbers) -> tuple[Numbers, Numbers]:
+    """Returns, if so much is ordered, the units expected missing in the review period, and left."""
+    early, until = demand.until(shelf.lead_time), demand.until(shelf.lead_time + review)
+    after = shelf.position + units
+    return _missing(early, until, after), _left(until, after)
+
+
+def _left(until: Numbers, level: Numbers) -> Numbers:
+    left: Numbers = np.maximum(level[:, None] - until, 0).mean(axis=1)
+    return left
 
 
 def _limited(wanted: Numbers, demand: Demand, shelf: Shelf) -> tuple[Numbers, NDArray[np.int64]]:
@@ -296,5 +312,5 @@ def _told(
         expected=until.mean(axis=1),
         enough=(until <= after[:, None] + 1e-9).mean(axis=1),
         missing=_missing(early, until, after),
-        left=np.maximum(after[:, None] - until, 0).mean(axis=1),
+        left=_left(until, after),
     )
