@@ -7,6 +7,7 @@ of the target, which for a training row leaves out the row's own fold.
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class Bins:
 
     features: tuple[Feature, ...]
 
-    @property
+    @cached_property
     def counts(self) -> NDArray[np.int64]:
         """The number of bins of each feature."""
         return np.array([feature.bins for feature in self.features], np.int64)

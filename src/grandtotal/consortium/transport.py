@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from grandtotal.errors import RetailerError
-from grandtotal.threads import one_thread
+from grandtotal.threads import limited_to, one_thread, workers
 
 RetailerId = str
 Reply = bytes | RetailerError
@@ -47,7 +47,8 @@ class EmbeddedTransport:
 
     def __init__(self, retailers: Mapping[RetailerId, Handler]) -> None:
         self._retailers = retailers
-        self._threads = ThreadPoolExecutor(min(len(retailers), os.cpu_count() or 1))
+        self._at_once = max(1, min(len(retailers), os.cpu_count() or 1))
+        self._threads = ThreadPoolExecutor(self._at_once)
 
     def exchange(
         self,
@@ -55,7 +56,7 @@ class EmbeddedTransport:
         may_miss: int = 0,  # noqa: ARG002 - nobody is lost in one process
     ) -> dict[RetailerId, Reply]:
         # One thread of linear algebra each: threads of threads wait for each other.
-        with one_thread():
+        with one_thread(), limited_to(workers() // self._at_once):
             replies = {
                 name: self._threads.submit(self._retailers[name].handle, message)
                 for name, message in messages.items()
