@@ -48,6 +48,7 @@ from benchmarks import (
     shift,
     trees,
     trees_exact,
+    trees_scale,
     value,
 )
 from benchmarks.rows import MissingDataError, Row
@@ -68,6 +69,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "secure-sum": secure_sum,
     "trees-speed": trees,
     "trees-exact": trees_exact,
+    "trees-scale": trees_scale,
     "inventory-known": inventory_known,
     "inventory-replay": inventory_replay,
     "audit": audit,

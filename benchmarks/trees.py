@@ -245,7 +245,7 @@ def _sampled(race: Race, trees: int, rounds: int) -> list[Row]:
 
 
 @dataclass
-class _Counted:
+class Counted:
     """Totals that count the bytes out of each retailer, and the questions by tree."""
 
     totals: Any
@@ -269,7 +269,7 @@ def _messages(race: Race) -> list[Row]:
         ("all bins and columns", whole, race.bins, None),
         ("64 bins, 0.7 of rows, 0.4 of columns", sampled, narrow, (1.2, 8.0)),
     ):
-        counted = _Counted(race.pooled)
+        counted = Counted(race.pooled)
         algorithm.fit(counted, race.data, bins)
         found = {
             f"{name}: out of a retailer for a tree": (counted.bytes / trees / 1e6, "MB"),

@@ -60,12 +60,14 @@ class Feature:
 
     def bin(self, values: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Returns the bin of each of these values."""
-        known = ~np.isnan(values)
+        missing = np.isnan(values)
         if self.kind == CATEGORY:
-            found = values
+            found = np.where(missing, 0.0, values).astype(np.uint8)
         else:
-            found = np.searchsorted(self.edges, values, side="left").astype(np.float64)
-        return np.where(known, found + 1, 0).astype(np.uint8)
+            found = np.searchsorted(self.edges, values, side="left").astype(np.uint8)
+        found += 1
+        found[missing] = 0
+        return found
 
 
 @dataclass(frozen=True)
