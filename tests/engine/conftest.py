@@ -1,6 +1,8 @@
-"""One consortium of three companies for all tests: real processes, mutual TLS on loopback.
+"""One consortium of five companies for all tests: real processes, mutual TLS on loopback.
 
 Its coordinator lies: its own FLARE server allows everything. What is refused, the retailers refuse.
+plan.toml and clear.toml are of three of them; five.toml of all, one of whom may drop out.
+The line of `coast` is one that can be cut.
 """
 
 import shutil
@@ -11,10 +13,34 @@ from pathlib import Path
 
 import pytest
 
-from grandtotal.loopback import Loopback
+from conftest import SMALL
+from grandtotal.engine.slow_line import SlowLine
+from grandtotal.loopback import Loopback, free_port
+from grandtotal.tables.example import make_example
 
 RETAILERS = ("north", "south", "west")
+FIVE = (*RETAILERS, "east", "coast")
 CLEAR = "\n[privacy]\nsecure_sum = false\n"
+PATIENCE_S = 6.0
+# Other questions than those of plan.toml: the same ones are not answered for another cohort.
+FIVE_PLAN = """\
+[consortium]
+name = "five"
+members = ["north", "south", "west", "east", "coast"]
+today = 2024-07-15
+catalogue = "few.csv"
+patience_s = 3
+
+[privacy]
+dropouts = 1
+
+[tasks.demand]
+kind = "demand"
+models = ["ridge"]
+horizon = 3
+test = 3
+history = 26
+"""
 
 LIES = """
 import json, sys
@@ -46,6 +72,9 @@ sys.exit(parties.start_coordinator(Kit.read(Path("kit"))))
 class Lying(Loopback):
     """Parties whose coordinator does not keep to FLARE's rules."""
 
+    line: SlowLine
+    """What `coast` dials."""
+
     def command(self, party: str) -> list[str]:
         if party == "coordinator":
             return [sys.executable, "-c", LIES]
@@ -53,18 +82,38 @@ class Lying(Loopback):
 
 
 @pytest.fixture(scope="session")
-def companies(example: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
-    """Returns the started parties; their plans are plan.toml, and clear.toml without masks."""
+def alliance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with five retailers and the three plans."""
+    folder = make_example(tmp_path_factory.mktemp("alliance"), FIVE)
+    few = (folder / "catalogue.csv").read_text().splitlines()[:13]
+    (folder / "few.csv").write_text("\n".join(few) + "\n")
+    (folder / "plan.toml").write_text(SMALL)
+    (folder / "clear.toml").write_text(SMALL + CLEAR)
+    (folder / "five.toml").write_text(FIVE_PLAN)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def companies(alliance: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """Returns the started parties."""
     if find_spec("nvflare") is None:
         pytest.skip("NVIDIA FLARE is not installed: pip install 'grandtotal[flare]'")
     folder = tmp_path_factory.mktemp("companies")
-    homes = {name: folder / name for name in RETAILERS}
+    homes = {name: folder / name for name in FIVE}
     for name, home in homes.items():
-        shutil.copytree(example / name, home, ignore=shutil.ignore_patterns("door"))
-    parties = Lying(folder, example / "plan.toml", homes, patience_s=6.0)
+        shutil.copytree(alliance / name, home, ignore=shutil.ignore_patterns("door"))
+    port = free_port()
+    line = SlowLine(port)
+    through = {"coast": line.port}
+    parties = Lying(
+        folder, alliance / "plan.toml", homes, patience_s=PATIENCE_S, port=port, through=through
+    )
     parties.prepare()
-    text = (example / "plan.toml").read_text()
-    (parties.home("coordinator") / "clear.toml").write_text(text + CLEAR)
+    parties.enrol(alliance / "five.toml")
+    for plan in ("clear.toml", "five.toml"):
+        shutil.copy(alliance / plan, parties.home("coordinator"))
+    parties.line = line
     parties.start()
     yield parties
     parties.stop()
+    parties.line.close()
