@@ -19,6 +19,7 @@ from grandtotal.consortium.totals import Local
 from grandtotal.tasks.next_basket import BasketScores
 from grandtotal.tasks.ranking import RankingScores
 from grandtotal.tasks.recommend_models import BlendScores
+from grandtotal.tasks.scope import OfferedProducts
 
 
 def make_purchases(rng: np.random.Generator, customers: int, products: int) -> Purchases:
@@ -71,6 +72,12 @@ def _of_blends(rng: np.random.Generator, folder: Path) -> Asked:
     return Asked(asked.query, given, asked.parts, asked.pooled)
 
 
+def _of_offers(rng: np.random.Generator, folder: Path) -> Asked:
+    offers = [rng.integers(0, 2, 12) for _ in range(3)]
+    holders = [Holder({"offered": part}, folder) for part in offers]
+    return Asked(OfferedProducts(12), {}, holders, Holder({"offered": sum(offers)}, folder))
+
+
 _FACTORS = np.random.default_rng(3).normal(size=(12, 5)) / 2
 
 
@@ -87,6 +94,7 @@ BUILDERS = {
     "basket-scores": _of_baskets,
     "blend-scores": _of_blends,
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
+    "offered-products": _of_offers,
     "pair-counts": _of_purchases(PairCounts(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),

@@ -230,6 +230,15 @@ class FactorModel(Recommender):
         scores = exact_products(self.customers(history), self.factors.astype(np.float64))
         return (scores + self.prior).astype(np.float32)
 
+    def similar(self, product: int) -> NDArray[np.float32]:
+        """Returns (products,) the cosines of the products' factors with this one's."""
+        lengths = np.linalg.norm(self.factors, axis=1)
+        together = lengths * lengths[product]
+        dots = np.einsum("ij,j->i", self.factors, self.factors[product])
+        cosines: NDArray[np.float32] = np.zeros_like(dots)
+        np.divide(dots, together, out=cosines, where=together > 0)
+        return cosines
+
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns the bought products with the largest share of the score.
 

@@ -52,6 +52,8 @@ class Recommender(ABC):
 
     prior: NDArray[np.float32]  # (products,): the score without any history
     meta: Json
+    # (products,) what others let a retailer show that does not sell it; None: nothing.
+    offered: NDArray[np.bool_] | None = None
 
     @property
     @abstractmethod
@@ -68,6 +70,15 @@ class Recommender(ABC):
     @abstractmethod
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns the bought products that speak most for this one, at most so many."""
+
+    def similar(self, product: int) -> NDArray[np.float32]:
+        """Returns (products,) how much each goes with this one, 0 where nothing is known.
+
+        What a history of this one product adds to the score of no history.
+        """
+        alone = self.affinities(in_order((product,), len(self.prior)))[0]
+        added: NDArray[np.float32] = alone - self.affinities(in_order((), len(self.prior)))[0]
+        return added
 
     def scores(self, history: csr_array) -> NDArray[np.float32]:
         """Returns the affinities; -inf where the customer has bought already."""

@@ -47,6 +47,11 @@ class NextBasket:
         return {**self.items.arrays, "habit": np.array([self.habit.decay, self.habit.share])}
 
     @property
+    def offered(self) -> NDArray[np.bool_] | None:
+        """What others let a retailer show that does not sell it, (products,); None: nothing."""
+        return self.items.offered
+
+    @property
     def meta(self) -> Json:
         """The item model's settings with the habit's."""
         return {**self.items.meta, "decay": self.habit.decay, "share": self.habit.share}

@@ -12,13 +12,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.blend import Candidate, recommender
-from grandtotal.algorithms.item_model import Recommender, top
+from grandtotal.algorithms.item_model import Recommender
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.next_basket import NextBasket
 from grandtotal.algorithms.purchases import Purchases
@@ -29,20 +29,21 @@ from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks import next_basket, own_products, recommend_in_noise, recommend_models
+from grandtotal.tasks import scope as scopes
 from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
 from grandtotal.tasks.lines import titles
 from grandtotal.tasks.needs import Need, Standing
-from grandtotal.tasks.ranking import BLOCK, METRICS, ranked_lists, ranking_scores
+from grandtotal.tasks.ranking import METRICS, ranked_lists, ranking_scores
+from grandtotal.tasks.recommend_lists import Lists, Serving, Shelf, Wished, frames
 from grandtotal.tasks.recommend_models import AUTO, GRIDS
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, at_home, check_numbers
+from grandtotal.tasks.wishes import NO_WISHES, POOL, Wishes, allowed, categories, lift, varied
 
 if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.tables.read import Tables
-
-_Listed = tuple[int, int, int, float, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Recommend:
     top: the length k of the list that is scored.
     repeat: whether products bought before may be recommended and count as hits; each customer's own
         frequencies, computed at home, are then blended with the shared model.
+    scope: "own", a retailer shows what it sells; "consortium", also what others offer (scope.py).
     """
 
     kind: ClassVar[str] = "recommend"
@@ -73,12 +75,14 @@ class Recommend:
     horizon_days: int = 91
     top: int = 10
     repeat: bool = False
+    scope: str = scopes.OWN
 
     def __post_init__(self) -> None:
         recommend_models.check_named(self.models)
         check_numbers(horizon_days=(self.horizon_days, 1, LONGEST), top=(self.top, 1))
         if not isinstance(self.repeat, bool):
             raise PlanError(f"repeat = {self.repeat!r}, expected true or false")
+        scopes.check_scope(self.scope, self.common)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -104,6 +108,13 @@ class Recommend:
 
     def fit(self, totals: Totals) -> Fitted:
         """Returns the model with the best summed validation NDCG, fitted up to the test cut."""
+        found = self._fitted(totals)
+        if self.scope == scopes.OWN:
+            return found
+        model = cast(Recommender | NextBasket, found.model)
+        return replace(found, model=scopes.with_offers(model, totals, self.products))
+
+    def _fitted(self, totals: Totals) -> Fitted:
         if self.common.privacy.private:
             return recommend_in_noise.fit(self, totals)
         kinds = recommend_models.kinds_of(self.models)
@@ -132,16 +143,16 @@ class Recommend:
         lines, customers = customer_lines(tables, self.common)
         cuts = {"validation": today - 2 * horizon, "test": today - horizon, "now": today}
         shape = (len(customers), self.products)
-        held = {
-            split: purchases_at(lines, cut, cut + horizon, *shape).without(self.common.absent)
-            for split, cut in cuts.items()
-        }
-        if not self.repeat:
-            return held
-        return {
-            split: with_baskets(held[split], lines, cut, cut + horizon)
-            for split, cut in cuts.items()
-        }
+        listed = scopes.listed_products(tables, self.common)
+        rows: dict[str, Any] = {}
+        for split, cut in cuts.items():
+            absent = scopes.absent_at(cut, lines, listed, self.common)
+            held = purchases_at(lines, cut, cut + horizon, *shape).without(absent)
+            again = with_baskets(held, lines, cut, cut + horizon) if self.repeat else held
+            rows[split] = again
+        if self.scope == scopes.CONSORTIUM:
+            rows[scopes.OFFERED] = scopes.offers(tables, self.common)
+        return rows
 
     def build(self, arrays: Arrays, meta: Json) -> Recommender | NextBasket:
         """Returns the delivered model."""
@@ -192,47 +203,78 @@ class Recommend:
             shown += np.bincount(found.ranked.ravel(), minlength=self.products)
         return UnitScores.of(self.metrics, list(above.T), list(below.T), shown)
 
-    def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:
+    def predict(
+        self,
+        model: Model,
+        rows: Rows,
+        tables: Tables,
+        top: int,
+        wishes: Wishes = NO_WISHES,
+    ) -> pl.DataFrame:
         """Returns customer, rank, product, title, score, because: the best `top` products.
 
-        Products that the retailer is known not to sell are never among them. Where products lie
-        outside a private catalogue, also `model`, the "shared" one or its "own".
+        Only what may be shown in the `scope`, and what the wishes leave. Where products lie outside
+        a private catalogue, also `model`, the "shared" one or its "own".
         """
-        lists = cast(Recommender | NextBasket, model)
-        shared = self._frame(_lists(lists, rows["now"], top, list(self.common.absent)), tables)
-        if not self.common.own:
-            return shared
-        whole = replace(self, common=own_products.whole_assortment(self.common))
+        import polars as pl
+
+        many = top * POOL if wishes.diversity else top
+        found = pl.concat(list(self.predictions(model, rows, tables, many, wishes)))
+        if self.common.own:
+            found = self._with_own(cast(Lists, model), found, tables, many, wishes)
+        if not wishes.diversity:
+            return found
+        return varied(found, categories(tables), wishes.diversity, top)
+
+    def predictions(
+        self, model: Model, rows: Rows, tables: Tables, top: int, wishes: Wishes
+    ) -> Iterator[pl.DataFrame]:
+        """Yields the lists of the catalogue's products, of some customers after the other."""
+        _, customers = customer_lines(tables, self.common)
+        wished = self._wished(cast(Lists, model), rows, tables, wishes)
+        yield from frames(wished, rows["now"], top, customers, self._shelf(tables))
+
+    def serving(self, model: Model, rows: Rows, tables: Tables, wishes: Wishes) -> Serving:
+        """Returns what answers for sessions and single products, under the same wishes."""
+        wished = self._wished(cast(Lists, model), rows, tables, wishes)
+        nobody = rows["now"].of(np.empty(0, np.intp))
+        return Serving(wished, self._shelf(tables), nobody)
+
+    def _wished(self, model: Lists, rows: Rows, tables: Tables, wishes: Wishes) -> Wished:
+        customers = np.bincount(rows["now"].history.indices, minlength=self.products)
+        again = self.repeat if wishes.again is None else wishes.again
+        return Wished(
+            model,
+            allowed(wishes, tables, self.common),
+            lift(wishes, tables, self.common, customers),
+            again,
+        )
+
+    def _shelf(self, tables: Tables) -> Shelf:
+        return Shelf(np.array(self.common.catalogue, object), titles(tables, self.common))
+
+    def _with_own(
+        self, model: Lists, shared: pl.DataFrame, tables: Tables, top: int, wishes: Wishes
+    ) -> pl.DataFrame:
+        """Returns the lists with what the retailer alone sells, by a model of its own rows."""
+        import polars as pl
+
+        whole = replace(self, common=own_products.whole_assortment(self.common), scope=scopes.OWN)
         first = whole.products - len(self.common.own)
         mine = whole.rows(tables)
-        candidate = own_products.same_kind(lists.meta, GRIDS)
+        candidate = own_products.same_kind(model.meta, GRIDS)
         if candidate is None:  # what was delivered is no longer what the totals alone made
             candidate = own_products.same_kind(whole.fit(Local(mine)).model.meta, GRIDS)
             assert candidate is not None
-        tried = own_products.local_model(lists, candidate, mine, "validation")
+        tried = own_products.local_model(model, candidate, mine, "validation")
         weight = own_products.validated_weight(tried, mine["validation"], first, self.top)
-        local = own_products.local_model(lists, candidate, mine, "test")
-        own = whole._frame(own_products.own_lists(local, mine["now"], first, top), tables)
+        local = own_products.local_model(model, candidate, mine, "test")
+        wished = whole._wished(local, mine, tables, wishes)
+        _, customers = customer_lines(tables, whole.common)
+        shelf = whole._shelf(tables)
+        listed = own_products.own_frames(wished, mine["now"], first, top, customers, shelf)
+        own = pl.concat(list(listed))
         return own_products.blended_frames(shared, own, weight, top)
-
-    def _frame(self, listed: Iterator[_Listed], tables: Tables) -> pl.DataFrame:
-        import polars as pl
-
-        _, customers = customer_lines(tables, self.common)
-        keys = np.array(self.common.catalogue)
-        named = titles(tables, self.common)
-        columns = list(zip(*listed, strict=True)) or [(), (), (), (), ()]
-        return pl.DataFrame(
-            {
-                "customer": customers.gather(pl.Series(columns[0], dtype=pl.UInt32)),
-                "rank": columns[1],
-                "product": keys[list(columns[2])],
-                "title": named[list(columns[2])],
-                "score": columns[3],
-                "because": [" | ".join(named[list(bought)]) for bought in columns[4]],
-            },
-            schema_overrides={"rank": pl.Int32, "score": pl.Float32, "because": pl.String},
-        )
 
     def detail(self, model: Model, rows: Rows) -> Json:
         """Returns how the hits spread over the ranks, for the report's plot."""
@@ -266,27 +308,11 @@ class Recommend:
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the rows as if one company held them."""
-        return {split: Purchases.pooled([part[split] for part in rows]) for split in rows[0]}
-
-
-def _lists(
-    model: Recommender | NextBasket, purchases: Purchases, k: int, absent: list[int]
-) -> Iterator[_Listed]:
-    """Yields (customer, rank, product, score, bought products that speak for it)."""
-    history = purchases.history
-    for start in range(0, history.shape[0], BLOCK):
-        block = purchases.of(np.arange(start, min(start + BLOCK, history.shape[0])))
-        if isinstance(model, NextBasket):
-            scores = model.scores(block)
-        else:
-            scores = model.scores(block.history)
-        scores[:, absent] = -np.inf
-        best = top(scores, k)
-        for row, products in enumerate(best):
-            customer = start + row
-            bought = history.indices[history.indptr[customer] : history.indptr[customer + 1]]
-            for rank, product in enumerate(products, start=1):
-                score = float(scores[row, product])
-                if np.isfinite(score):
-                    because = model.because(bought, int(product))
-                    yield customer, rank, int(product), score, because
+        pooled = {
+            split: Purchases.pooled([part[split] for part in rows])
+            for split in rows[0]
+            if split != scopes.OFFERED
+        }
+        if scopes.OFFERED not in rows[0]:
+            return pooled
+        return {**pooled, scopes.OFFERED: sum(part[scopes.OFFERED] for part in rows)}

@@ -54,6 +54,11 @@ _ASKED = {
         "them: three summed scores for each, and the number of customers scored.",
         "How many customers came back for something new, and how predictable they are on average.",
     ),
+    "offered-products": Question(
+        "How many retailers sell each product and let the others show it.",
+        "Which products a retailer that said so in its own file sells. Of a product that one "
+        "retailer alone offers, others learn that somebody sells it, not who.",
+    ),
     "basket-scores": Question(
         "How well a candidate model names the products that the retailer’s customers buy next, for "
         "several weights of their own habits: three summed scores for each, and the number of "
