@@ -21,10 +21,14 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.demand_in_noise import fit_in_noise, largest_score, releases_in_noise
+from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID
+from grandtotal.tasks.demand_in_noise import (
+    fit_in_noise,
+    largest_score,
+    private_models,
+    releases_in_noise,
+)
 from grandtotal.tasks.demand_model import (
-    BASELINES,
-    GRID,
     DemandModel,
     adapted,
     baseline_model,
@@ -95,7 +99,11 @@ class Demand:
     products_per_customer: int = 8
 
     def __post_init__(self) -> None:
-        check_models(self.models, GRID)
+        check_models(self.models, FAMILIES)
+        if self.common.privacy.private and not private_models(self):
+            raise PlanError(
+                f"models = {list(self.models)}: under epsilon at least one of {', '.join(GRID)}"
+            )
         if self.every not in tuple(_EVERY):
             raise PlanError(f'every = {self.every!r}, expected "week" or "day"')
         check_numbers(horizon=(self.horizon, 1, LONGEST))
@@ -131,12 +139,12 @@ class Demand:
         series = totals.total(DemandSeries(len(self.common.catalogue), self.history))["units"]
         tried = [self._validate(totals, name, series) for name in self.models]
         best = min(range(len(tried)), key=lambda i: tried[i][0]["wape"])
-        name, start = self.models[best], tried[best][1]
-        given = {"series": series, "coefficients": start}
-        coefficients, fit = GRID[name].fit(totals, self.width, "test", given)
-        meta = {"model": name, "l2": GRID[name].l2, "fit": fit, "near": self.near}
-        errors = self._errors(totals, name, {"series": series, "coefficients": coefficients})
-        model = DemandModel.shared(meta, coefficients, series, errors)
+        name, before = self.models[best], tried[best][1]
+        given = {"series": series, **before}
+        parts, fit = FAMILIES[name].fit(totals, self, "test", given)
+        meta = {"model": name, **FAMILIES[name].settings, "fit": fit, "near": self.near}
+        errors = self._errors(totals, name, given)
+        model = DemandModel(meta, parts, series, spread=errors, before=before)
         return Fitted(model, {"chosen": meta, "tried": [score for score, _ in tried]})
 
     @property
@@ -145,18 +153,18 @@ class Demand:
         return -(-self.horizon // 2)
 
     def _errors(self, totals: Totals, name: str, given: Arrays) -> NDArray[np.float64]:
-        """Returns what sold / forecast was on the validation: its early half, and all of it."""
+        """Returns what sold / forecast was on the validation: its early half, and all of it.
+
+        given: of the model that was fitted before it.
+        """
         counts = totals.total(ForecastErrors(name, "validation", self.near), given)["counts"]
         return np.stack([spread(counts[0]), spread(counts.sum(axis=0))])
 
-    def _validate(
-        self, totals: Totals, name: str, series: NDArray[Any]
-    ) -> tuple[Json, NDArray[np.float64]]:
-        coefficients, fit = GRID[name].fit(totals, self.width, "validation", {"series": series})
-        query = ForecastScores(name, "validation")
-        sums = totals.total(query, {"series": series, "coefficients": coefficients})
+    def _validate(self, totals: Totals, name: str, series: NDArray[Any]) -> tuple[Json, Arrays]:
+        parts, fit = FAMILIES[name].fit(totals, self, "validation", {"series": series})
+        sums = totals.total(ForecastScores(name, "validation"), {"series": series, **parts})
         wape = float(sums["error"]) / max(float(sums["sold"]), 1.0)
-        return {"model": name, "l2": GRID[name].l2, "fit": fit, "wape": wape}, coefficients
+        return {"model": name, **FAMILIES[name].settings, "fit": fit, "wape": wape}, parts
 
     def releases(self) -> tuple[Release, ...]:
         """Returns what is asked under epsilon; the sums of two numbers need little of it."""
@@ -210,8 +218,7 @@ class Demand:
 
     def build(self, arrays: Arrays, meta: Json) -> DemandModel:
         """Returns the delivered model."""
-        asked = arrays.get("spread")
-        return DemandModel.shared(meta, arrays["coefficients"], arrays["series"], asked)
+        return DemandModel.of(arrays, meta)
 
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model with what the retailer learns at home; it stays at home."""
@@ -225,7 +232,7 @@ class Demand:
     def _label(self, baseline: str) -> str:
         return {
             "mean": f"mean of the last {self.periods.level} {self.every}s",
-            "seasonal": f"same {self.every} of the last season",
+            "seasonal-naive": f"same {self.every} of the last season",
         }[baseline]
 
     def score(self, model: Model, rows: Rows, split: str) -> UnitScores:

@@ -143,7 +143,11 @@ class Panel:
 
     def training(self, broadcast: Arrays) -> list[Design]:
         """Returns the design of every part, for the consortium's series in the broadcast."""
-        return [cases.design for cases in self._built(broadcast["series"], self.origins, self.cut)]
+        return [cases.design for cases in self.learned(broadcast["series"])]
+
+    def learned(self, series: NDArray[Any]) -> list[Cases]:
+        """Returns the cases of training, of every part."""
+        return self._built(series, self.origins, self.cut)
 
     def cases(self, series: NDArray[Any]) -> list[Cases]:
         """Returns the cases that are scored, of every part."""
