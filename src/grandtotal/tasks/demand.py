@@ -36,7 +36,8 @@ from grandtotal.tasks.demand_model import (
     wape,
 )
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
-from grandtotal.tasks.intervals import ForecastErrors, spread
+from grandtotal.tasks.demand_scores import METRICS, series_scores
+from grandtotal.tasks.intervals import ForecastErrors, at, in_units, spread
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.own_products import whole_assortment, with_model
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
@@ -68,17 +69,7 @@ class Demand:
     kind: ClassVar[str] = "demand"
     units: ClassVar[str] = "products"
     headline: ClassVar[str] = "wape"
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("wape", False, "WAPE: sum |sold - forecast| / sum sold"),
-        Metric("bias", False, "bias: sum (forecast - sold) / sum sold; 0 is best"),
-        Metric("rmsse", False, "RMSSE: error over the history's period-to-period change, squared"),
-        Metric("mase", False, "MASE: error over the history's period-to-period change"),
-        Metric("mape", False, "MAPE: mean of |sold - forecast| / sold where something was sold"),
-        Metric("mae", False, "MAE: mean |sold - forecast|, in units"),
-        Metric("rmse", False, "RMSE: root of the mean squared error, in units", True, 2**6),
-        Metric("coverage_80", True, "share of periods inside the 80 % interval; 0.8 is best"),
-        Metric("coverage_95", True, "share of periods inside the 95 % interval; 0.95 is best"),
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     needs: ClassVar[tuple[Need, ...]] = (
         Need("transactions", "quantity", True, "what is forecast"),
@@ -142,22 +133,17 @@ class Demand:
         name, before = self.models[best], tried[best][1]
         given = {"series": series, **before}
         parts, fit = FAMILIES[name].fit(totals, self, "test", given)
-        meta = {"model": name, **FAMILIES[name].settings, "fit": fit, "near": self.near}
+        meta = {"model": name, **FAMILIES[name].settings, "fit": fit}
         errors = self._errors(totals, name, given)
         model = DemandModel(meta, parts, series, spread=errors, before=before)
         return Fitted(model, {"chosen": meta, "tried": [score for score, _ in tried]})
-
-    @property
-    def near(self) -> int:
-        """How many periods ahead are near; intervals of far ones are of their own."""
-        return -(-self.horizon // 2)
 
     def _errors(self, totals: Totals, name: str, given: Arrays) -> NDArray[np.float64]:
         """Returns what sold / forecast was on the validation: its early half, and all of it.
 
         given: of the model that was fitted before it.
         """
-        counts = totals.total(ForecastErrors(name, "validation", self.near), given)["counts"]
+        counts = totals.total(ForecastErrors(name, "validation"), given)["counts"]
         return np.stack([spread(counts[0]), spread(counts.sum(axis=0))])
 
     def _validate(self, totals: Totals, name: str, series: NDArray[Any]) -> tuple[Json, Arrays]:
@@ -240,7 +226,7 @@ class Demand:
         demand = cast(DemandModel, model)
         panel: Panel = rows[split]
         parts = [
-            _series_scores(demand, part, cases, panel.cut)
+            series_scores(demand, part, cases, panel.cut)
             for part, cases in zip(panel.parts, cases_of(demand, panel), strict=True)
         ]
         return UnitScores.joined(parts)
@@ -269,7 +255,8 @@ class Demand:
         demand = cast(DemandModel, model)
         (cases,) = cases_of(demand, rows["now"])
         forecast = demand.forecast(cases)
-        quantiles = demand.quantiles(forecast, cases.ahead)
+        whole = rows["now"].parts[0].whole[cases.series]
+        quantiles = in_units(demand.quantiles(forecast, cases.ahead), whole)
         sold = ~np.isin(cases.series, self.common.absent)
         starts = [self.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
         return (
@@ -281,8 +268,8 @@ class Demand:
                     "ahead": cases.ahead.astype(np.int32),
                     "units": forecast.round(3),
                     **{
-                        name: quantiles[:, i].round(3)
-                        for i, name in enumerate(("p10", "p50", "p90"), 1)
+                        name: quantiles[:, at(level)].round(3)
+                        for name, level in (("p10", 0.1), ("p50", 0.5), ("p90", 0.9))
                     },
                     "recent_mean": cases.mean.round(3),
                     "last_season": cases.seasonal.round(3),
@@ -338,15 +325,16 @@ class Demand:
         series = int(sales.units[:, : panel.cut].sum(axis=1).argmax())
         first = max(panel.cut - 26, 0)
         chosen = (cases.series == series) & (cases.origin == panel.cut)
-        quantiles = model.quantiles(forecast[chosen], cases.ahead[chosen])
+        found = model.quantiles(forecast[chosen], cases.ahead[chosen])
+        quantiles = in_units(found, sales.whole[cases.series[chosen]])
         return {
             "product": self.common.catalogue[series],
             "starts": [str(self.periods.start(t)) for t in range(first, panel.cut + self.horizon)],
             "sold": sales.units[series, first : panel.cut + self.horizon].tolist(),
             "from": panel.cut - first,
             "forecast": forecast[chosen].round(2).tolist(),
-            "low": quantiles[:, 1].round(2).tolist(),
-            "high": quantiles[:, 3].round(2).tolist(),
+            "low": quantiles[:, at(0.1)].round(2).tolist(),
+            "high": quantiles[:, at(0.9)].round(2).tolist(),
         }
 
     def pooled(self, rows: list[Rows]) -> Rows:
@@ -356,53 +344,3 @@ class Demand:
             for split in rows[0]
             if split != "now"
         }
-
-
-def _series_scores(model: DemandModel, sales: Sales, cases: Cases, cut: int) -> UnitScores:
-    """Returns the scores of one retailer's products that had a case."""
-    forecast = model.forecast(cases)
-    sold, error = cases.sold, forecast - cases.sold
-    count = np.bincount(cases.series, minlength=len(sales.units))
-    present = np.flatnonzero(count)
-    n = count[present].astype(np.float64)
-
-    def total(values: NDArray[Any]) -> NDArray[np.float64]:
-        sums = np.bincount(cases.series, values, minlength=len(sales.units))
-        return sums[present].astype(np.float64)
-
-    change, square = _naive_error(sales.units[present, :cut])
-    scaled = change > 0
-    positive = sold > 0
-    relative = np.divide(np.abs(error), sold, out=np.zeros_like(sold), where=positive)
-    inside = np.zeros((2, len(sold)))
-    if model.ratios.size:
-        q = model.quantiles(forecast, cases.ahead)
-        inside[0] = (sold >= q[:, 1]) & (sold <= q[:, 3])
-        inside[1] = (sold >= q[:, 0]) & (sold <= q[:, 4])
-    known = n if model.ratios.size else np.zeros_like(n)
-    mase = np.divide(total(np.abs(error)) / n, change, out=np.zeros_like(n), where=scaled)
-    rmsse = np.sqrt(np.divide(total(error**2) / n, square, out=np.zeros_like(n), where=scaled))
-    units = total(sold)
-    return UnitScores.of(
-        Demand.metrics,
-        [
-            total(np.abs(error)),
-            total(error),
-            rmsse,
-            mase,
-            total(relative),
-            total(np.abs(error)),
-            total(error**2),
-            total(inside[0]),
-            total(inside[1]),
-        ],
-        [units, units, scaled, scaled, total(positive.astype(float)), n, n, known, known],
-    )
-
-
-def _naive_error(history: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns mean |y_t - y_(t-1)| and mean (y_t - y_(t-1))^2 from each series' first sale on."""
-    started = np.cumsum(history > 0, axis=1)[:, :-1] > 0
-    change = np.diff(history, axis=1) * started
-    count = np.maximum(started.sum(axis=1), 1)
-    return np.abs(change).sum(axis=1) / count, (change**2).sum(axis=1) / count

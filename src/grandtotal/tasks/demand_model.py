@@ -6,6 +6,7 @@ its own, kept only where it helped on validation, and learns the quantiles of it
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,14 +19,23 @@ from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID
-from grandtotal.tasks.intervals import CLASSES, QUANTILES, SIZES, is_late, pinball
+from grandtotal.tasks.intervals import (
+    QUANTILES,
+    SHAPE,
+    cells,
+    in_units,
+    is_late,
+    pinball,
+    placed,
+    scaled,
+    spread,
+)
 from grandtotal.tasks.sales import Cases, Panel
 
 __all__ = ["BASELINES", "GRID", "DemandModel", "adapted", "baseline_model", "cases_of", "wape"]
 
 _BEFORE = "before "
 _NONE = np.empty(0)
-_CLASSES = 6  # of forecast size, each with its own quantiles
 
 
 @dataclass(frozen=True)
@@ -34,19 +44,17 @@ class DemandModel:
     periods) the consortium's units. before: the arrays of the same family, fitted on the rows
     before the validation: what the model would have forecast there. Empty under epsilon.
 
-    spread: (2, 2 * CLASSES, quantiles) of sold / forecast in the consortium, for cases near and far
-    ahead, of the early half of the validation and of all of it; empty where nobody was asked.
+    spread: (2, classes, quantiles) of sold / forecast in the consortium, of the early half of the
+    validation and of all of it: see intervals.py; empty where nobody was asked.
 
-    At home only: level, (3,) the retailer's own correction, empty if it does not help; edges,
-    (classes - 1,) forecast sizes; ratios, (classes, quantiles) of sold / forecast in each class,
-    the retailer's own or twice as many from the spread, near then far.
+    At home only: level, (3,) the retailer's own correction, empty if it does not help; ratios,
+    (classes, quantiles) of sold / forecast, the retailer's own or the consortium's.
     """
 
     meta: Json
     parts: Arrays
     series: NDArray[np.float64]
     level: NDArray[np.float64] = field(default_factory=lambda: _NONE)
-    edges: NDArray[np.float64] = field(default_factory=lambda: _NONE)
     ratios: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, len(QUANTILES))))
     spread: NDArray[np.float64] = field(default_factory=lambda: _NONE)
     before: Arrays = field(default_factory=dict)
@@ -85,11 +93,11 @@ class DemandModel:
     def quantiles(
         self, forecast: NDArray[np.float64], ahead: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Returns (cases, quantiles) of the units sold, from past errors."""
-        which = np.searchsorted(self.edges, forecast)
-        if len(self.ratios) > len(self.edges) + 1:
-            which = which + CLASSES * (ahead > self.meta["near"])
-        return forecast[:, None] * self.ratios[which]
+        """Returns (cases, QUANTILES) of the units sold, from -1/2 on, from past errors.
+
+        On the scale of intervals.py, on which a count fills its unit; `in_units` rounds them.
+        """
+        return scaled(forecast, ahead, self.ratios)
 
 
 def _own_level_columns(model: DemandModel, cases: Cases) -> NDArray[np.int16]:
@@ -115,9 +123,8 @@ def adapted(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
     if model.spread.size:
         shared = _later_loss(before, validation, model.spread[0])
         if shared <= _later_loss(before, validation, None):
-            return replace(model, edges=SIZES, ratios=model.spread[1])
-    own = _with_own_quantiles(before, validation)
-    return replace(model, edges=own.edges, ratios=own.ratios)
+            return replace(model, ratios=model.spread[1])
+    return replace(model, ratios=_with_own_quantiles(before, validation).ratios)
 
 
 def _leveled(
@@ -180,32 +187,26 @@ def _later_loss(model: DemandModel, panel: Panel, shared: NDArray[np.float64] | 
     left to judge them by.
     """
     if shared is not None:
-        model = replace(model, edges=SIZES, ratios=shared)
+        model = replace(model, ratios=shared)
     elif len(panel.scored) < 2:
         return np.inf
     else:
         model = _with_own_quantiles(model, panel, early_only=True)
     loss = 0.0
-    for cases in cases_of(model, panel):
+    for sales, cases in zip(panel.parts, cases_of(model, panel), strict=True):
         late = is_late(cases.origin, panel.scored)
-        found = model.quantiles(model.forecast(cases), cases.ahead)
-        loss += pinball(cases.sold[late], found[late])
+        found = in_units(
+            model.quantiles(model.forecast(cases), cases.ahead), sales.whole[cases.series]
+        )
+        loss += float(pinball(cases.sold[late], found[late]).sum())
     return loss
 
 
 def _with_own_quantiles(model: DemandModel, panel: Panel, early_only: bool = False) -> DemandModel:
-    """Returns the model with the quantiles of sold / forecast, by size of the forecast."""
-    cases = cases_of(model, panel)
-    forecast = np.concatenate([model.forecast(c) for c in cases])
-    ratio = np.concatenate([c.sold for c in cases]) / np.maximum(forecast, 1e-6)
-    if early_only:
-        early = ~is_late(np.concatenate([c.origin for c in cases]), panel.scored)
-        forecast, ratio = forecast[early], ratio[early]
-    edges = np.quantile(forecast, np.arange(1, _CLASSES) / _CLASSES)
-    which = np.searchsorted(edges, forecast)
-    every = np.quantile(ratio, QUANTILES)
-    ratios = [
-        np.quantile(ratio[which == c], QUANTILES) if (which == c).any() else every
-        for c in range(_CLASSES)
-    ]
-    return replace(model, edges=edges, ratios=np.stack(ratios))
+    """Returns the model with the quantiles of sold / forecast of these cases alone."""
+    counts = np.zeros(math.prod(SHAPE[1:]), np.int64)
+    for sales, cases in zip(panel.parts, cases_of(model, panel), strict=True):
+        found = cells(model.forecast(cases), placed(sales, cases), cases.ahead)
+        chosen = ~is_late(cases.origin, panel.scored) | (not early_only)
+        counts += np.bincount(found[chosen], minlength=len(counts))
+    return replace(model, ratios=spread(counts.reshape(SHAPE[1:])))

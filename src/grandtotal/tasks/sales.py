@@ -90,6 +90,11 @@ class Sales:
     holidays: tuple[tuple[int, ...], ...]
     cap: float
 
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Which products, (products,), are sold by the piece: never a part of a unit."""
+        return np.asarray((self.units % 1 == 0).all(axis=1))
+
     def capped(self) -> NDArray[np.float64]:
         """Returns units without outliers; period t is judged by the periods before it only."""
         sums = _cumulative(self.units)
