@@ -42,6 +42,7 @@ from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.own_products import whole_assortment, with_model
 from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
+from grandtotal.tasks.shelf import stock_standing
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Demand:
         Need("transactions", "discount", False, "the same, where no promotion is named"),
         Need("calendar", "holiday", False, "demand on and around holidays"),
         Need("calendar", "known_at", False, "a past forecast that knows only what was known"),
+        Need("stock", "on_hand", False, "periods without stock told from periods without demand"),
         Need("products", "title", False, "tables that a person can read"),
     )
 
@@ -280,7 +282,10 @@ class Demand:
         )
 
     def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
-        """Returns how many of the plan's periods have sales, and how many the test needs."""
+        """Returns how many of the plan's periods have sales, and whether stock was there."""
+        return (self._history(rows), stock_standing(rows["test"].parts[0].shelf, self.every))
+
+    def _history(self, rows: Rows) -> Standing:
         sold = np.flatnonzero(rows["test"].parts[0].units.sum(axis=0) > 0)
         tested = int((sold >= self.history - self.test).sum())
         length = self.history - int(sold[0]) if len(sold) else 0
@@ -290,10 +295,10 @@ class Demand:
         expected = f"{self.history} {self.every}s, of which the last {self.test} are the test"
         if not tested or tested == len(sold):
             remedy = "a longer export, or an earlier today or a shorter test in the plan"
-            return (Standing("history", "no", found, expected, remedy),)
+            return Standing("history", "no", found, expected, remedy)
         verdict: Verdict = "look" if length < self.history or tested < self.test else "yes"
         remedy = "" if verdict == "yes" else "missing periods count as nothing sold"
-        return (Standing("history", verdict, found, expected, remedy),)
+        return Standing("history", verdict, found, expected, remedy)
 
     def detail(self, model: Model, rows: Rows) -> Json:
         """Returns sold and forecast by period ahead, and the largest product's curve."""

@@ -167,10 +167,13 @@ class _OwnLevel:
         ]
 
 
-def cases_of(model: DemandModel, panel: Panel) -> list[Cases]:
-    """Returns the scored cases; a baseline needs no consortium series, so its own stands in."""
-    series = model.series if model.series.size else sum(p.capped() for p in panel.parts)
-    return panel.cases(np.asarray(series))
+def cases_of(model: DemandModel, panel: Panel, whole: bool = False) -> list[Cases]:
+    """Returns the scored cases; a baseline needs no consortium series, so its own stands in.
+
+    whole: those in which stock was short, too, with the demand that was made up for them.
+    """
+    series = np.asarray(model.series if model.series.size else sum(p.capped() for p in panel.parts))
+    return panel.whole(series) if whole else panel.cases(series)
 
 
 def wape(model: DemandModel, panel: Panel) -> float:
