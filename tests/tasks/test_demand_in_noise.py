@@ -105,7 +105,7 @@ def test_any_noise_leaves_a_model_that_can_forecast_and_travel(private, pooled, 
     fitted = task.fit(Noisy(pooled, share))
     built = task.build(fitted.model.arrays, fitted.model.meta)
     found = task.score(built, pooled, "shared test")
-    assert np.isfinite(built.coefficients).all()
+    assert np.isfinite(built.parts["coefficients"]).all()
     assert (built.series >= 0).all()
     assert found.units > 0
 
@@ -113,7 +113,7 @@ def test_any_noise_leaves_a_model_that_can_forecast_and_travel(private, pooled, 
 def test_a_model_of_nothing_but_noise_does_not_stop_a_retailer(private, frames):
     task = private()
     rows = task.rows(frames["north"])
-    wild = DemandModel.shared({"model": "poisson"}, np.full(22, 1e6), np.ones((1, 80)))
+    wild = DemandModel({"model": "poisson"}, {"coefficients": np.full(22, 1e6)}, np.ones((1, 80)))
     adapted = task.adapt(wild, rows)
     assert not adapted.level.size
     assert task.score(adapted, rows, "test").units > 0
@@ -270,7 +270,7 @@ def test_a_recommendation_counts_one_customer_for_one(common):
         (GLMMoments("poisson", 22, "test"), 1e5),
         (GLMMoments("ridge", 22, "test"), 1e5),
         (ForecastScores("poisson", "test"), 1e4),
-        (ForecastErrors("poisson", "test", 2), 1e3),
+        (ForecastErrors("poisson", "test"), 1e3),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )

@@ -7,7 +7,7 @@ of the consortium's total series before t. Nothing else: a test moves what comes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from grandtotal.errors import DataError
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.lines import lines_of_few, on_catalogue
 from grandtotal.tasks.sales_sums import PRICE_STEPS, SalesSums, by_day, daily_sales, ratio
+from grandtotal.tasks.shelf import LEARNED, filled, read_shelf
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,6 +81,8 @@ class Sales:
     holidays: for each of periods + horizon, from which period on each holiday in it was known.
     cap: how many times the mean of the last windows[-1] periods is still believed; what is above
         is cut before it becomes a feature, a target of training or a summand.
+    shelf: (products, periods) which share of the period it was there to be bought, see shelf.py;
+        units hold what was missing. Empty where nobody counted: then all is taken for demand.
     """
 
     periods: Periods
@@ -89,6 +92,20 @@ class Sales:
     promoted: NDArray[np.float64]
     holidays: tuple[tuple[int, ...], ...]
     cap: float
+    shelf: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Which products, (products,), are sold by the piece: never a part of a unit."""
+        pieces = self.units % 1 == 0
+        return np.asarray((pieces | (self.shelf < 1) if self.shelf.size else pieces).all(axis=1))
+
+    def on_shelf(self, series: NDArray[np.intp], period: int) -> NDArray[np.float64]:
+        """Returns the share of a period, (series,), that these were there; 1 where unknown."""
+        if not self.shelf.size or period >= self.shelf.shape[1]:
+            return np.ones(len(series))
+        share: NDArray[np.float64] = self.shelf[series, period]
+        return share
 
     def capped(self) -> NDArray[np.float64]:
         """Returns units without outliers; period t is judged by the periods before it only."""
@@ -107,6 +124,7 @@ class Cases:
     design: features, target and offset; y of the design is capped, `sold` is not.
     series, origin, ahead: (cases,) product index, origin period, periods ahead from 1.
     mean, seasonal: (cases,) the two baselines: mean of the last level periods, last season.
+    shelf: (cases,) which share of the target period the product was there to be bought.
     """
 
     design: Design
@@ -116,6 +134,16 @@ class Cases:
     sold: NDArray[np.float64]
     mean: NDArray[np.float64]
     seasonal: NDArray[np.float64]
+    shelf: NDArray[np.float64]
+
+    def chosen(self, which: NDArray[np.bool_]) -> Cases:
+        """Returns some of the cases; all of them as they are."""
+        if which.all():
+            return self
+        design = self.design
+        some = Design(design.x[which], design.y[which], design.offset[which], design.product[which])
+        rest = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "design"}
+        return Cases(design=some, **rest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,10 +171,19 @@ class Panel:
 
     def training(self, broadcast: Arrays) -> list[Design]:
         """Returns the design of every part, for the consortium's series in the broadcast."""
-        return [cases.design for cases in self._built(broadcast["series"], self.origins, self.cut)]
+        return [cases.design for cases in self.learned(broadcast["series"])]
+
+    def learned(self, series: NDArray[Any]) -> list[Cases]:
+        """Returns the cases of training, of every part: those whose demand is mostly known."""
+        built = self._built(series, self.origins, self.cut)
+        return [cases.chosen(cases.shelf >= LEARNED) for cases in built]
 
     def cases(self, series: NDArray[Any]) -> list[Cases]:
-        """Returns the cases that are scored, of every part."""
+        """Returns the cases that are scored, of every part: those whose demand is known."""
+        return [cases.chosen(cases.shelf >= 1.0) for cases in self.whole(series)]
+
+    def whole(self, series: NDArray[Any]) -> list[Cases]:
+        """Returns the scored cases and those whose demand is not known, of every part."""
         return self._built(series, self.scored, self.until)
 
     def _built(self, series: NDArray[Any], origins: tuple[int, ...], until: int) -> list[Cases]:
@@ -260,6 +297,7 @@ class _View:
             sold,
             _mean(self.sold, t, self.periods.level)[active],
             self.sales.units[active, last] if last >= 0 else np.zeros(len(active)),
+            self.sales.on_shelf(active, target),
         )
 
     def _season(
@@ -321,6 +359,8 @@ def read_sales(
 
     per_customer: how many products a customer's lines count for; 0 is all.
     """
+    import polars as pl
+
     cells = SalesSums.zero(len(common.catalogue), periods.count)
     parts: Iterator[pl.DataFrame]
     if per_customer:
@@ -336,14 +376,17 @@ def read_sales(
             f"transactions: no line of a catalogue product between {periods.start(0)} and "
             f"{periods.today}; check `today` and `history` in the plan against the table's dates"
         )
+    series = pl.DataFrame({"i": range(len(common.catalogue))}, schema={"i": pl.UInt32})
+    shelf = read_shelf(tables, common, periods, series.with_columns(store=pl.lit(None, pl.String)))
     return Sales(
         periods=periods,
         horizon=horizon,
-        units=np.maximum(cells.units, 0) / UNIT_STEPS,
+        units=filled(np.maximum(cells.units, 0) / UNIT_STEPS, shelf, periods),
         price=ratio(cells.price / PRICE_STEPS, cells.sold, np.nan),
         promoted=ratio(cells.promoted, cells.lines, 0.0),
         holidays=_holidays(tables, periods, horizon),
         cap=cap,
+        shelf=shelf,
     )
 
 
