@@ -246,6 +246,18 @@ def test_nothing_depends_on_the_random_numbers_of_the_process():
     assert len(digests) == 1
 
 
+def test_without_watching_the_last_weights_are_taken_and_nothing_later_is_read(federate):
+    parts = windows(3, 4, 2)
+    other = [{"test": replace(p["test"], scored=p["test"].scored[:0])} for p in parts]
+    training = FederatedTraining(rounds=2, local={"batch": 16})
+    found = [
+        training.fit(federate(rows, f"run {i}").totals, NETWORK, "test", watch=False)
+        for i, rows in enumerate((parts, other))
+    ]
+    assert arrays_digest(found[0].arrays) == arrays_digest(found[1].arrays)
+    assert found[0].report["losses"] == []
+
+
 # --- what goes wrong ---
 
 

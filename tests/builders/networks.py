@@ -48,7 +48,8 @@ def _of_windows(query: Query) -> Callable[..., Asked]:
     return build_asked
 
 
-_ABOUT = (NETWORK.name, settings_of(NETWORK), "test", as_json(asdict(LocalTraining(batch=16))), 3)
+_HOW = as_json(asdict(LocalTraining(batch=16)))
+_ABOUT = (NETWORK.name, settings_of(NETWORK), "test", _HOW, 3, True)
 
 
 BUILDERS = {

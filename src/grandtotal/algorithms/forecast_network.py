@@ -34,7 +34,8 @@ class Forecasting:
     history, horizon: times of a window, and ahead. features, traits: how many a series has. seen:
     how many of the first features are read with the history. period: times of a week or a year;
     history is a multiple. lags: times before the forecast one whose units are read, from the
-    horizon on. embedding: numbers that a retailer learns of each series and keeps; 0 for none.
+    horizon on. sampled: how many of the times ahead a batch learns from, drawn for each; 0 for all.
+    embedding: numbers that a retailer learns of each series and keeps; 0 for none.
     width: of the head. dropout: share.
     """
 
@@ -48,6 +49,7 @@ class Forecasting:
     seen: int = 0
     period: int = 7
     lags: tuple[int, ...] = ()
+    sampled: int = 0
     embedding: int = 4
     width: int = 64
     dropout: float = 0.1
@@ -86,10 +88,14 @@ class Forecasting:
         records = {"series": chosen[:, 0].astype(np.int64), "origin": chosen[:, 1].astype(np.int64)}
         return Examples(records, constants, {"series": len(windows.units)})
 
-    def loss(self, module: Any, batch: Tensors, draw: Any) -> Any:  # noqa: ARG002
+    def loss(self, module: Any, batch: Tensors, draw: Any) -> Any:
         """Returns the mean pinball loss over quantiles and times of each record, (records,)."""
-        found, level = module(batch)
-        ahead = _times(batch["origin"], 0, self.horizon)
+        steps = torch.arange(self.horizon, device=batch["origin"].device)
+        if self.sampled and module.training:
+            order = torch.randperm(self.horizon, generator=draw, device=steps.device)
+            steps = order[: self.sampled].sort().values
+        found, level = module(batch, steps)
+        ahead = batch["origin"][:, None] + steps
         series = batch["series"][:, None]
         sold = batch["sold"][series, ahead]
         missed = (batch["level"][series, ahead] - level)[:, :, None] - found
@@ -101,7 +107,8 @@ class Forecasting:
         """Returns units sold at QUANTILES, (records, horizon, quantiles), in order."""
         module.eval()
         with torch.inference_mode():
-            found, level = module(batch)
+            steps = torch.arange(self.horizon, device=batch["origin"].device)
+            found, level = module(batch, steps)
         units = torch.expm1(found + level[:, :, None]).clamp(min=0.0)
         ordered: Floats = units.sort(dim=2).values.cpu().numpy()
         return ordered
@@ -123,8 +130,11 @@ class _Forecaster(nn.Module):
             nn.init.zeros_(self.series.weight)
         nn.init.zeros_(self.last.weight)
 
-    def forward(self, batch: Tensors) -> tuple[Any, Any]:
-        """Returns the quantiles relative to the window's level, and the level (records, 1)."""
+    def forward(self, batch: Tensors, steps: Any) -> tuple[Any, Any]:
+        """Returns the quantiles relative to the window's level, and the level (records, 1).
+
+        steps: which times ahead, from 0; the quantiles are (records, steps, quantiles).
+        """
         window, sold, level = self._window(batch)
         seen = batch["known"][batch["series"][:, None], self._before(batch)]
         read = [window[:, :, None], sold[:, :, None], seen[:, :, : self.settings.seen]]
@@ -132,7 +142,7 @@ class _Forecaster(nn.Module):
         if self.series is not None:
             about.append(self.series(batch["series"]))
         context = self.context(torch.cat(about, 1))
-        ahead, phase = self._ahead(batch, window, sold, level)
+        ahead, phase = self._ahead(batch, steps, (window, sold, level))
         x = relu(context[:, None, :] + self.ahead(ahead))
         x = x + relu(self.head(self.dropout(x)))
         # What is forecast is how far the units are from the same phase of the window.
@@ -148,24 +158,25 @@ class _Forecaster(nn.Module):
         level = (units * sold).sum(1, keepdim=True) / sold.sum(1, keepdim=True).clamp(min=1.0)
         return (units - level) * sold, sold, level
 
-    def _ahead(self, batch: Tensors, window: Any, sold: Any, level: Any) -> tuple[Any, Any]:
-        """Returns what is known of each time ahead (records, horizon, all); its phase's mean."""
-        s = self.settings
-        series, ahead = batch["series"][:, None], _times(batch["origin"], 0, s.horizon)
+    def _ahead(self, batch: Tensors, steps: Any, read: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+        """Returns what is known of each time ahead (records, steps, all), and its phase's mean."""
+        settings, (window, sold, level) = self.settings, read
+        series, ahead = batch["series"][:, None], batch["origin"][:, None] + steps
         parts = [batch["known"][series, ahead]]
-        for lag in s.lags:
+        for lag in settings.lags:
             # Before the first time nothing was sold.
             place = ahead - lag
             there = batch["sold"][series, place.clamp(min=0)] * (place >= 0)
             units = batch["level"][series, place.clamp(min=0)] - level
             parts += [(units * there)[:, :, None], there[:, :, None]]
-        weeks = (len(window), -1, s.period)
+        weeks = (len(window), -1, settings.period)
         count = sold.view(weeks).sum(1)
-        phase = window.view(weeks).sum(1) / count.clamp(min=1.0)
-        which = torch.arange(s.horizon, device=window.device) % s.period
-        far = torch.linspace(0, 1, s.horizon, device=window.device).expand(len(window), -1)
-        own = [phase[:, which], (count[:, which] > 0).float(), far]
-        return torch.cat([*parts, *(each[:, :, None] for each in own)], 2), phase[:, which]
+        mean = window.view(weeks).sum(1) / count.clamp(min=1.0)
+        which = steps % settings.period
+        far = (steps / settings.horizon).expand(len(window), -1)
+        phase = mean[:, which]
+        own = [phase, (count[:, which] > 0).float(), far]
+        return torch.cat([*parts, *(each[:, :, None] for each in own)], 2), phase
 
 
 def _times(origin: Any, first: int, end: int) -> Any:

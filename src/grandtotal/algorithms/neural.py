@@ -55,29 +55,36 @@ class Weights:
 class FederatedTraining:
     """rounds: totals at most. patience: rounds without a better score before it stops, 0 for never.
 
-    local: settings of `LocalTraining`. seed: of parameters and orders.
+    cooled: the rate of the last round over that of the first. local: settings of `LocalTraining`.
+    seed: of parameters and orders.
     """
 
     rounds: int = 20
     patience: int = 4
+    cooled: float = 1.0
     server: Server = field(default_factory=Server)
     local: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 7
 
     def fit(
-        self, totals: Totals, network: Network, split: str, start: Arrays | None = None
+        self,
+        totals: Totals,
+        network: Network,
+        split: str,
+        start: Arrays | None = None,
+        watch: bool = True,
     ) -> Weights:
         """Returns the weights of the round with the best score, of the last where none is scored.
 
-        start: the shared parameters to begin with; drawn by the seed without it.
+        start: the shared parameters to begin with; drawn by the seed without it. watch: whether
+        what came after the cut is scored, round by round: not where it is the test.
         """
-        neural = training()
-        local: LocalTraining = neural.LocalTraining(**self.local)
-        weights = neural.initial(network, self.seed) if start is None else start
-        state = _Rounds(self, totals, network, split, local, weights)
+        weights = training().initial(network, self.seed) if start is None else start
+        state = _Rounds(self, totals, network, split, watch, weights)
         while state.round < self.rounds and not state.stale():
             state.advance()
-        state.judge_last()
+        if watch:
+            state.judge_last()
         return state.best()
 
 
@@ -90,29 +97,34 @@ class _Rounds:
         totals: Totals,
         network: Network,
         split: str,
-        local: "LocalTraining",
+        watch: bool,
         weights: Arrays,
     ) -> None:
-        self._plan, self._totals, self._local = plan, totals, local
+        self._plan, self._totals = plan, totals
+        self._local: LocalTraining = training().LocalTraining(**plan.local)
         self._about: dict[str, Any] = {
             "network": network.name,
             "settings": settings_of(network),
             "split": split,
             "seed": plan.seed,
+            "watch": watch,
         }
+        self.round, self._halved = 0, 0
         counted = totals.total(NetworkRecords(**self._about, local=self._how()))
         self._everyone = int(counted["records"])
         if not self._everyone:
             raise RefusedError(f"'{network.name}': nobody has a row of '{split}' to learn from")
-        self.round, self._halved = 0, 0
         self._weights, self._previous, self._moments = weights, FIRST, Moments()
         zeros = {name: np.zeros_like(array) for name, array in weights.items()}
-        self._control = zeros if local.scaffold else {}
+        self._control = zeros if self._local.scaffold else {}
         self._scores: list[float] = []
         self._best = weights
 
     def _how(self) -> str:
-        return as_json(asdict(self._local))
+        """Returns how a retailer trains in this round."""
+        done = self.round / max(self._plan.rounds - 1, 1)
+        rate = self._local.rate * self._plan.cooled ** min(done, 1.0)
+        return as_json(asdict(replace(self._local, rate=rate)))
 
     def _broadcast(self) -> Arrays:
         known = {**over(WEIGHTS, self._weights), **over(CONTROL, self._control)}

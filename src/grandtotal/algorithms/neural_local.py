@@ -190,11 +190,15 @@ class Outcome:
 
 @dataclass
 class Trainer:
-    """A network at one retailer, between two questions."""
+    """A network at one retailer, between two questions.
+
+    frozen: whether the shared parameters stay as they are.
+    """
 
     network: Network
     module: Any
     local: LocalTraining
+    frozen: bool = False
     _shared: _Flat = field(init=False)
     _own: _Flat = field(init=False)
     _sparse: dict[str, Any] = field(init=False)
@@ -210,8 +214,14 @@ class Trainer:
         self._optimizers = self._made()
 
     def _made(self) -> list[Optimizer]:
-        flats = [flat.vector for flat in (self._shared, self._own) if flat.vector.numel()]
-        tables, rate = list(self._sparse.values()), self.local.rate
+        flats = [self._own.vector] if self.frozen else [self._shared.vector, self._own.vector]
+        flats = [vector for vector in flats if vector.numel()]
+        tables = [
+            table
+            for name, table in self._sparse.items()
+            if not self.frozen or stays(self.network, name)
+        ]
+        rate = self.local.rate
         if self.local.optimizer == "sgd":
             steps = [Descent(each, rate, self.local.decay) for each in flats]
             return [*steps, *(Descent(each, rate) for each in tables)]

@@ -58,7 +58,8 @@ class _AboutNetwork:
     """What every question about a network says.
 
     network, settings: its installed name, and its settings as JSON. split: of the rows. local: how
-    it is trained between totals, as JSON. seed: of the parameters that stay at the retailer.
+    it is trained between totals, as JSON. seed: of the parameters that stay at the retailer. watch:
+    whether what came after the cut is looked at: never that of a test.
     """
 
     network: str
@@ -66,6 +67,7 @@ class _AboutNetwork:
     split: str
     local: str
     seed: int
+    watch: bool
 
     def of(self) -> Network:
         """Returns the network."""
@@ -207,7 +209,8 @@ def _capped(values: NDArray[Any], share: float, field: Field) -> NDArray[np.int6
 
 def workspace(query: _AboutNetwork, rows: Rows, state: State) -> "Workspace":
     """Returns what a retailer has in memory for a network, made anew where it was lost."""
-    key = f"network {query.network} {query.settings} {query.split} {query.seed}"
+    about = (query.network, query.settings, query.split, query.seed, query.watch)
+    key = f"network {about}"
     found: Workspace | None = state.memory.get(key)
     if found is None or found.rows is not rows:
         found = state.memory[key] = Workspace.of(query, rows)
@@ -237,7 +240,8 @@ class Workspace:
     def of(query: _AboutNetwork, rows: Rows) -> "Workspace":
         """Returns the rows as tensors."""
         network = query.of()
-        known, later = (network.examples(rows, query.split, scored) for scored in (False, True))
+        known = network.examples(rows, query.split, False)
+        later = network.examples(rows, query.split, True) if query.watch else Examples({})
         _refuse_not_finite(network, known)
         load_ = training().Loaded.of
         # Two tasks may ask the same of other rows: what each keeps has another name.
