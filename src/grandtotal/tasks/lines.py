@@ -37,9 +37,9 @@ def on_catalogue(
     tables: Readable, common: Common, parts: Iterable[pl.DataFrame]
 ) -> Iterator[pl.DataFrame]:
     """Yields frames with the column `product` with `i` instead, without rows of other products."""
-    known, empty = positions(tables, common), True
+    places, empty = positions(tables, common), True
     for part in parts:
-        lines = part.join(known, on="product", maintain_order="left").drop("product")
+        lines = part.join(places, on="product", maintain_order="left").drop("product")
         empty = empty and lines.is_empty()
         yield lines
     if empty:
