@@ -144,7 +144,8 @@ def test_whoever_asks_cannot_choose_how_little_noise_is_enough(private, pooled):
 def test_without_epsilon_nothing_is_other_than_it_was(common, frames):
     known, few = Demand(common, **SETTINGS), Demand(common, **SETTINGS, products_per_customer=2)
     rows, other = (task.rows(frames["north"]) for task in (known, few))
-    assert rows.keys() == other.keys() == {"validation", "test", "now"}
+    trees = {"validation trees", "test trees"}
+    assert rows.keys() == other.keys() == {"validation", "test", "now", *trees}
     digests = {arrays_digest(task.fit(Local(rows)).model.arrays) for task in (known, few)}
     assert len(digests) == 1
 
@@ -156,7 +157,8 @@ def test_at_home_a_private_task_is_the_exact_one(private, common, frames):
     assert at_home(task) == exact
     ours = arrays_digest(at_home(task).fit(Local(rows)).model.arrays)
     assert ours == arrays_digest(exact.fit(Local(exact.rows(frames["north"]))).model.arrays)
-    assert {"shared validation", "shared test"} == rows.keys() - {"validation", "test", "now"}
+    shared = {"shared validation", "shared test"}
+    assert shared == rows.keys() - exact.rows(frames["north"]).keys()
     for split in ("validation", "test"):
         whole, shared = rows[split].parts[0], rows[f"shared {split}"].parts[0]
         assert whole.units.sum() > shared.units.sum()

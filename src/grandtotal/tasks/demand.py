@@ -21,7 +21,7 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID
+from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID, spelled_out
 from grandtotal.tasks.demand_in_noise import (
     fit_in_noise,
     largest_score,
@@ -37,10 +37,13 @@ from grandtotal.tasks.demand_model import (
 )
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.demand_scores import METRICS, series_scores
+from grandtotal.tasks.demand_trees import with_trees
 from grandtotal.tasks.intervals import ForecastErrors, at, in_units, spread
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.own_products import whole_assortment, with_model
-from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
+from grandtotal.tasks.sales import Cases, Panel, Periods, Sales
+from grandtotal.tasks.sales_read import read_sales
+from grandtotal.tasks.sales_stores import BY
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.shelf import stock_standing
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
@@ -57,7 +60,13 @@ _EVERY = {"week": 7, "day": 1}
 class Demand:
     """Settings of `kind = "demand"`.
 
-    models: what the choice is made of; the best on summed validation WAPE wins.
+    models: what the choice is made of, the best on validation wins: "ridge" and "poisson" are
+        regressions ("glm": both); "trees" boost for the median, "trees-poisson" and "trees-tweedie"
+        for the mean, "forest" is a random forest; "mean" and "seasonal-naive" need no model; "auto"
+        stands for all but tweedie and the forest.
+    by: what a series is: a "product", a "store", or a product in a store, "product-store".
+    trees, leaves: how many trees are boosted, and how large they are.
+    judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
     every: "week" or "day", the length of a period.
     horizon: how many periods ahead; test: how many periods are kept for the test, and as many
         before them for validation; history: how many periods are looked at in all.
@@ -90,9 +99,23 @@ class Demand:
     history: int = 104
     outlier: float = 4.0
     products_per_customer: int = 8
+    by: str = "product"
+    trees: int = 300
+    leaves: int = 64
+    judged_by: str = "wape"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "models", spelled_out(self.models))
         check_models(self.models, FAMILIES)
+        for name, known in (("by", BY), ("judged_by", ("wape", "rmspe"))):
+            if getattr(self, name) not in known:
+                raise PlanError(f"{name} = {getattr(self, name)!r}, expected {' or '.join(known)}")
+        check_numbers(trees=(self.trees, 1, 2000), leaves=(self.leaves, 2, 4096))
+        if self.common.privacy.private and self.by != "product":
+            raise PlanError(
+                f'by = "{self.by}": under epsilon only series of products are hidden; take '
+                f'by = "product"'
+            )
         if self.common.privacy.private and not private_models(self):
             raise PlanError(
                 f"models = {list(self.models)}: under epsilon at least one of {', '.join(GRID)}"
@@ -173,8 +196,8 @@ class Demand:
         for few products: only these are asked about.
         """
         given = (tables, self.common, self.periods, self.horizon, self.outlier)
-        sales = read_sales(*given)
-        rows = self._panels(sales)
+        sales = read_sales(*given, by=self.by)
+        rows = with_trees(self._panels(sales))
         now = self.history
         rows["now"] = replace(self._panel(sales, now, now + self.horizon), scored=(now,), kept={})
         if self.common.privacy.private:
@@ -183,7 +206,7 @@ class Demand:
             rows |= {shared(split): panel for split, panel in of_few.items()}
         return rows
 
-    def _panels(self, sales: Sales, per_customer: int = 0) -> dict[str, Panel]:
+    def _panels(self, sales: Sales, per_customer: int = 0) -> dict[str, Any]:
         test = self.history - self.test
         return {
             "validation": self._panel(sales, test - self.test, test, per_customer),
@@ -344,8 +367,10 @@ class Demand:
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the panels as if one company held them."""
-        return {
-            split: Panel.pooled([part[split] for part in rows])
-            for split in rows[0]
-            if split != "now"
-        }
+        return with_trees(
+            {
+                split: Panel.pooled([part[split] for part in rows])
+                for split, panel in rows[0].items()
+                if split != "now" and isinstance(panel, Panel)
+            }
+        )

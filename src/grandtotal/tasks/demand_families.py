@@ -17,6 +17,7 @@ from grandtotal.algorithms.glm import GLM, mean
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.demand_trees import TREES
 from grandtotal.tasks.sales import Cases
 
 if TYPE_CHECKING:
@@ -100,4 +101,17 @@ GRID: Mapping[str, GLM] = {"ridge": GLM("ridge"), "poisson": GLM("poisson")}
 FAMILIES: dict[str, Family] = {
     **{name: Regression(glm) for name, glm in GRID.items()},
     **{name: Baseline(name) for name in BASELINES},
+    **TREES,
 }
+# Names in a plan that stand for several.
+AUTO = ("ridge", "poisson", "trees", "trees-poisson", *BASELINES)
+SEVERAL: Mapping[str, tuple[str, ...]] = {"auto": AUTO, "glm": tuple(GRID)}
+
+
+def spelled_out(models: tuple[str, ...] | str) -> tuple[str, ...]:
+    """Returns the names of families that a plan's `models` stand for, each once."""
+    given = (models,) if isinstance(models, str) else models
+    if not isinstance(given, tuple) or not all(isinstance(name, str) for name in given):
+        return given
+    names = [name for each in given for name in SEVERAL.get(each, (each,))]
+    return tuple(dict.fromkeys(names))
