@@ -22,6 +22,7 @@ from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID, spelled_out
+from grandtotal.tasks.demand_home import best_at_home, rmspe
 from grandtotal.tasks.demand_in_noise import (
     fit_in_noise,
     largest_score,
@@ -35,13 +36,14 @@ from grandtotal.tasks.demand_model import (
     cases_of,
     wape,
 )
+from grandtotal.tasks.demand_predict import forecasts, largest_curve
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.demand_scores import METRICS, series_scores
 from grandtotal.tasks.demand_trees import with_trees
-from grandtotal.tasks.intervals import ForecastErrors, at, in_units, spread
+from grandtotal.tasks.intervals import ForecastErrors, spread
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.own_products import whole_assortment, with_model
-from grandtotal.tasks.sales import Cases, Panel, Periods, Sales
+from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.sales_read import read_sales
 from grandtotal.tasks.sales_stores import BY
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
@@ -77,8 +79,6 @@ class Demand:
     """
 
     kind: ClassVar[str] = "demand"
-    units: ClassVar[str] = "products"
-    headline: ClassVar[str] = "wape"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     needs: ClassVar[tuple[Need, ...]] = (
@@ -136,6 +136,16 @@ class Demand:
         return Periods(self.common.today, _EVERY[self.every], self.history)
 
     @property
+    def units(self) -> str:
+        """What is counted: one series of each."""
+        return {"product": "products", "store": "stores"}.get(self.by, "products in stores")
+
+    @property
+    def headline(self) -> str:
+        """The error that choices are made on."""
+        return self.judged_by
+
+    @property
     def shown(self) -> int:
         """Nothing is recommended here."""
         return 0
@@ -152,12 +162,13 @@ class Demand:
         if self.common.privacy.private:
             return fit_in_noise(self, totals)
         totals = Remembering(totals)
-        series = totals.total(DemandSeries(len(self.common.catalogue), self.history))["units"]
+        series = totals.total(DemandSeries(self.products, self.history))["units"]
         tried = [self._validate(totals, name, series) for name in self.models]
-        best = min(range(len(tried)), key=lambda i: tried[i][0]["wape"])
+        best = min(range(len(tried)), key=lambda i: tried[i][0][self.judged_by])
         name, before = self.models[best], tried[best][1]
         given = {"series": series, **before}
         parts, fit = FAMILIES[name].fit(totals, self, "test", given)
+        parts |= {key: before[key] for key in before if key == "factor"}
         meta = {"model": name, **FAMILIES[name].settings, "fit": fit}
         errors = self._errors(totals, name, given)
         model = DemandModel(meta, parts, series, spread=errors, before=before)
@@ -174,8 +185,20 @@ class Demand:
     def _validate(self, totals: Totals, name: str, series: NDArray[Any]) -> tuple[Json, Arrays]:
         parts, fit = FAMILIES[name].fit(totals, self, "validation", {"series": series})
         sums = totals.total(ForecastScores(name, "validation"), {"series": series, **parts})
+        count, ratio, square = (float(sums[key]) for key in ("cases", "ratio", "square"))
+        if self.judged_by == "rmspe" and square > 0:
+            # What makes the squares of relative errors least is below the mean: less is missed.
+            factor = ratio / square
+            parts = {**parts, "factor": np.asarray(factor)}
+            ratio, square = ratio * factor, square * factor**2
         wape = float(sums["error"]) / max(float(sums["sold"]), 1.0)
-        return {"model": name, **FAMILIES[name].settings, "fit": fit, "wape": wape}, parts
+        score = {"wape": wape, "rmspe": rmspe(count, ratio, square)}
+        return {"model": name, **FAMILIES[name].settings, "fit": fit, **score}, parts
+
+    @property
+    def products(self) -> int:
+        """How many series the consortium adds up: products, or all of them together for stores."""
+        return 1 if self.by == "store" else len(self.common.catalogue)
 
     def releases(self) -> tuple[Release, ...]:
         """Returns what is asked under epsilon; the sums of two numbers need little of it."""
@@ -233,7 +256,8 @@ class Demand:
 
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model with what the retailer learns at home; it stays at home."""
-        return adapted(cast(DemandModel, model), rows["validation"], rows["test"])
+        before, now = best_at_home(self, cast(DemandModel, model), rows)
+        return adapted(now, rows["validation"], rows["test"], before)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the better on validation of the mean of recent periods and last season."""
@@ -257,52 +281,21 @@ class Demand:
         return UnitScores.joined(parts)
 
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:  # noqa: ARG002
-        """Returns product, title, start, ahead, units, quantiles and the two baselines.
+        """Returns product, title, store where asked, start, ahead, units, quantiles, baselines.
 
-        Products that the retailer is known not to sell have no row. Where products lie outside a
-        private catalogue, also `model`, the "shared" one or its "own".
+        See `demand_predict`. Where products lie outside a private catalogue, also `model`, the
+        "shared" one or its "own".
         """
         import polars as pl
 
-        shared = self._forecasts(model, rows, tables)
+        shared = forecasts(self, cast(DemandModel, model), rows["now"], tables)
         if not self.common.own:
             return shared
         whole = replace(self, common=whole_assortment(self.common))
         mine = whole.rows(tables)
-        own = whole._forecasts(whole.adapt(whole.fit(Local(mine)).model, mine), mine, tables)
+        local = whole.adapt(whole.fit(Local(mine)).model, mine)
+        own = forecasts(whole, cast(DemandModel, local), mine["now"], tables)
         return with_model(shared, own.filter(pl.col("product").is_in(self.common.own)))
-
-    def _forecasts(self, model: Model, rows: Rows, tables: Tables) -> pl.DataFrame:
-        import polars as pl
-
-        from grandtotal.tasks.lines import titles
-
-        demand = cast(DemandModel, model)
-        (cases,) = cases_of(demand, rows["now"])
-        forecast = demand.forecast(cases)
-        whole = rows["now"].parts[0].whole[cases.series]
-        quantiles = in_units(demand.quantiles(forecast, cases.ahead), whole)
-        sold = ~np.isin(cases.series, self.common.absent)
-        starts = [self.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
-        return (
-            pl.DataFrame(
-                {
-                    "product": np.array(self.common.catalogue)[cases.series],
-                    "title": titles(tables, self.common)[cases.series].astype(str),
-                    "start": starts,
-                    "ahead": cases.ahead.astype(np.int32),
-                    "units": forecast.round(3),
-                    **{
-                        name: quantiles[:, at(level)].round(3)
-                        for name, level in (("p10", 0.1), ("p50", 0.5), ("p90", 0.9))
-                    },
-                    "recent_mean": cases.mean.round(3),
-                    "last_season": cases.seasonal.round(3),
-                }
-            )
-            .filter(sold)
-            .sort("product", "start")
-        )
 
     def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
         """Returns how many of the plan's periods have sales, and whether stock was there."""
@@ -338,31 +331,12 @@ class Demand:
         return {
             "wape_by_period_ahead": by_ahead,
             "own_level": bool(demand.level.size),
+            "kept": demand.kept or "everybody's",
             "baselines": {
                 self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
                 for name in BASELINES
             },
-            "curve": self._curve(demand, cases, forecast, rows["test"]),
-        }
-
-    def _curve(
-        self, model: DemandModel, cases: Cases, forecast: NDArray[np.float64], panel: Panel
-    ) -> Json:
-        """Returns the history and the forecast of the product that sold most before the test."""
-        sales = panel.parts[0]
-        series = int(sales.units[:, : panel.cut].sum(axis=1).argmax())
-        first = max(panel.cut - 26, 0)
-        chosen = (cases.series == series) & (cases.origin == panel.cut)
-        found = model.quantiles(forecast[chosen], cases.ahead[chosen])
-        quantiles = in_units(found, sales.whole[cases.series[chosen]])
-        return {
-            "product": self.common.catalogue[series],
-            "starts": [str(self.periods.start(t)) for t in range(first, panel.cut + self.horizon)],
-            "sold": sales.units[series, first : panel.cut + self.horizon].tolist(),
-            "from": panel.cut - first,
-            "forecast": forecast[chosen].round(2).tolist(),
-            "low": quantiles[:, at(0.1)].round(2).tolist(),
-            "high": quantiles[:, at(0.9)].round(2).tolist(),
+            "curve": largest_curve(self, demand, cases, forecast, rows["test"]),
         }
 
     def pooled(self, rows: list[Rows]) -> Rows:

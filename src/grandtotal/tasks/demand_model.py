@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID
+from grandtotal.tasks.demand_trees import TreesOfDemand
 from grandtotal.tasks.intervals import (
     QUANTILES,
     SHAPE,
@@ -35,6 +37,8 @@ from grandtotal.tasks.sales import Cases, Panel
 __all__ = ["BASELINES", "GRID", "DemandModel", "adapted", "baseline_model", "cases_of", "wape"]
 
 _BEFORE = "before "
+LOCAL, ON_TOP = "own trees", "own trees on top"
+_ONE = np.ones(())
 _NONE = np.empty(0)
 
 
@@ -47,8 +51,10 @@ class DemandModel:
     spread: (2, classes, quantiles) of sold / forecast in the consortium, of the early half of the
     validation and of all of it: see intervals.py; empty where nobody was asked.
 
-    At home only: level, (3,) the retailer's own correction, empty if it does not help; ratios,
-    (classes, quantiles) of sold / forecast, the retailer's own or the consortium's.
+    At home only: kept, which trees the retailer keeps, "" for everybody's; own, the arrays of its
+    own, and the "factor" of all forecasts; level, (3,) the retailer's own correction, empty if it
+    does not help; ratios, (classes, quantiles) of sold / forecast, the retailer's own or the
+    consortium's.
     """
 
     meta: Json
@@ -58,6 +64,8 @@ class DemandModel:
     ratios: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, len(QUANTILES))))
     spread: NDArray[np.float64] = field(default_factory=lambda: _NONE)
     before: Arrays = field(default_factory=dict)
+    kept: str = ""
+    own: Arrays = field(default_factory=dict)
 
     @staticmethod
     def of(arrays: Arrays, meta: Json) -> DemandModel:
@@ -81,14 +89,22 @@ class DemandModel:
         return replace(self, parts=self.before, before={}) if self.before else self
 
     def forecast(self, cases: Cases) -> NDArray[np.float64]:
-        """Returns the expected units of each case."""
+        """Returns the expected units of each case; 0 where it is known to be closed."""
         if self.level.size:
             own = _own_level_columns(self, cases)
-            return mean("poisson", own, cases.design.offset, self.level)
-        return self._global(cases)
+            found = mean("poisson", own, cases.design.offset, self.level)
+        else:
+            found = self._global(cases)
+        return np.where(cases.closed, 0.0, found)
 
     def _global(self, cases: Cases) -> NDArray[np.float64]:
-        return FAMILIES[self.meta["model"]].forecast(self.parts, cases)
+        family = FAMILIES[self.meta["model"]]
+        if self.kept == ON_TOP:
+            found = cast(TreesOfDemand, family).forecast_on_top(self.parts, self.own, cases)
+        else:
+            found = family.forecast(self.own if self.kept == LOCAL else self.parts, cases)
+        factor = self.own.get("factor", self.parts.get("factor", _ONE))
+        return found if factor == 1 else found * float(factor)
 
     def quantiles(
         self, forecast: NDArray[np.float64], ahead: NDArray[np.int64]
@@ -112,14 +128,18 @@ def baseline_model(name: str) -> DemandModel:
     return DemandModel({"model": name}, {}, _NONE)
 
 
-def adapted(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
+def adapted(
+    model: DemandModel, validation: Panel, test: Panel, before: DemandModel | None = None
+) -> DemandModel:
     """Returns the model with the retailer's own level, where it helped, and with quantiles.
 
     The quantiles are its own or the consortium's, whichever were better on the later half of the
     validation when made of the earlier. All is learned on rows before the test and stays at home.
+    before: the model as it was before the validation, where it is not only what travelled.
     """
-    level, model = _leveled(model, validation, test)
-    before = replace(model.validated, level=level)
+    before = before or model.validated
+    level, model = _leveled(before, model, validation, test)
+    before = replace(before, level=level)
     if model.spread.size:
         shared = _later_loss(before, validation, model.spread[0])
         if shared <= _later_loss(before, validation, None):
@@ -128,13 +148,14 @@ def adapted(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
 
 
 def _leveled(
-    model: DemandModel, validation: Panel, test: Panel
+    before: DemandModel, model: DemandModel, validation: Panel, test: Panel
 ) -> tuple[NDArray[np.float64], DemandModel]:
     """Returns the model with the retailer's own level if that was better on the validation.
 
     And first the level that was judged there.
     """
-    before = model.validated
+    if model.meta["model"] not in GRID:
+        return _NONE, model
     try:
         leveled = _with_level(before, validation)
         if wape(leveled, validation) < wape(before, validation):
@@ -168,11 +189,11 @@ class _OwnLevel:
 
 
 def cases_of(model: DemandModel, panel: Panel, whole: bool = False) -> list[Cases]:
-    """Returns the scored cases; a baseline needs no consortium series, so its own stands in.
+    """Returns the scored cases; a baseline looks at no consortium series, so any will do.
 
     whole: those in which stock was short, too, with the demand that was made up for them.
     """
-    series = np.asarray(model.series if model.series.size else sum(p.capped() for p in panel.parts))
+    series = model.series if model.series.size else np.ones((1, panel.parts[0].periods.count))
     return panel.whole(series) if whole else panel.cases(series)
 
 

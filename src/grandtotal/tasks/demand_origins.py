@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.elementary import log
 from grandtotal.privacy.fingerprint import fingerprints
+from grandtotal.tasks.shelf import LEARNED
 
 if TYPE_CHECKING:
     from grandtotal.tasks.sales import Sales
@@ -28,6 +29,8 @@ class Past:
         self.windows, self.year = sales.periods.windows, sales.periods.year
         count = self.periods.count
         self.open_now = ~sales.closed[:, :count]
+        if sales.shelf.size:
+            self.open_now &= sales.shelf >= LEARNED
         self.units = np.where(self.open_now, sales.capped(), 0.0)
         self.log_units = np.where(self.open_now, log(self.units + 1.0), 0.0)
         self.logs = running(self.log_units)

@@ -26,7 +26,6 @@ from grandtotal.tasks.shelf import LEARNED
 
 _LITTLE = 0.1  # units: what log() sees of a product that did not sell
 _ROOM = 12.0  # units that are never an outlier
-_WHOLE = ("design", "of")  # of cases: what is not one value a case
 
 
 @dataclass(frozen=True)
@@ -104,19 +103,6 @@ class Sales:
     known: Covariates | None = None
     shelf: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
-    @property
-    def whole(self) -> NDArray[np.bool_]:
-        """Which products, (products,), are sold by the piece: never a part of a unit."""
-        pieces = self.units % 1 == 0
-        return np.asarray((pieces | (self.shelf < 1) if self.shelf.size else pieces).all(axis=1))
-
-    def on_shelf(self, series: NDArray[np.intp], period: int) -> NDArray[np.float64]:
-        """Returns the share of a period, (series,), that these were there; 1 where unknown."""
-        if not self.shelf.size or period >= self.shelf.shape[1]:
-            return np.ones(len(series))
-        share: NDArray[np.float64] = self.shelf[series, period]
-        return share
-
     @cached_property
     def past(self) -> Past:
         """What the features of trees are made of."""
@@ -129,11 +115,34 @@ class Sales:
             return np.zeros((len(self.units), self.periods.count + self.horizon), np.bool_)
         return self.known.closed
 
+    def of_products(self, products: int) -> NDArray[np.float64]:
+        """Returns capped units by product of the catalogue; of all together, where there is one."""
+        capped = self.capped()
+        if self.names is None or products == len(capped):
+            return capped
+        place = self.names.product if products > 1 else np.zeros(len(capped), np.intp)
+        sums = np.zeros((products, capped.shape[1]))
+        np.add.at(sums, place, capped)
+        return sums
+
     def of_consortium(self, series: NDArray[Any]) -> NDArray[np.float64]:
         """Returns for each series the consortium's units of its product, (series, periods)."""
         if self.names is not None and len(series) > 1:
             series = np.asarray(series)[self.names.product]
         return np.broadcast_to(series, self.units.shape).astype(np.float64)
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Which products, (products,), are sold by the piece: never a part of a unit."""
+        pieces = self.units % 1 == 0
+        return np.asarray((pieces | (self.shelf < 1) if self.shelf.size else pieces).all(axis=1))
+
+    def on_shelf(self, series: NDArray[np.intp], period: int) -> NDArray[np.float64]:
+        """Returns the share of a period, (series,), that these were there; 1 where unknown."""
+        if not self.shelf.size or period >= self.shelf.shape[1]:
+            return np.ones(len(series))
+        share: NDArray[np.float64] = self.shelf[series, period]
+        return share
 
     def capped(self) -> NDArray[np.float64]:
         """Returns units without outliers; period t is judged by the periods before it only."""
@@ -152,9 +161,9 @@ class Cases:
     design: features, target and offset; y of the design is capped, `sold` is not.
     series, origin, ahead: (cases,) product index, origin period, periods ahead from 1.
     mean, seasonal: (cases,) the two baselines: mean of the last level periods, last season.
-    shelf: (cases,) which share of the target period the product was there to be bought.
     closed: (cases,) whether it is known that nothing can sell.
     of: the panel that the cases are of.
+    shelf: (cases,) which share of the target period the product was there to be bought.
     """
 
     design: Design
@@ -168,6 +177,11 @@ class Cases:
     closed: NDArray[np.bool_]
     of: Sales
 
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        """Which cases may sell, as far as is known."""
+        return ~self.closed
+
     @cached_property
     def seen(self) -> Seen:
         """What else is known of each case at its origin."""
@@ -177,7 +191,8 @@ class Cases:
         """Returns some of the cases; all of them as they are."""
         if which.all():
             return self
-        rest = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name not in _WHOLE}
+        columns = [f.name for f in fields(self) if f.name not in ("design", "of")]
+        rest = {name: getattr(self, name)[which] for name in columns}
         return Cases(design=self.design.chosen(which), of=self.of, **rest)
 
 
@@ -206,17 +221,16 @@ class Panel:
 
     def training(self, broadcast: Arrays) -> list[Design]:
         """Returns the design of every part, for the consortium's series in the broadcast."""
-        learned = self.learned(broadcast["series"])
-        return [cases.design.chosen(~cases.closed) for cases in learned]
+        return [cases.design for cases in self.learned(broadcast["series"])]
 
     def learned(self, series: NDArray[Any]) -> list[Cases]:
         """Returns the cases of training, of every part: those whose demand is mostly known."""
         built = self._built(series, self.origins, self.cut)
-        return [cases.chosen(cases.shelf >= LEARNED) for cases in built]
+        return [cases.chosen(cases.open & (cases.shelf >= LEARNED)) for cases in built]
 
     def cases(self, series: NDArray[Any]) -> list[Cases]:
         """Returns the cases that are scored, of every part: those whose demand is known."""
-        return [cases.chosen(cases.shelf >= 1.0) for cases in self.whole(series)]
+        return [cases.chosen(cases.open & (cases.shelf >= 1.0)) for cases in self.whole(series)]
 
     def whole(self, series: NDArray[Any]) -> list[Cases]:
         """Returns the scored cases and those whose demand is not known, of every part."""

@@ -59,8 +59,8 @@ def read_sales(
         holidays=holidays(tables, periods, horizon),
         cap=cap,
         names=SeriesNames(product, stores, categories(tables, common, product)),
-        known=read_covariates(tables, common, periods, horizon, series),
         shelf=shelf,
+        known=read_covariates(tables, common, periods, horizon, series),
     )
 
 
