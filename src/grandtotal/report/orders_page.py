@@ -131,7 +131,7 @@ def _list(found: Json) -> Html:
     left = len(ordered) + len(kept) - len(shown)
     more = paragraph(f"{left:,} more are in the file.", class_="note") if left > 0 else Html("")
     enough = len(rows) - len(ordered) - len(kept)
-    rest = paragraph(f"Of {counted(enough, 'row')} enough is there.", class_="note")
+    rest = paragraph(f"For {counted(enough, 'other row')} enough is there.", class_="note")
     return joined([made, more, reasons, rest if enough else Html("")])
 
 
