@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from grandtotal.decide.order_list import Ordering, OrderList
 
 _SHOWN, _FIRST = 15, 5  # rows
+_WIDE = 120  # letters: in a narrower terminal a reason would be a column of single words
 
 
 _commands = click.Group()
@@ -107,7 +108,8 @@ def orders(
     if as_json:
         click.echo(as_text({**made.totals(), "notes": made.notes, "file": str(path)}))
         return
-    Console().print(_table(made))
+    console = Console()
+    console.print(_table(made, reasons=console.width >= _WIDE))
     click.echo(_summary(made))
     click.echo(f"{made.frame.height:,} rows -> {path}")
     if page is not None:
@@ -123,7 +125,7 @@ def first_orders(run: Run, retailer: str) -> None:
     how, folder = Ordering(), run.folder.retailer(retailer) / "decisions"
     made = run.orders(retailer, how=how)
     click.echo(f"\nWhat {retailer} should order now, decided at home:")
-    Console().print(_table(made, _FIRST))
+    Console().print(_table(made, _FIRST, reasons=False))
     click.echo(_summary(made))
     _write(made, folder / "orders.csv", folder / "orders.html", (retailer, run, how))
     click.echo(f"order list: {folder / 'orders.csv'}")
@@ -142,8 +144,8 @@ def _write(
         write_orders_page(made.found(retailer, run.folder.path.name, how), page)
 
 
-def _table(made: OrderList, shown: int = _SHOWN) -> Table:
-    """Returns the first rows of a list as the terminal shows them."""
+def _table(made: OrderList, shown: int = _SHOWN, reasons: bool = True) -> Table:
+    """Returns the first rows of a list as the terminal shows them; the file has all reasons."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -156,13 +158,21 @@ def _table(made: OrderList, shown: int = _SHOWN) -> Table:
     for name in ("order", "packs", "cost", "there", "usual rule"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("arrives", no_wrap=True)
-    table.add_column("why")
+    if reasons:
+        table.add_column("why")
     for row in made.frame.head(shown).iter_rows(named=True):
         numbers = (row["units"], row["packs"], row["cost"], row["on_hand"], row["today_units"])
         arrives = f"{row['arrives']:%d %b}"
         where = [row["store"]] if stores else []
         written = [f"{n:,.0f}" for n in numbers]
-        table.add_row(row["product"], row["title"], *where, *written, arrives, row["why"])
+        table.add_row(
+            row["product"],
+            row["title"],
+            *where,
+            *written,
+            arrives,
+            *([row["why"]] if reasons else []),
+        )
     return table
 
 

@@ -101,11 +101,15 @@ def _why(part: Part, lead: Numbers, how: Ordering, i: int) -> str:
     shelf, made = part.shelf, part.made
     days = lead[i] + how.review
     coming = f", {shelf.on_order[i]:g} on the way" if shelf.on_order[i] else ""
-    owner = "the stores want" if len(part.places) and _is_warehouse(part, how) else ""
-    wanted = f"{owner} {made.expected[i]:.0f}" if owner else f"{made.expected[i]:.0f} are expected"
-    verb = "" if owner else " to sell"
+    count = f"{made.expected[i]:.0f}"
+    verb = "is" if count == "1" else "are"
+    wanted = (
+        f"the stores want {count}"
+        if _is_warehouse(part, how)
+        else f"{count} {verb} expected to sell"
+    )
     said = [
-        f"{wanted}{verb} in the {days:.0f} days until the next order is here; "
+        f"{wanted} in the {days:.0f} days until the next order is here; "
         f"{shelf.on_hand[i]:g} there{coming}"
     ]
     if made.before[i] >= 0.5:
@@ -116,8 +120,8 @@ def _why(part: Part, lead: Numbers, how: Ordering, i: int) -> str:
         said.append("enough")
     else:
         said += [size] if (size := _size(shelf, made, i)) else []
-        cases = 100 * made.enough[i]
-        said.append(f"with this order nobody goes without in {cases:.0f} of 100 cases{_asked(how)}")
+        cases = "more than 99" if made.enough[i] > 0.99 else f"{100 * made.enough[i]:.0f}"
+        said.append(f"with this order nobody goes without in {cases} of 100 cases{_asked(how)}")
     return "; ".join(said)
 
 
