@@ -6,8 +6,9 @@ its own, kept only where it helped on validation, and learns the quantiles of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,112 +19,152 @@ from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.intervals import CLASSES, QUANTILES, SIZES, is_late, pinball
+from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID
+from grandtotal.tasks.demand_trees import TreesOfDemand
+from grandtotal.tasks.intervals import (
+    QUANTILES,
+    SHAPE,
+    cells,
+    in_units,
+    is_late,
+    pinball,
+    placed,
+    scaled,
+    spread,
+)
 from grandtotal.tasks.sales import Cases, Panel
 
-GRID: Mapping[str, GLM] = {"ridge": GLM("ridge"), "poisson": GLM("poisson")}
-BASELINES = ("mean", "seasonal")
-_CLASSES = 6  # of forecast size, each with its own quantiles
+__all__ = ["BASELINES", "GRID", "DemandModel", "adapted", "baseline_model", "cases_of", "wape"]
+
+_BEFORE = "before "
+LOCAL, ON_TOP = "own trees", "own trees on top"
+_ONE = np.ones(())
+_NONE = np.empty(0)
 
 
 @dataclass(frozen=True)
 class DemandModel:
-    """coefficients: (features,) of the GLM; series: (products, periods) the consortium's units.
+    """parts: the arrays of the family, fitted on all rows before the test cut; series: (products,
+    periods) the consortium's units. before: the arrays of the same family, fitted on the rows
+    before the validation: what the model would have forecast there. Empty under epsilon.
 
-    spread: (2, 2 * CLASSES, quantiles) of sold / forecast in the consortium, for cases near and far
-    ahead, of the early half of the validation and of all of it; empty where nobody was asked.
+    spread: (2, classes, quantiles) of sold / forecast in the consortium, of the early half of the
+    validation and of all of it: see intervals.py; empty where nobody was asked.
 
-    At home only: level, (3,) the retailer's own correction, empty if it does not help; edges,
-    (classes - 1,) forecast sizes; ratios, (classes, quantiles) of sold / forecast in each class,
-    the retailer's own or twice as many from the spread, near then far.
+    At home only: kept, which trees the retailer keeps, "" for everybody's; own, the arrays of its
+    own, and the "factor" of all forecasts; level, (3,) the retailer's own correction, empty if it
+    does not help; ratios, (classes, quantiles) of sold / forecast, the retailer's own or the
+    consortium's.
     """
 
     meta: Json
-    coefficients: NDArray[np.float64]
+    parts: Arrays
     series: NDArray[np.float64]
-    level: NDArray[np.float64]
-    edges: NDArray[np.float64]
-    ratios: NDArray[np.float64]
-    spread: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    level: NDArray[np.float64] = field(default_factory=lambda: _NONE)
+    ratios: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, len(QUANTILES))))
+    spread: NDArray[np.float64] = field(default_factory=lambda: _NONE)
+    before: Arrays = field(default_factory=dict)
+    kept: str = ""
+    own: Arrays = field(default_factory=dict)
 
     @staticmethod
-    def shared(
-        meta: Json,
-        coefficients: NDArray[np.float64],
-        series: NDArray[np.float64],
-        spread: NDArray[np.float64] | None = None,
-    ) -> DemandModel:
-        """Returns the model as it travels: nothing of a retailer's own is in it."""
-        none = np.empty(0)
-        ratios = np.empty((0, len(QUANTILES)))
-        shared = none if spread is None else spread
-        return DemandModel(meta, coefficients, series, none, none, ratios, shared)
+    def of(arrays: Arrays, meta: Json) -> DemandModel:
+        """Returns the model of the arrays that travelled, or of a query's broadcast."""
+        named = {k: v for k, v in arrays.items() if k not in ("series", "spread")}
+        before = {k.removeprefix(_BEFORE): v for k, v in named.items() if k.startswith(_BEFORE)}
+        parts = {k: v for k, v in named.items() if not k.startswith(_BEFORE)}
+        spread = arrays.get("spread", _NONE)
+        return DemandModel(meta, parts, arrays["series"], spread=spread, before=before)
 
     @property
     def arrays(self) -> Arrays:
-        """The arrays that travel and are saved."""
+        """The arrays that travel and are saved: nothing of a retailer's own is in them."""
         asked = {"spread": self.spread} if self.spread.size else {}
-        return {"coefficients": self.coefficients, "series": self.series, **asked}
+        before = {f"{_BEFORE}{name}": array for name, array in self.before.items()}
+        return {**self.parts, **before, "series": self.series, **asked}
+
+    @property
+    def validated(self) -> DemandModel:
+        """The model as it was before the validation, which it has not seen."""
+        return replace(self, parts=self.before, before={}) if self.before else self
 
     def forecast(self, cases: Cases) -> NDArray[np.float64]:
-        """Returns the expected units of each case."""
-        if self.meta["model"] in BASELINES:
-            return cases.mean if self.meta["model"] == "mean" else np.maximum(cases.seasonal, 0)
-        design = cases.design
+        """Returns the expected units of each case; 0 where it is known to be closed."""
         if self.level.size:
-            own = _own_level_columns(self, design)
-            return mean("poisson", own, design.offset, self.level)
-        return np.maximum(self._global(design), 0.0)
+            own = _own_level_columns(self, cases)
+            found = mean("poisson", own, cases.design.offset, self.level)
+        else:
+            found = self._global(cases)
+        return np.where(cases.closed, 0.0, found)
 
-    def _global(self, design: Design) -> NDArray[np.float64]:
-        return mean(self.meta["model"], design.x, design.offset, self.coefficients)
+    def _global(self, cases: Cases) -> NDArray[np.float64]:
+        family = FAMILIES[self.meta["model"]]
+        if self.kept == ON_TOP:
+            found = cast(TreesOfDemand, family).forecast_on_top(self.parts, self.own, cases)
+        else:
+            found = family.forecast(self.own if self.kept == LOCAL else self.parts, cases)
+        factor = self.own.get("factor", self.parts.get("factor", _ONE))
+        return found if factor == 1 else found * float(factor)
 
     def quantiles(
         self, forecast: NDArray[np.float64], ahead: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Returns (cases, quantiles) of the units sold, from past errors."""
-        which = np.searchsorted(self.edges, forecast)
-        if len(self.ratios) > len(self.edges) + 1:
-            which = which + CLASSES * (ahead > self.meta["near"])
-        return forecast[:, None] * self.ratios[which]
+        """Returns (cases, QUANTILES) of the units sold, from -1/2 on, from past errors.
+
+        On the scale of intervals.py, on which a count fills its unit; `in_units` rounds them.
+        """
+        return scaled(forecast, ahead, self.ratios)
 
 
-def _own_level_columns(model: DemandModel, design: Design) -> NDArray[np.int16]:
+def _own_level_columns(model: DemandModel, cases: Cases) -> NDArray[np.int16]:
     """Returns the three columns of a retailer's own level: constant, global forecast, size."""
-    shared = log(np.maximum(model._global(design), 1e-3)) - design.offset
-    return features([np.ones(len(shared)), shared, design.offset / 3])
+    offset = cases.design.offset
+    shared = log(np.maximum(model._global(cases), 1e-3)) - offset
+    return features([np.ones(len(shared)), shared, offset / 3])
 
 
 def baseline_model(name: str) -> DemandModel:
     """Returns a model of BASELINES, which needs no totals."""
-    none = np.empty(0)
-    return DemandModel.shared({"model": name}, none, none)
+    return DemandModel({"model": name}, {}, _NONE)
 
 
-def adapted(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
+def adapted(
+    model: DemandModel, validation: Panel, test: Panel, before: DemandModel | None = None
+) -> DemandModel:
     """Returns the model with the retailer's own level, where it helped, and with quantiles.
 
     The quantiles are its own or the consortium's, whichever were better on the later half of the
     validation when made of the earlier. All is learned on rows before the test and stays at home.
+    before: the model as it was before the validation, where it is not only what travelled.
     """
-    model = _leveled(model, validation, test)
-    if not model.spread.size:
-        return _with_own_quantiles(model, validation)
-    if _later_loss(model, validation, None) < _later_loss(model, validation, model.spread[0]):
-        return _with_own_quantiles(model, validation)
-    return replace(model, edges=SIZES, ratios=model.spread[1])
+    before = before or model.validated
+    level, model = _leveled(before, model, validation, test)
+    before = replace(before, level=level)
+    if model.spread.size:
+        shared = _later_loss(before, validation, model.spread[0])
+        if shared <= _later_loss(before, validation, None):
+            return replace(model, ratios=model.spread[1])
+    return replace(model, ratios=_with_own_quantiles(before, validation).ratios)
 
 
-def _leveled(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
-    """Returns the model with the retailer's own level if that was better on the validation."""
+def _leveled(
+    before: DemandModel, model: DemandModel, validation: Panel, test: Panel
+) -> tuple[NDArray[np.float64], DemandModel]:
+    """Returns the model with the retailer's own level if that was better on the validation.
+
+    And first the level that was judged there.
+    """
+    if model.meta["model"] not in GRID:
+        return _NONE, model
     try:
-        if wape(_with_level(model, validation), validation) < wape(model, validation):
-            return _with_level(model, test)
+        leveled = _with_level(before, validation)
+        if wape(leveled, validation) < wape(before, validation):
+            return leveled.level, _with_level(model, test)
     except AnswerError as error:
         # A model of little but noise forecasts more than the sums of a correction can hold.
         if error.code is not Code.OVERFLOW:
             raise
-    return model
+    return _NONE, model
 
 
 def _with_level(model: DemandModel, panel: Panel) -> DemandModel:
@@ -142,15 +183,18 @@ class _OwnLevel:
 
     def training(self, broadcast: Arrays) -> list[Design]:  # noqa: ARG002
         return [
-            Design(_own_level_columns(self.model, design), design.y, design.offset)
-            for design in self.panel.training({"series": self.model.series})
+            Design(_own_level_columns(self.model, cases), cases.design.y, cases.design.offset)
+            for cases in self.panel.learned(self.model.series)
         ]
 
 
-def cases_of(model: DemandModel, panel: Panel) -> list[Cases]:
-    """Returns the scored cases; a baseline needs no consortium series, so its own stands in."""
-    series = model.series if model.series.size else sum(p.capped() for p in panel.parts)
-    return panel.cases(np.asarray(series))
+def cases_of(model: DemandModel, panel: Panel, whole: bool = False) -> list[Cases]:
+    """Returns the scored cases; a baseline looks at no consortium series, so any will do.
+
+    whole: those in which stock was short, too, with the demand that was made up for them.
+    """
+    series = model.series if model.series.size else np.ones((1, panel.parts[0].periods.count))
+    return panel.whole(series) if whole else panel.cases(series)
 
 
 def wape(model: DemandModel, panel: Panel) -> float:
@@ -167,32 +211,26 @@ def _later_loss(model: DemandModel, panel: Panel, shared: NDArray[np.float64] | 
     left to judge them by.
     """
     if shared is not None:
-        model = replace(model, edges=SIZES, ratios=shared)
+        model = replace(model, ratios=shared)
     elif len(panel.scored) < 2:
         return np.inf
     else:
         model = _with_own_quantiles(model, panel, early_only=True)
     loss = 0.0
-    for cases in cases_of(model, panel):
+    for sales, cases in zip(panel.parts, cases_of(model, panel), strict=True):
         late = is_late(cases.origin, panel.scored)
-        found = model.quantiles(model.forecast(cases), cases.ahead)
-        loss += pinball(cases.sold[late], found[late])
+        found = in_units(
+            model.quantiles(model.forecast(cases), cases.ahead), sales.whole[cases.series]
+        )
+        loss += float(pinball(cases.sold[late], found[late]).sum())
     return loss
 
 
 def _with_own_quantiles(model: DemandModel, panel: Panel, early_only: bool = False) -> DemandModel:
-    """Returns the model with the quantiles of sold / forecast, by size of the forecast."""
-    cases = cases_of(model, panel)
-    forecast = np.concatenate([model.forecast(c) for c in cases])
-    ratio = np.concatenate([c.sold for c in cases]) / np.maximum(forecast, 1e-6)
-    if early_only:
-        early = ~is_late(np.concatenate([c.origin for c in cases]), panel.scored)
-        forecast, ratio = forecast[early], ratio[early]
-    edges = np.quantile(forecast, np.arange(1, _CLASSES) / _CLASSES)
-    which = np.searchsorted(edges, forecast)
-    every = np.quantile(ratio, QUANTILES)
-    ratios = [
-        np.quantile(ratio[which == c], QUANTILES) if (which == c).any() else every
-        for c in range(_CLASSES)
-    ]
-    return replace(model, edges=edges, ratios=np.stack(ratios))
+    """Returns the model with the quantiles of sold / forecast of these cases alone."""
+    counts = np.zeros(math.prod(SHAPE[1:]), np.int64)
+    for sales, cases in zip(panel.parts, cases_of(model, panel), strict=True):
+        found = cells(model.forecast(cases), placed(sales, cases), cases.ahead)
+        chosen = ~is_late(cases.origin, panel.scored) | (not early_only)
+        counts += np.bincount(found[chosen], minlength=len(counts))
+    return replace(model, ratios=spread(counts.reshape(SHAPE[1:])))

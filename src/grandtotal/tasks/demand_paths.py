@@ -38,7 +38,7 @@ class PastErrors:
         parts = [
             _errors(model, sales, cases)
             for panel in past
-            for sales, cases in zip(panel.parts, cases_of(model, panel), strict=True)
+            for sales, cases in zip(panel.parts, cases_of(model, panel, whole=True), strict=True)
         ]
         errors, origin = (np.concatenate(column) for column in zip(*parts, strict=True))
         return PastErrors(errors, origin)
