@@ -69,7 +69,11 @@ def demo(folder: Path, runs: Path, processes: bool, as_json: bool) -> None:
     """
     from grandtotal import api
 
-    _run(api.demo(folder), runs, processes, as_json)
+    done = _run(api.demo(folder), runs, processes, as_json)
+    if not as_json:
+        from grandtotal.cli_orders import first_orders
+
+        first_orders(done, done.folder.plan().members[0])
 
 
 @command(main, "grandtotal init my-consortium && grandtotal run my-consortium/plan.toml")
@@ -259,7 +263,7 @@ def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
         Console().print(*terminal.comparison(found), sep="\n")
 
 
-def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
+def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> Run:
     from grandtotal import api
     from grandtotal.plan import Plan
     from grandtotal.simulate import find_configs, start
@@ -268,7 +272,7 @@ def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
     folder = start(read, find_configs(read, plan.parent), runs, processes)
     if not as_json:
         click.echo(f"{len(read.members)} retailers, {_catalogue(read)}.\n{_promise(read)}")
-    _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
+    return _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
 
 
 def _catalogue(plan: Plan) -> str:
@@ -296,7 +300,7 @@ def _promise(plan: Plan) -> str:
     )
 
 
-def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -> None:
+def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -> Run:
     from rich.console import Console
 
     from grandtotal import terminal
@@ -304,6 +308,7 @@ def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -
     with terminal.progress(len(folder.plan().tasks), Console(stderr=True)) as listener:
         done = work(listener=listener)
     _show(done, as_json)
+    return done
 
 
 def _show(run: Run, as_json: bool) -> None:
