@@ -32,7 +32,7 @@ PRICE = {f"price-{what}" for what in ("moments", "scores", "nuisance", "residual
 SHIFT = {"behaviour-sums", "loyal-sums", "shift-scores"}
 FACTORS = {"als-moments", "als-products"}
 UNBOUND = TREES | FACTORS | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT
-CLIPPED = {"price-pairs"}  # under epsilon, instead of the exact moments
+CLIPPED = {"price-pairs", "tree-leaves"}  # under epsilon, instead of the exact moments
 
 
 def words(query, broadcast, rows, folder):
