@@ -171,11 +171,11 @@ class TreesInNoise:
 
         Of 13 rows, in part in different leaves and of both signs, few add up to more, as measured.
         """
-        return self.row * self.rows ** (2 / 3) * math.sqrt(self.trees)
+        return self.row * math.pow(self.rows, 2 / 3) * math.sqrt(self.trees)
 
     def asked(self, weight: float = 1.0) -> Release:
-        """Returns what is asked under epsilon."""
-        return Release(TreeLeaves.name, self.releases, weight)
+        """Returns what is asked under epsilon; weight: of all questions together."""
+        return Release(TreeLeaves.name, self.releases, weight / self.releases)
 
     def fit(
         self, totals: Totals, names: tuple[str, ...], target: str, split: str
