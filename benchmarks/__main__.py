@@ -48,6 +48,7 @@ from benchmarks import (
     shift,
     trees,
     trees_exact,
+    trees_privacy,
     trees_scale,
     value,
 )
@@ -70,6 +71,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "trees-speed": trees,
     "trees-exact": trees_exact,
     "trees-scale": trees_scale,
+    "trees-privacy": trees_privacy,
     "inventory-known": inventory_known,
     "inventory-replay": inventory_replay,
     "audit": audit,
