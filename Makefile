@@ -10,8 +10,8 @@ demo: .venv/core            ## five retailers, real data, two tasks, a table and
 consortium: .venv/test      ## the demo's plan across six processes with mutual TLS: the same digests
 	$(BIN)/python -m grandtotal.loopback
 
-chaos: .venv/test           ## kills real processes at random moments, over pipes and through FLARE
-	PYTHONPATH=tests $(BIN)/python -m chaos
+chaos: .venv/test           ## kills processes at random moments, over pipes and through FLARE: an hour
+	$(BIN)/python -m benchmarks.chaos --write
 
 test: .venv/test lint       ## every check and every test
 	$(BIN)/python -m pytest -n auto --dist worksteal

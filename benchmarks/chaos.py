@@ -22,12 +22,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.forked import Forked, retailer_of, work_on
 from benchmarks.rows import Row, at_least, at_most
-from grandtotal.durable import read_json, read_log
+from grandtotal.durable import read_json, read_log, write_json
 from grandtotal.loopback import Loopback
 from grandtotal.plan import Plan
 from grandtotal.runfolder import RunFolder
@@ -79,11 +80,16 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put it into results.md")
     asked = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    begun = time.monotonic()
     memory = Path("/dev/shm")  # what is killed is processes, not the machine: no disk is needed
     here = memory if os.access(memory, os.W_OK) else None
     with TemporaryDirectory(prefix="grandtotal-chaos-", dir=here) as folder:
-        chaos = Chaos(Path(folder), random.Random(asked.seed), 60 * asked.minutes)
+        chaos = Chaos(Path(folder), asked.seed, 60 * asked.minutes)
         rows = [*chaos.pipes(asked.pipes), *chaos.flare(asked.flare)]
+    if asked.write:
+        from benchmarks.__main__ import write_section  # which imports this
+
+        write_section("chaos", rows, time.monotonic() - begun)
     print(json.dumps([vars(row) for row in rows]))
     return 0
 
@@ -91,9 +97,12 @@ def main() -> int:
 class Chaos:
     """An example with an undisturbed run, and the draws of who is killed when."""
 
-    def __init__(self, folder: Path, draw: random.Random, most_s: float) -> None:
-        self._folder, self._draw, self._most_s = folder, draw, most_s
-        self._example = folder / "example"
+    parties = (COORDINATOR, *RETAILERS)
+
+    def __init__(self, folder: Path, seed: int = 0, most_s: float = 0.0) -> None:
+        self._folder, self._seed, self._most_s = folder, seed, most_s
+        self._draw = random.Random(seed)
+        self.example = folder / "example"
         # In a process of its own: whoever has used polars may not fork.
         if Forked(self._prepare).wait():
             raise RuntimeError("the undisturbed run failed")
@@ -103,39 +112,58 @@ class Chaos:
         self._seconds = float(finished["seconds"])
 
     def _prepare(self) -> None:
-        make_example(self._example)
-        few = (self._example / "catalogue.csv").read_text().splitlines()[:13]
-        (self._example / "few.csv").write_text("\n".join(few) + "\n")
-        (self._example / "plan.toml").write_text(PLAN)
-        simulate(self._begin("whole", processes=False))
+        make_example(self.example)
+        few = (self.example / "catalogue.csv").read_text().splitlines()[:13]
+        (self.example / "few.csv").write_text("\n".join(few) + "\n")
+        (self.example / "plan.toml").write_text(PLAN)
+        simulate(self.begin("whole", processes=False))
 
-    def _begin(self, runs: str, processes: bool = True) -> RunFolder:
-        plan = Plan.read(self._example / "plan.toml")
-        configs = find_configs(plan, self._example)
+    def begin(self, runs: str, processes: bool = True) -> RunFolder:
+        """Returns the folder of a new run, for new doors: ledgers do not grow from run to run."""
+        for name in RETAILERS:
+            shutil.rmtree(self.example / name / "door", ignore_errors=True)
+        plan = Plan.read(self.example / "plan.toml")
+        configs = find_configs(plan, self.example)
         return start(plan, configs, self._folder / runs, processes)
 
     # --- over pipes ---
 
     def pipes(self, kills: int) -> list[Row]:
         """Kills over pipes until there were so many, each run going on until it is over."""
+        begun, beside = time.monotonic(), os.cpu_count() or 1
+        share = -(-kills // beside)
+        works = [Forked(partial(self._killing, number, share)) for number in range(beside)]
+        if any(work.wait() for work in works):
+            raise RuntimeError("a run ended otherwise than undisturbed; what is above says how")
+        killed, runs = Counter[str](), 0
+        for number in range(beside):
+            found = read_json(self._folder / f"killed-{number}.json")
+            killed.update(found["killed"])
+            runs += found["runs"]
+        return _rows("pipes", kills, killed, runs, time.monotonic() - begun)
+
+    def _killing(self, number: int, kills: int) -> None:
+        """Kills in a process of its own, with doors of its own, beside others that do the same."""
+        shutil.copytree(self.example, self.example.with_name(f"example-{number}"))
+        self.example = self.example.with_name(f"example-{number}")
+        self._draw = random.Random(f"{self._seed} {number}")
         killed, runs, begun = Counter[str](), 0, time.monotonic()
         while killed.total() < kills and time.monotonic() - begun < self._most_s:
-            run = self._begin("pipes")
+            run = self.begin(f"pipes-{number}")
             while run.finished() is None:
                 killed.update(self._disturbed(run))
-            self._check(run, run.retailer)
+            self.check(run, run.retailer)
             shutil.rmtree(run.path)
             runs += 1
-        return _rows("pipes", kills, killed, runs, time.monotonic() - begun)
+        write_json(self._folder / f"killed-{number}.json", {"killed": killed, "runs": runs})
 
     def _disturbed(self, run: RunFolder) -> list[str]:
         """Works on a run and kills one party after a while; returns whom, if it was in time."""
-        parties = (COORDINATOR, *RETAILERS)
-        work, whom = work_on(run), self._draw.choice(parties)
-        time.sleep(self._draw.uniform(0.0, self._seconds))
+        work, whom = work_on(run), self._draw.choice(self.parties)
+        time.sleep(self._draw.uniform(0.0, 1.5 * self._seconds))
         victim = work.pid
         if whom != COORDINATOR:
-            victim = retailer_of(work.pid, parties.index(whom) - 1) or 0
+            victim = retailer_of(work.pid, self.parties.index(whom) - 1) or 0
         if victim and work.poll() is None:
             try:
                 os.kill(victim, signal.SIGKILL)
@@ -153,8 +181,8 @@ class Chaos:
         homes = {name: folder / name for name in RETAILERS}
         for name, home in homes.items():
             ignored = shutil.ignore_patterns("door")
-            shutil.copytree(self._example / name, home, ignore=ignored)
-        parties = Loopback(folder, self._example / "plan.toml", homes, patience_s=6.0)
+            shutil.copytree(self.example / name, home, ignore=ignored)
+        parties = Loopback(folder, self.example / "plan.toml", homes, patience_s=6.0)
         parties.prepare()
         killed, runs, begun = Counter[str](), 0, time.monotonic()
         parties.start()
@@ -179,9 +207,10 @@ class Chaos:
         state = parties.wait(run, within_s=900.0)
         assert state == "finished", (state, run.segments)
         name = f"small-{read_json(run.folder.coordinator / 'run.json')['run'][:12]}"
-        self._check(run.folder, lambda who: parties.kit(who) / "runs" / name / "retailers" / who)
+        self.check(run.folder, lambda who: parties.kit(who) / "runs" / name / "retailers" / who)
 
-    def _check(self, run: RunFolder, folder_of: Callable[[str], Path]) -> None:
+    def check(self, run: RunFolder, folder_of: Callable[[str], Path]) -> None:
+        """AssertionError unless a run ended as the one that nobody disturbed."""
         found, expected = run.finished(), self._whole.finished()
         assert found is not None
         assert expected is not None
