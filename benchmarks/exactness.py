@@ -74,11 +74,17 @@ def run(data: Path, quick: bool) -> list[Row]:  # noqa: ARG001
         recommend = Recommend(retail.common, horizon_days=56)
         basket = Recommend(retail.common, horizon_days=56, repeat=True)
         demand = Demand(retail.common, horizon=4, test=6, history=76)
-        blend = Recommend(retail.common, ("auto", "popularity", "transitions"), horizon_days=56)
+        blend = Recommend(
+            retail.common,
+            ("auto", "popularity", "transitions"),
+            horizon_days=56,
+            scope="consortium",
+        )
     else:
         recommend, demand = Recommend(retail.common), Demand(retail.common)
         basket = Recommend(retail.common, ("item-knn",), horizon_days=28, repeat=True)
-        blend = Recommend(retail.common, ("auto", "popularity", "transitions"))
+        models = ("auto", "popularity", "transitions")
+        blend = Recommend(retail.common, models, scope="consortium")
     others, counts = _others(retail, quick), RETAILERS[:1] if quick else RETAILERS
     asked: set[str] = set()
     return [
