@@ -10,6 +10,13 @@ from scipy.sparse import csr_array, random_array
 from builders.asked import Asked, Holder
 from grandtotal.algorithms.als_totals import ALSMoments, ALSProducts
 from grandtotal.algorithms.blend import parts_arrays
+from grandtotal.algorithms.content import (
+    CONTENT,
+    WIDTH,
+    BridgeSums,
+    Content,
+    ContentVectors,
+)
 from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.pair_counts import PairCounts
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
@@ -78,13 +85,36 @@ def _of_offers(rng: np.random.Generator, folder: Path) -> Asked:
     return Asked(OfferedProducts(12), {}, holders, Holder({"offered": sum(offers)}, folder))
 
 
+def make_content(rng: np.random.Generator, products: int) -> Content:
+    """Returns listings of some products, of words that say the remainder by 3 among others."""
+    listed = np.flatnonzero(rng.random(products) < 0.8)
+    words = [[f"kind {i % 3}", f"colour {rng.integers(9)}"] for i in listed]
+    return Content.of(words, listed.tolist())
+
+
+def _of_content(query: Query, **given: Any) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        parts = [make_content(rng, 12) for _ in range(3)]
+        holders = [Holder({CONTENT: part}, folder) for part in parts]
+        return Asked(query, given, holders, Holder({CONTENT: Content.pooled(parts)}, folder))
+
+    return build_asked
+
+
 _FACTORS = np.random.default_rng(3).normal(size=(12, 5)) / 2
 
 
 _FOLD = {"l2": 0.1, "unobserved": 0.2, "scaled": 1.0, "bits": 20, "most": 24}
 
 
+_BRIDGE = np.random.default_rng(4).normal(size=(WIDTH, 5))
+
+
 BUILDERS = {
+    "bridge-sums": _of_content(
+        BridgeSums(12), factors=_FACTORS, known=np.arange(12, dtype=np.uint8) % 4
+    ),
+    "content-vectors": _of_content(ContentVectors(12), bridge=_BRIDGE),
     "als-moments": _of_purchases(ALSMoments(12, "test", **_FOLD), factors=_FACTORS),
     "als-products": _of_purchases(
         ALSProducts(12, "test", **_FOLD, fine=20, first=True),

@@ -31,7 +31,7 @@ SMALL = {
         {"horizon_days": 42, "models": ("auto", "als", "transitions")},
         {"horizon_days": 42},
         {"horizon_days": 42, "repeat": True},
-        {"horizon_days": 42, "models": ("popularity",), "scope": "consortium"},
+        {"horizon_days": 42, "models": ("hybrid",), "scope": "consortium"},
     ),
     "demand": ({"horizon": 4, "test": 8, "history": 80},),
     "price": ({"test": 12, "history": 80},),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from grandtotal.algorithms.als import FactorModel
+from grandtotal.algorithms.content import HybridModel
 from grandtotal.algorithms.item_model import ItemModel, Recommender
 from grandtotal.algorithms.offered import Offered
 from grandtotal.algorithms.transitions import TransitionModel
@@ -148,6 +149,8 @@ def recommender(arrays: Arrays, meta: Json) -> Recommender:
         return Offered(recommender(rest, meta), arrays["offered"] > 0)
     if "shares" in arrays:
         return Blend.build(arrays, meta)
+    if "bridge" in arrays:
+        return HybridModel.build(arrays, meta)
     if "factors" in arrays:
         return FactorModel.build(arrays, meta)
     if "starts" in arrays:

@@ -1,5 +1,6 @@
 """A recommender that knows which products may be shown by a retailer that does not sell them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,10 @@ class Offered(Recommender):
     def similar(self, product: int) -> NDArray[np.float32]:
         """Returns (products,) how much each goes with this one."""
         return self.items.similar(product)
+
+    def reasons(self, history: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
+        """Returns what `because` does, for each of a customer's recommendations."""
+        return self.items.reasons(history, products)
 
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns the bought products that speak most for this one."""

@@ -9,7 +9,7 @@ recommended and count as hits: half of a grocer's basket was in an earlier one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.blend import Candidate, recommender
+from grandtotal.algorithms.content import CONTENT, Content, HybridModel
 from grandtotal.algorithms.item_model import Recommender
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.next_basket import NextBasket
@@ -32,10 +33,11 @@ from grandtotal.tasks import next_basket, own_products, recommend_in_noise, reco
 from grandtotal.tasks import scope as scopes
 from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
 from grandtotal.tasks.lines import titles
-from grandtotal.tasks.needs import Need, Standing
+from grandtotal.tasks.needs import Need, Standing, Verdict
+from grandtotal.tasks.product_words import COLUMNS, content_of, has_words, new_products
 from grandtotal.tasks.ranking import METRICS, ranked_lists, ranking_scores
 from grandtotal.tasks.recommend_lists import Lists, Serving, Shelf, Wished, frames
-from grandtotal.tasks.recommend_models import AUTO, GRIDS
+from grandtotal.tasks.recommend_models import AUTO, GRIDS, HYBRID
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, at_home, check_numbers
 from grandtotal.tasks.wishes import NO_WISHES, POOL, Wishes, allowed, categories, lift, varied
@@ -50,10 +52,10 @@ if TYPE_CHECKING:
 class Recommend:
     """Settings of `kind = "recommend"`.
 
-    models: what the choice is made of, some of popularity, item-knn, ease, edlae, als, transitions;
-        the best on summed validation scores wins. With "auto" among them, the best of each kind are
-        also blended where that is better; "auto" alone stands for all but edlae. The next basket
-        is chosen, not blended: it is a blend with each customer's habits.
+    models: what the choice is made of, some of popularity, item-knn, ease, edlae, als, transitions,
+        hybrid; the best on summed validation scores wins. With "auto" among them, the best of each
+        kind are also blended where that is better; "auto" alone stands for all but edlae and
+        hybrid. The next basket is chosen, not blended: it is a blend with each customer's habits.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
     repeat: whether products bought before may be recommended and count as hits; each customer's own
@@ -67,6 +69,7 @@ class Recommend:
     needs: ClassVar[tuple[Need, ...]] = (
         Need("transactions", "customer", True, "whose purchases, and for whom"),
         Need("products", "title", False, "lists that a person can read"),
+        Need("products", "category", False, "the model hybrid, filters and varied lists"),
         Need("products", "gtin", False, "a plan that knows products by their bar code"),
     )
 
@@ -150,6 +153,8 @@ class Recommend:
             held = purchases_at(lines, cut, cut + horizon, *shape).without(absent)
             again = with_baskets(held, lines, cut, cut + horizon) if self.repeat else held
             rows[split] = again
+        if HYBRID in self.models:
+            rows[CONTENT] = content_of(tables, self.common)
         if self.scope == scopes.CONSORTIUM:
             rows[scopes.OFFERED] = scopes.offers(tables, self.common)
         return rows
@@ -218,6 +223,9 @@ class Recommend:
         """
         import polars as pl
 
+        if isinstance(model, HybridModel) and (new := new_products(tables, self.common)):
+            wider, known, more = self._with_new(model, tables, new)
+            return wider.predict(known, more, tables, top, wishes)
         many = top * POOL if wishes.diversity else top
         found = pl.concat(list(self.predictions(model, rows, tables, many, wishes)))
         if self.common.own:
@@ -236,9 +244,21 @@ class Recommend:
 
     def serving(self, model: Model, rows: Rows, tables: Tables, wishes: Wishes) -> Serving:
         """Returns what answers for sessions and single products, under the same wishes."""
+        if isinstance(model, HybridModel) and (new := new_products(tables, self.common)):
+            wider, known, more = self._with_new(model, tables, new)
+            return wider.serving(known, more, tables, wishes)
         wished = self._wished(cast(Lists, model), rows, tables, wishes)
         nobody = rows["now"].of(np.empty(0, np.intp))
         return Serving(wished, self._shelf(tables), nobody)
+
+    def _with_new(
+        self, model: HybridModel, tables: Tables, new: tuple[str, ...]
+    ) -> tuple[Recommend, HybridModel, Rows]:
+        """Returns all with products that nobody's totals hold: their words say what they are."""
+        common = replace(self.common, catalogue=(*self.common.catalogue, *new))
+        wider = replace(self, common=common)
+        words = content_of(tables, replace(common, catalogue=new))
+        return wider, model.with_products(words), wider.rows(tables)
 
     def _wished(self, model: Lists, rows: Rows, tables: Tables, wishes: Wishes) -> Wished:
         customers = np.bincount(rows["now"].history.indices, minlength=self.products)
@@ -295,7 +315,7 @@ class Recommend:
             for ranked, wanted, _ in ranked_lists(cast(Recommender, model), purchases, self.top):
                 yield ranked, wanted
 
-    def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
+    def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:
         """Returns how many customers have a history, and how many can be scored."""
         test: Purchases = rows["test"]
         known = np.diff(test.history.indptr) > 0
@@ -304,15 +324,27 @@ class Recommend:
         expected = f"some with purchases before {cut}, the test cut, and new ones after it"
         found = f"{int(known.sum()):,} with a history, {scored:,} of them scored"
         remedy = "" if scored else "a longer history, a shorter horizon_days or an earlier today"
-        return (Standing("customers", "yes" if scored else "no", found, expected, remedy),)
+        known_by = Standing("customers", "yes" if scored else "no", found, expected, remedy)
+        return (known_by, *self._words(tables))
+
+    def _words(self, tables: Tables) -> Iterator[Standing]:
+        if HYBRID in self.models:
+            found = "there are" if has_words(tables) else "no such column in a products table"
+            verdict: Verdict = "yes" if has_words(tables) else "look"
+            remedy = (
+                "add title, brand or category to [tables.products]; without them products that "
+                "nobody else describes have no vector, and ease or als do as well"
+            )
+            some = f"some of {', '.join(COLUMNS)}"
+            yield Standing("words of products", verdict, found, some, remedy)
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the rows as if one company held them."""
-        pooled = {
-            split: Purchases.pooled([part[split] for part in rows])
-            for split in rows[0]
-            if split != scopes.OFFERED
+        joined: dict[str, Callable[[list[Any]], Any]] = {
+            CONTENT: Content.pooled,
+            scopes.OFFERED: sum,
         }
-        if scopes.OFFERED not in rows[0]:
-            return pooled
-        return {**pooled, scopes.OFFERED: sum(part[scopes.OFFERED] for part in rows)}
+        return {
+            name: joined.get(name, Purchases.pooled)([part[name] for part in rows])
+            for name in rows[0]
+        }

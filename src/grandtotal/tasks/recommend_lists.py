@@ -51,9 +51,9 @@ class Wished:
             scores[:, ~self.allowed] = -np.inf
         return moved(scores, self.lift)
 
-    def because(self, bought: NDArray[Any], product: int) -> tuple[int, ...]:
-        """Returns the bought products that speak most for this one."""
-        return self.model.because(bought, product)
+    def reasons(self, bought: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
+        """Returns the bought products that speak most for each of these."""
+        return self.model.reasons(bought, products)
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,13 @@ def as_frame(
     """Returns customer, rank, product, title, score, because."""
     import polars as pl
 
-    starts, because = history.indptr, []
-    for row, product in zip(chosen.rows.tolist(), chosen.products.tolist(), strict=True):
+    starts, because = history.indptr, list[str]()
+    ends = np.searchsorted(chosen.rows, np.arange(history.shape[0] + 1))
+    for row in range(history.shape[0]):
         bought = history.indices[starts[row] : starts[row + 1]]
-        because.append(" | ".join(shelf.titles[list(wished.because(bought, product))]))
+        products = chosen.products[ends[row] : ends[row + 1]].tolist()
+        reasons = wished.reasons(bought, products)
+        because += [" | ".join(shelf.titles[list(reason)]) for reason in reasons]
     texts = ("customer", "product", "title", "because")
     return pl.DataFrame(
         {
@@ -160,11 +163,9 @@ class Serving:
             seller=None if self.seller.sold is None else np.zeros(1, np.intp),
         )
         scores = self.wished.scores(block)
-        return [
-            self._shown(i, float(scores[0, i]), self.wished.because(history.indices, i))
-            for i in top(scores, k)[0].tolist()
-            if np.isfinite(scores[0, i])
-        ]
+        best = [i for i in top(scores, k)[0].tolist() if np.isfinite(scores[0, i])]
+        reasons = zip(best, self.wished.reasons(history.indices, best), strict=True)
+        return [self._shown(i, float(scores[0, i]), because) for i, because in reasons]
 
     def unknown(self, products: Sequence[str]) -> list[str]:
         """Returns the products that the model knows nothing of."""

@@ -54,6 +54,16 @@ _ASKED = {
         "them: three summed scores for each, and the number of customers scored.",
         "How many customers came back for something new, and how predictable they are on average.",
     ),
+    "bridge-sums": Question(
+        "Sums over the products of the retailers’ products tables: which words come together, and "
+        "which factors products with a word have.",
+        "Which words a retailer’s products have, as counts of hashed words. No purchase is read.",
+    ),
+    "content-vectors": Question(
+        "For every product: what its words say of its factors, and how many retailers list it.",
+        "Which products of the catalogue a retailer lists, and roughly with which words. No "
+        "purchase is read.",
+    ),
     "offered-products": Question(
         "How many retailers sell each product and let the others show it.",
         "Which products a retailer that said so in its own file sells. Of a product that one "
@@ -89,6 +99,7 @@ RECOMMEND = Kind(
         "item-knn": "item to item (ItemKNN)",
         "ease": "item to item (EASE)",
         "edlae": "item to item (EDLAE)",
+        "hybrid": "factors that words of products speak for (hybrid)",
         "als": "factors of customers and products (ALS)",
         "transitions": "what follows what",
     },
