@@ -151,7 +151,7 @@ def _regression(task: Demand, family: str, totals: Totals, split: str) -> Demand
     query = DemandSeries(len(task.common.catalogue), task.history)
     series = np.asarray(totals.total(query)["units"])
     coefficients, _ = GRID[family].fit(totals, task.width, split, {"series": series})
-    return DemandModel.shared({"model": family}, coefficients, series)
+    return DemandModel({"model": family}, {"coefficients": coefficients}, series)
 
 
 def _digests(
@@ -345,7 +345,7 @@ def _demand_reference(retail: Retail, task: Demand) -> list[Row]:
             at_most(
                 REGRESSION_BAR,
                 f"{family}: {name}",
-                _relative(model[family].coefficients, expected[family]),
+                _relative(model[family].parts["coefficients"], expected[family]),
             )
             for family in GRID
         ),

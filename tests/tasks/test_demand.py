@@ -18,7 +18,7 @@ NONE = np.empty(0)
 
 def model(name="mean", edges=NONE, ratios=None):
     ratios = np.empty((0, 5)) if ratios is None else np.asarray(ratios, float)
-    return DemandModel({"model": name}, NONE, NONE, NONE, np.asarray(edges, float), ratios)
+    return DemandModel({"model": name}, {}, NONE, NONE, np.asarray(edges, float), ratios)
 
 
 # --- scores, one by one ---
@@ -206,10 +206,14 @@ def test_a_planted_season_is_forecast_better_than_by_either_baseline():
 def test_a_model_that_is_wrong_everywhere_is_put_right_at_home(demand, frames):
     rows = demand.rows(frames["north"])
     shared = demand.fit(Local(rows)).model
-    doubled = shared.coefficients.copy()
-    doubled[0] += np.log(2.0) if shared.meta["model"] == "poisson" else 0.0
-    doubled = doubled if shared.meta["model"] == "poisson" else 2 * doubled
-    wrong = replace(shared, coefficients=doubled)
+
+    def doubled(parts):
+        given = parts["coefficients"]
+        if shared.meta["model"] != "poisson":
+            return {"coefficients": 2 * given}
+        return {"coefficients": given + np.log(2.0) * (np.arange(len(given)) == 0)}
+
+    wrong = replace(shared, parts=doubled(shared.parts), before=doubled(shared.before))
     adapted = demand.adapt(wrong, rows)
     assert adapted.level.size == 3
     assert wape(wrong, rows["test"]) > 1.3 * wape(shared, rows["test"])

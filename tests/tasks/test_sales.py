@@ -12,7 +12,8 @@ from grandtotal.consortium.totals import Local
 from grandtotal.durable import canonical
 from grandtotal.errors import DataError
 from grandtotal.tasks.demand import Demand
-from grandtotal.tasks.sales import Panel, Periods, build_cases, read_sales
+from grandtotal.tasks.sales import Panel, Periods, build_cases
+from grandtotal.tasks.sales_read import read_sales
 from grandtotal.tasks.task import Common
 
 TODAY = date(2024, 7, 1)  # a Monday

@@ -54,6 +54,13 @@ class Design:
     offset: NDArray[np.float64]
     product: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
 
+    def chosen(self, rows: NDArray[np.bool_]) -> "Design":
+        """Returns some of the rows; the same design if all are chosen."""
+        if rows.all():
+            return self
+        product = self.product[rows] if len(self.product) else self.product
+        return Design(self.x[rows], self.y[rows], self.offset[rows], product)
+
     def blocks(self) -> Iterator["Design"]:
         """Yields the rows in small blocks."""
         length = max(1, _BLOCK // self.x.shape[1])

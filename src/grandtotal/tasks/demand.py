@@ -21,10 +21,14 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.demand_in_noise import fit_in_noise, largest_score, releases_in_noise
+from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID, spelled_out
+from grandtotal.tasks.demand_in_noise import (
+    fit_in_noise,
+    largest_score,
+    private_models,
+    releases_in_noise,
+)
 from grandtotal.tasks.demand_model import (
-    BASELINES,
-    GRID,
     DemandModel,
     adapted,
     baseline_model,
@@ -32,10 +36,13 @@ from grandtotal.tasks.demand_model import (
     wape,
 )
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
+from grandtotal.tasks.demand_trees import with_trees
 from grandtotal.tasks.intervals import ForecastErrors, spread
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.own_products import whole_assortment, with_model
-from grandtotal.tasks.sales import Cases, Panel, Periods, Sales, read_sales
+from grandtotal.tasks.sales import Cases, Panel, Periods, Sales
+from grandtotal.tasks.sales_read import read_sales
+from grandtotal.tasks.sales_stores import BY
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
 
@@ -51,7 +58,13 @@ _EVERY = {"week": 7, "day": 1}
 class Demand:
     """Settings of `kind = "demand"`.
 
-    models: what the choice is made of; the best on summed validation WAPE wins.
+    models: what the choice is made of, the best on validation wins: "ridge" and "poisson" are
+        regressions ("glm": both); "trees" boost for the median, "trees-poisson" and "trees-tweedie"
+        for the mean, "forest" is a random forest; "mean" and "seasonal-naive" need no model; "auto"
+        stands for all but tweedie and the forest.
+    by: what a series is: a "product", a "store", or a product in a store, "product-store".
+    trees, leaves: how many trees are boosted, and how large they are.
+    judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
     every: "week" or "day", the length of a period.
     horizon: how many periods ahead; test: how many periods are kept for the test, and as many
         before them for validation; history: how many periods are looked at in all.
@@ -93,9 +106,27 @@ class Demand:
     history: int = 104
     outlier: float = 4.0
     products_per_customer: int = 8
+    by: str = "product"
+    trees: int = 300
+    leaves: int = 64
+    judged_by: str = "wape"
 
     def __post_init__(self) -> None:
-        check_models(self.models, GRID)
+        object.__setattr__(self, "models", spelled_out(self.models))
+        check_models(self.models, FAMILIES)
+        for name, known in (("by", BY), ("judged_by", ("wape", "rmspe"))):
+            if getattr(self, name) not in known:
+                raise PlanError(f"{name} = {getattr(self, name)!r}, expected {' or '.join(known)}")
+        check_numbers(trees=(self.trees, 1, 2000), leaves=(self.leaves, 2, 4096))
+        if self.common.privacy.private and self.by != "product":
+            raise PlanError(
+                f'by = "{self.by}": under epsilon only series of products are hidden; take '
+                f'by = "product"'
+            )
+        if self.common.privacy.private and not private_models(self):
+            raise PlanError(
+                f"models = {list(self.models)}: under epsilon at least one of {', '.join(GRID)}"
+            )
         if self.every not in tuple(_EVERY):
             raise PlanError(f'every = {self.every!r}, expected "week" or "day"')
         check_numbers(horizon=(self.horizon, 1, LONGEST))
@@ -131,12 +162,12 @@ class Demand:
         series = totals.total(DemandSeries(len(self.common.catalogue), self.history))["units"]
         tried = [self._validate(totals, name, series) for name in self.models]
         best = min(range(len(tried)), key=lambda i: tried[i][0]["wape"])
-        name, start = self.models[best], tried[best][1]
-        given = {"series": series, "coefficients": start}
-        coefficients, fit = GRID[name].fit(totals, self.width, "test", given)
-        meta = {"model": name, "l2": GRID[name].l2, "fit": fit, "near": self.near}
-        errors = self._errors(totals, name, {"series": series, "coefficients": coefficients})
-        model = DemandModel.shared(meta, coefficients, series, errors)
+        name, before = self.models[best], tried[best][1]
+        given = {"series": series, **before}
+        parts, fit = FAMILIES[name].fit(totals, self, "test", given)
+        meta = {"model": name, **FAMILIES[name].settings, "fit": fit, "near": self.near}
+        errors = self._errors(totals, name, given)
+        model = DemandModel(meta, parts, series, spread=errors, before=before)
         return Fitted(model, {"chosen": meta, "tried": [score for score, _ in tried]})
 
     @property
@@ -145,18 +176,18 @@ class Demand:
         return -(-self.horizon // 2)
 
     def _errors(self, totals: Totals, name: str, given: Arrays) -> NDArray[np.float64]:
-        """Returns what sold / forecast was on the validation: its early half, and all of it."""
+        """Returns what sold / forecast was on the validation: its early half, and all of it.
+
+        given: of the model that was fitted before it.
+        """
         counts = totals.total(ForecastErrors(name, "validation", self.near), given)["counts"]
         return np.stack([spread(counts[0]), spread(counts.sum(axis=0))])
 
-    def _validate(
-        self, totals: Totals, name: str, series: NDArray[Any]
-    ) -> tuple[Json, NDArray[np.float64]]:
-        coefficients, fit = GRID[name].fit(totals, self.width, "validation", {"series": series})
-        query = ForecastScores(name, "validation")
-        sums = totals.total(query, {"series": series, "coefficients": coefficients})
+    def _validate(self, totals: Totals, name: str, series: NDArray[Any]) -> tuple[Json, Arrays]:
+        parts, fit = FAMILIES[name].fit(totals, self, "validation", {"series": series})
+        sums = totals.total(ForecastScores(name, "validation"), {"series": series, **parts})
         wape = float(sums["error"]) / max(float(sums["sold"]), 1.0)
-        return {"model": name, "l2": GRID[name].l2, "fit": fit, "wape": wape}, coefficients
+        return {"model": name, **FAMILIES[name].settings, "fit": fit, "wape": wape}, parts
 
     def releases(self) -> tuple[Release, ...]:
         """Returns what is asked under epsilon; the sums of two numbers need little of it."""
@@ -177,8 +208,8 @@ class Demand:
         for few products: only these are asked about.
         """
         given = (tables, self.common, self.periods, self.horizon, self.outlier)
-        sales = read_sales(*given)
-        rows = self._panels(sales)
+        sales = read_sales(*given, by=self.by)
+        rows = with_trees(self._panels(sales))
         now = self.history
         rows["now"] = replace(self._panel(sales, now, now + self.horizon), scored=(now,), kept={})
         if self.common.privacy.private:
@@ -187,7 +218,7 @@ class Demand:
             rows |= {shared(split): panel for split, panel in of_few.items()}
         return rows
 
-    def _panels(self, sales: Sales, per_customer: int = 0) -> dict[str, Panel]:
+    def _panels(self, sales: Sales, per_customer: int = 0) -> dict[str, Any]:
         test = self.history - self.test
         return {
             "validation": self._panel(sales, test - self.test, test, per_customer),
@@ -210,8 +241,7 @@ class Demand:
 
     def build(self, arrays: Arrays, meta: Json) -> DemandModel:
         """Returns the delivered model."""
-        asked = arrays.get("spread")
-        return DemandModel.shared(meta, arrays["coefficients"], arrays["series"], asked)
+        return DemandModel.of(arrays, meta)
 
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model with what the retailer learns at home; it stays at home."""
@@ -225,7 +255,7 @@ class Demand:
     def _label(self, baseline: str) -> str:
         return {
             "mean": f"mean of the last {self.periods.level} {self.every}s",
-            "seasonal": f"same {self.every} of the last season",
+            "seasonal-naive": f"same {self.every} of the last season",
         }[baseline]
 
     def score(self, model: Model, rows: Rows, split: str) -> UnitScores:
@@ -344,11 +374,13 @@ class Demand:
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the panels as if one company held them."""
-        return {
-            split: Panel.pooled([part[split] for part in rows])
-            for split in rows[0]
-            if split != "now"
-        }
+        return with_trees(
+            {
+                split: Panel.pooled([part[split] for part in rows])
+                for split, panel in rows[0].items()
+                if split != "now" and isinstance(panel, Panel)
+            }
+        )
 
 
 def _series_scores(model: DemandModel, sales: Sales, cases: Cases, cut: int) -> UnitScores:

@@ -25,7 +25,8 @@ from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.demand_model import GRID, DemandModel
+from grandtotal.tasks.demand_families import GRID
+from grandtotal.tasks.demand_model import DemandModel
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.task import Fitted
 
@@ -39,11 +40,23 @@ _CASE = 4.0
 _LIGHT = 0.1  # weight of a release of two sums, which stand out of noise that hides a matrix
 
 
+LEFT_OUT = (
+    "it has no private form: a product's rows are in too many of its questions for noise to leave "
+    "anything of them; under epsilon a regression is fitted"
+)
+
+
+def private_models(task: Demand) -> tuple[str, ...]:
+    """Returns the models of the plan that can be fitted under epsilon."""
+    return tuple(name for name in task.models if name in GRID)
+
+
 def releases_in_noise(task: Demand) -> tuple[Release, ...]:
     """Returns the schedule of the module's docstring."""
-    choice = len(task.models) > 1
-    steps = sum(ROUNDS[name] for name in task.models) + choice
-    scores = (Release("forecast-scores", len(task.models), _LIGHT),) if choice else ()
+    models = private_models(task)
+    choice = len(models) > 1
+    steps = sum(ROUNDS[name] for name in models) + choice
+    scores = (Release("forecast-scores", len(models), _LIGHT),) if choice else ()
     return (
         Release("demand-series", 1, 0.5),
         Release("glm-moments", steps),
@@ -58,11 +71,12 @@ def fit_in_noise(task: Demand, totals: Totals) -> Fitted:
     # As far as it is known, a season is a product's share of it: its size has no meaning.
     query = DemandSeries(len(task.common.catalogue), task.history, _largest_series(task), few)
     given = {"series": np.maximum(totals.total(query)["units"], 0.0)}
-    if len(task.models) == 1:
-        name, tried = task.models[0], []
+    models = private_models(task)
+    if len(models) == 1:
+        name, tried = models[0], []
         glm = _glm(task, name, "test", ROUNDS[name])
     else:
-        fitted = {name: _validated(task, totals, name, given) for name in task.models}
+        fitted = {name: _validated(task, totals, name, given) for name in models}
         known = [each for each in fitted if fitted[each][0]["wape"] is not None]
         name = min(known or fitted, key=lambda each: fitted[each][0]["wape"] or 0.0)
         tried = [score for score, _ in fitted.values()]
@@ -70,8 +84,10 @@ def fit_in_noise(task: Demand, totals: Totals) -> Fitted:
         glm = _glm(task, name, "test", 1)
     coefficients, fit = glm.fit(totals, task.width, "test", given)
     meta = {"model": name, "l2": GRID[name].l2, "fit": fit, "near": task.near}
-    model = DemandModel.shared(meta, coefficients, given["series"])
-    return Fitted(model, {"chosen": meta, "tried": tried})
+    model = DemandModel(meta, {"coefficients": coefficients}, given["series"])
+    left_out = {name: LEFT_OUT for name in task.models if name not in GRID}
+    more: Json = {"left_out": left_out} if left_out else {}
+    return Fitted(model, {"chosen": meta, "tried": tried, **more})
 
 
 def _validated(task: Demand, totals: Totals, name: str, given: Arrays) -> tuple[Json, np.ndarray]:

@@ -6,7 +6,6 @@ its own, kept only where it helped on validation, and learns the quantiles of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,17 +17,22 @@ from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID
 from grandtotal.tasks.intervals import CLASSES, QUANTILES, SIZES, is_late, pinball
 from grandtotal.tasks.sales import Cases, Panel
 
-GRID: Mapping[str, GLM] = {"ridge": GLM("ridge"), "poisson": GLM("poisson")}
-BASELINES = ("mean", "seasonal")
+__all__ = ["BASELINES", "GRID", "DemandModel", "adapted", "baseline_model", "cases_of", "wape"]
+
+_BEFORE = "before "
+_NONE = np.empty(0)
 _CLASSES = 6  # of forecast size, each with its own quantiles
 
 
 @dataclass(frozen=True)
 class DemandModel:
-    """coefficients: (features,) of the GLM; series: (products, periods) the consortium's units.
+    """parts: the arrays of the family, fitted on all rows before the test cut; series: (products,
+    periods) the consortium's units. before: the arrays of the same family, fitted on the rows
+    before the validation: what the model would have forecast there. Empty under epsilon.
 
     spread: (2, 2 * CLASSES, quantiles) of sold / forecast in the consortium, for cases near and far
     ahead, of the early half of the validation and of all of it; empty where nobody was asked.
@@ -39,44 +43,44 @@ class DemandModel:
     """
 
     meta: Json
-    coefficients: NDArray[np.float64]
+    parts: Arrays
     series: NDArray[np.float64]
-    level: NDArray[np.float64]
-    edges: NDArray[np.float64]
-    ratios: NDArray[np.float64]
-    spread: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    level: NDArray[np.float64] = field(default_factory=lambda: _NONE)
+    edges: NDArray[np.float64] = field(default_factory=lambda: _NONE)
+    ratios: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, len(QUANTILES))))
+    spread: NDArray[np.float64] = field(default_factory=lambda: _NONE)
+    before: Arrays = field(default_factory=dict)
 
     @staticmethod
-    def shared(
-        meta: Json,
-        coefficients: NDArray[np.float64],
-        series: NDArray[np.float64],
-        spread: NDArray[np.float64] | None = None,
-    ) -> DemandModel:
-        """Returns the model as it travels: nothing of a retailer's own is in it."""
-        none = np.empty(0)
-        ratios = np.empty((0, len(QUANTILES)))
-        shared = none if spread is None else spread
-        return DemandModel(meta, coefficients, series, none, none, ratios, shared)
+    def of(arrays: Arrays, meta: Json) -> DemandModel:
+        """Returns the model of the arrays that travelled, or of a query's broadcast."""
+        named = {k: v for k, v in arrays.items() if k not in ("series", "spread")}
+        before = {k.removeprefix(_BEFORE): v for k, v in named.items() if k.startswith(_BEFORE)}
+        parts = {k: v for k, v in named.items() if not k.startswith(_BEFORE)}
+        spread = arrays.get("spread", _NONE)
+        return DemandModel(meta, parts, arrays["series"], spread=spread, before=before)
 
     @property
     def arrays(self) -> Arrays:
-        """The arrays that travel and are saved."""
+        """The arrays that travel and are saved: nothing of a retailer's own is in them."""
         asked = {"spread": self.spread} if self.spread.size else {}
-        return {"coefficients": self.coefficients, "series": self.series, **asked}
+        before = {f"{_BEFORE}{name}": array for name, array in self.before.items()}
+        return {**self.parts, **before, "series": self.series, **asked}
+
+    @property
+    def validated(self) -> DemandModel:
+        """The model as it was before the validation, which it has not seen."""
+        return replace(self, parts=self.before, before={}) if self.before else self
 
     def forecast(self, cases: Cases) -> NDArray[np.float64]:
         """Returns the expected units of each case."""
-        if self.meta["model"] in BASELINES:
-            return cases.mean if self.meta["model"] == "mean" else np.maximum(cases.seasonal, 0)
-        design = cases.design
         if self.level.size:
-            own = _own_level_columns(self, design)
-            return mean("poisson", own, design.offset, self.level)
-        return np.maximum(self._global(design), 0.0)
+            own = _own_level_columns(self, cases)
+            return mean("poisson", own, cases.design.offset, self.level)
+        return self._global(cases)
 
-    def _global(self, design: Design) -> NDArray[np.float64]:
-        return mean(self.meta["model"], design.x, design.offset, self.coefficients)
+    def _global(self, cases: Cases) -> NDArray[np.float64]:
+        return FAMILIES[self.meta["model"]].forecast(self.parts, cases)
 
     def quantiles(
         self, forecast: NDArray[np.float64], ahead: NDArray[np.int64]
@@ -88,16 +92,16 @@ class DemandModel:
         return forecast[:, None] * self.ratios[which]
 
 
-def _own_level_columns(model: DemandModel, design: Design) -> NDArray[np.int16]:
+def _own_level_columns(model: DemandModel, cases: Cases) -> NDArray[np.int16]:
     """Returns the three columns of a retailer's own level: constant, global forecast, size."""
-    shared = log(np.maximum(model._global(design), 1e-3)) - design.offset
-    return features([np.ones(len(shared)), shared, design.offset / 3])
+    offset = cases.design.offset
+    shared = log(np.maximum(model._global(cases), 1e-3)) - offset
+    return features([np.ones(len(shared)), shared, offset / 3])
 
 
 def baseline_model(name: str) -> DemandModel:
     """Returns a model of BASELINES, which needs no totals."""
-    none = np.empty(0)
-    return DemandModel.shared({"model": name}, none, none)
+    return DemandModel({"model": name}, {}, _NONE)
 
 
 def adapted(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
@@ -106,24 +110,33 @@ def adapted(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
     The quantiles are its own or the consortium's, whichever were better on the later half of the
     validation when made of the earlier. All is learned on rows before the test and stays at home.
     """
-    model = _leveled(model, validation, test)
-    if not model.spread.size:
-        return _with_own_quantiles(model, validation)
-    if _later_loss(model, validation, None) < _later_loss(model, validation, model.spread[0]):
-        return _with_own_quantiles(model, validation)
-    return replace(model, edges=SIZES, ratios=model.spread[1])
+    level, model = _leveled(model, validation, test)
+    before = replace(model.validated, level=level)
+    if model.spread.size:
+        shared = _later_loss(before, validation, model.spread[0])
+        if shared <= _later_loss(before, validation, None):
+            return replace(model, edges=SIZES, ratios=model.spread[1])
+    own = _with_own_quantiles(before, validation)
+    return replace(model, edges=own.edges, ratios=own.ratios)
 
 
-def _leveled(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
-    """Returns the model with the retailer's own level if that was better on the validation."""
+def _leveled(
+    model: DemandModel, validation: Panel, test: Panel
+) -> tuple[NDArray[np.float64], DemandModel]:
+    """Returns the model with the retailer's own level if that was better on the validation.
+
+    And first the level that was judged there.
+    """
+    before = model.validated
     try:
-        if wape(_with_level(model, validation), validation) < wape(model, validation):
-            return _with_level(model, test)
+        leveled = _with_level(before, validation)
+        if wape(leveled, validation) < wape(before, validation):
+            return leveled.level, _with_level(model, test)
     except AnswerError as error:
         # A model of little but noise forecasts more than the sums of a correction can hold.
         if error.code is not Code.OVERFLOW:
             raise
-    return model
+    return _NONE, model
 
 
 def _with_level(model: DemandModel, panel: Panel) -> DemandModel:
@@ -142,8 +155,8 @@ class _OwnLevel:
 
     def training(self, broadcast: Arrays) -> list[Design]:  # noqa: ARG002
         return [
-            Design(_own_level_columns(self.model, design), design.y, design.offset)
-            for design in self.panel.training({"series": self.model.series})
+            Design(_own_level_columns(self.model, cases), cases.design.y, cases.design.offset)
+            for cases in self.panel.learned(self.model.series)
         ]
 
 

@@ -80,9 +80,7 @@ class ForecastScores:
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each case is rounded before it is added."""
-        model = DemandModel.shared(
-            {"model": self.family}, broadcast["coefficients"], broadcast["series"]
-        )
+        model = DemandModel.of(broadcast, {"model": self.family})
         error, sold = 0, 0
         clipped = bool(self.largest)
         panel = shared_rows(rows, self.split, self.per_customer) if clipped else rows[self.split]

@@ -62,8 +62,7 @@ class ForecastErrors:
         """Returns this retailer's counts."""
         from grandtotal.tasks.demand_model import DemandModel, cases_of
 
-        meta = {"model": self.family}
-        model = DemandModel.shared(meta, broadcast["coefficients"], broadcast["series"])
+        model = DemandModel.of(broadcast, {"model": self.family})
         panel = (
             shared_rows(rows, self.split, self.per_customer) if self.largest else rows[self.split]
         )

@@ -37,9 +37,9 @@ def on_catalogue(
     tables: Readable, common: Common, parts: Iterable[pl.DataFrame]
 ) -> Iterator[pl.DataFrame]:
     """Yields frames with the column `product` with `i` instead, without rows of other products."""
-    positions, empty = _positions(tables, common), True
+    places, empty = positions(tables, common), True
     for part in parts:
-        lines = part.join(positions, on="product", maintain_order="left").drop("product")
+        lines = part.join(places, on="product", maintain_order="left").drop("product")
         empty = empty and lines.is_empty()
         yield lines
     if empty:
@@ -108,13 +108,13 @@ def titles(tables: Tables, common: Common) -> NDArray[Any]:
     """Returns the title of each product of the catalogue, or its key where there is none."""
     named = np.array(common.catalogue, dtype=object)
     if "products" in tables and "title" in tables["products"].columns:
-        known = tables["products"].join(_positions(tables, common), on="product")
+        known = tables["products"].join(positions(tables, common), on="product")
         known = known.filter(known["title"].is_not_null())
         named[known["i"].to_numpy()] = known["title"].to_numpy()
     return named
 
 
-def _positions(tables: Readable, common: Common) -> pl.DataFrame:
+def positions(tables: Readable, common: Common) -> pl.DataFrame:
     """Returns product, i: where each of the retailer's product ids stands in the catalogue."""
     import polars as pl
 

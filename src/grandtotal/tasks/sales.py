@@ -6,11 +6,10 @@ of the consortium's total series before t. Nothing else: a test moves what comes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from datetime import date, timedelta
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +19,9 @@ from grandtotal.algorithms.glm import UNIT_STEPS, Design, features
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks.lines import lines_of_few, on_catalogue
-from grandtotal.tasks.sales_sums import PRICE_STEPS, SalesSums, by_day, daily_sales, ratio
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from grandtotal.tables.read import Tables
-    from grandtotal.tasks.task import Common
+from grandtotal.tasks.covariates import Covariates
+from grandtotal.tasks.demand_features import Seen
+from grandtotal.tasks.demand_origins import Past
 
 _LITTLE = 0.1  # units: what log() sees of a product that did not sell
 _ROOM = 12.0  # units that are never an outlier
@@ -71,6 +65,17 @@ class Periods:
 
 
 @dataclass(frozen=True, eq=False)
+class SeriesNames:
+    """What each series is: product, (series,) its place in the catalogue, -1 for all products;
+    store, one for each series, or none where series are of all stores; category, (series,) a
+    number for each, -1 where it is not known."""
+
+    product: NDArray[np.intp]
+    store: tuple[str, ...]
+    category: NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
 class Sales:
     """One retailer's panel over the catalogue.
 
@@ -80,6 +85,8 @@ class Sales:
     holidays: for each of periods + horizon, from which period on each holiday in it was known.
     cap: how many times the mean of the last windows[-1] periods is still believed; what is above
         is cut before it becomes a feature, a target of training or a summand.
+    names: what each series is; without, a series is a product of all stores.
+    known: what else is known of each series, which trees look at.
     """
 
     periods: Periods
@@ -89,6 +96,26 @@ class Sales:
     promoted: NDArray[np.float64]
     holidays: tuple[tuple[int, ...], ...]
     cap: float
+    names: SeriesNames | None = None
+    known: Covariates | None = None
+
+    @cached_property
+    def past(self) -> Past:
+        """What the features of trees are made of."""
+        return Past(self)
+
+    @cached_property
+    def closed(self) -> NDArray[np.bool_]:
+        """Which periods are closed on all days, (series, periods + horizon): nothing can sell."""
+        if self.known is None:
+            return np.zeros((len(self.units), self.periods.count + self.horizon), np.bool_)
+        return self.known.closed
+
+    def of_consortium(self, series: NDArray[Any]) -> NDArray[np.float64]:
+        """Returns for each series the consortium's units of its product, (series, periods)."""
+        if self.names is not None and len(series) > 1:
+            series = np.asarray(series)[self.names.product]
+        return np.broadcast_to(series, self.units.shape).astype(np.float64)
 
     def capped(self) -> NDArray[np.float64]:
         """Returns units without outliers; period t is judged by the periods before it only."""
@@ -107,6 +134,8 @@ class Cases:
     design: features, target and offset; y of the design is capped, `sold` is not.
     series, origin, ahead: (cases,) product index, origin period, periods ahead from 1.
     mean, seasonal: (cases,) the two baselines: mean of the last level periods, last season.
+    closed: (cases,) whether it is known that nothing can sell.
+    of: the panel that the cases are of.
     """
 
     design: Design
@@ -116,6 +145,13 @@ class Cases:
     sold: NDArray[np.float64]
     mean: NDArray[np.float64]
     seasonal: NDArray[np.float64]
+    closed: NDArray[np.bool_]
+    of: Sales
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What else is known of each case at its origin."""
+        return Seen(self.of, self.series, self.origin, self.ahead)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +179,12 @@ class Panel:
 
     def training(self, broadcast: Arrays) -> list[Design]:
         """Returns the design of every part, for the consortium's series in the broadcast."""
-        return [cases.design for cases in self._built(broadcast["series"], self.origins, self.cut)]
+        learned = self.learned(broadcast["series"])
+        return [cases.design.chosen(~cases.closed) for cases in learned]
+
+    def learned(self, series: NDArray[Any]) -> list[Cases]:
+        """Returns the cases of training, of every part."""
+        return self._built(series, self.origins, self.cut)
 
     def cases(self, series: NDArray[Any]) -> list[Cases]:
         """Returns the cases that are scored, of every part."""
@@ -177,8 +218,9 @@ def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], un
             f"{sales.periods.start(until)}: demand needs a history; see `history` in the plan"
         )
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    x, capped, offset, *rest = joined
-    return Cases(Design(x, capped, offset, product=rest[0]), *rest)
+    x, capped, offset, place, origin, ahead, sold, mean, seasonal, closed = joined
+    design = Design(x, capped, offset, product=place)
+    return Cases(design, place, origin, ahead, sold, mean, seasonal, closed, sales)
 
 
 class _View:
@@ -189,7 +231,7 @@ class _View:
         self.periods = sales.periods
         self.capped = sales.capped()
         self.own = _cumulative(self.capped)
-        self.all = _cumulative(np.broadcast_to(series, sales.units.shape).astype(np.float64))
+        self.all = _cumulative(sales.of_consortium(series))
         self.everything = self.all.sum(axis=0, keepdims=True)
         self.sold = _cumulative(sales.units)
         self.selling = _cumulative((sales.units > 0).astype(np.float64))
@@ -260,6 +302,7 @@ class _View:
             sold,
             _mean(self.sold, t, self.periods.level)[active],
             self.sales.units[active, last] if last >= 0 else np.zeros(len(active)),
+            self.sales.closed[active, target],
         )
 
     def _season(
@@ -307,61 +350,3 @@ def _mean(cumulative: NDArray[np.float64], t: int, window: int) -> NDArray[np.fl
     first = max(t - window, 0)
     means: NDArray[np.float64] = (cumulative[..., t] - cumulative[..., first]) / max(t - first, 1)
     return means
-
-
-def read_sales(
-    tables: Tables,
-    common: Common,
-    periods: Periods,
-    horizon: int,
-    cap: float,
-    per_customer: int = 0,
-) -> Sales:
-    """Returns the panel of a retailer's transactions; DataError where there is none.
-
-    per_customer: how many products a customer's lines count for; 0 is all.
-    """
-    cells = SalesSums.zero(len(common.catalogue), periods.count)
-    parts: Iterator[pl.DataFrame]
-    if per_customer:
-        columns = ("time", "quantity", "price", "promotion", "discount")
-        few = lines_of_few(tables, common, columns, per_customer)
-        parts = (by_day([lines.rename({"i": "product"})]).rename({"product": "i"}) for lines in few)
-    else:
-        parts = on_catalogue(tables, common, daily_sales(tables))
-    for days in parts:
-        cells.add(days, periods.today, periods.days)
-    if not cells.lines.any():
-        raise DataError(
-            f"transactions: no line of a catalogue product between {periods.start(0)} and "
-            f"{periods.today}; check `today` and `history` in the plan against the table's dates"
-        )
-    return Sales(
-        periods=periods,
-        horizon=horizon,
-        units=np.maximum(cells.units, 0) / UNIT_STEPS,
-        price=ratio(cells.price / PRICE_STEPS, cells.sold, np.nan),
-        promoted=ratio(cells.promoted, cells.lines, 0.0),
-        holidays=_holidays(tables, periods, horizon),
-        cap=cap,
-    )
-
-
-def _holidays(tables: Tables, periods: Periods, horizon: int) -> tuple[tuple[int, ...], ...]:
-    """Returns for each period, and the horizon after, from which period on each was known."""
-    import polars as pl
-
-    known: list[list[int]] = [[] for _ in range(periods.count + horizon)]
-    if "calendar" not in tables or "holiday" not in tables["calendar"].columns:
-        return tuple(() for _ in known)
-    days = tables["calendar"].filter(pl.col("holiday").is_not_null())
-    # A chain with several regions has a day once for each; it counts once, from the first row on.
-    when = pl.col("known_at") if "known_at" in days.columns else pl.lit(None, pl.Datetime)
-    first = pl.when(when.is_not_null().all()).then(when.min())
-    today = datetime.combine(periods.today, time.min)
-    for day, known_at in days.group_by("date").agg(first=first).iter_rows():
-        t = periods.count - -(-(periods.today - day).days // periods.days)
-        if 0 <= t < len(known):
-            back = (today - known_at) // timedelta(days=periods.days) if known_at else periods.count
-            known[t].append(periods.count - back)
-    return tuple(tuple(sorted(found)) for found in known)

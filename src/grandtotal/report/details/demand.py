@@ -106,7 +106,7 @@ DEMAND = Kind(
         "ridge": "ridge regression",
         "poisson": "Poisson regression",
         "mean": "recent mean",
-        "seasonal": "last season",
+        "seasonal-naive": "last season",
     },
     asked=_ASKED,
     details=details,

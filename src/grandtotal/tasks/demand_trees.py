@@ -1,0 +1,195 @@
+"""Trees of a demand forecast: boosted or a forest, of what a series sells relative to its level.
+
+Series of all sizes are one model, since each is scaled by its own level at home. Boosting for the
+mean (Poisson, Tweedie) takes sold / level; for the squared error of a logarithm, whose forecast is
+a median, log (sold + 1) - log level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandtotal.algorithms.columns import Columns
+from grandtotal.algorithms.elementary import exp, log
+from grandtotal.algorithms.tree_bins import Binning, Bins
+from grandtotal.algorithms.tree_growth import Growth
+from grandtotal.algorithms.tree_model import TreesModel
+from grandtotal.algorithms.tree_objectives import Objective
+from grandtotal.algorithms.tree_questions import Data
+from grandtotal.algorithms.trees import Boosting, Forest
+from grandtotal.consortium.totals import Totals
+from grandtotal.durable import Json
+from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.demand_features import Seen, feature_names
+
+if TYPE_CHECKING:
+    from grandtotal.tasks.demand import Demand
+    from grandtotal.tasks.sales import Cases, Panel
+
+Floats = NDArray[np.float64]
+RATIO, LOG = "sold / level", "log of sold / level"
+_BINS = Binning(bins=128)
+
+
+@dataclass(frozen=True)
+class TreesOfDemand:
+    """algorithm: how trees are grown; of boosting, the task says how many and how large.
+
+    target: RATIO or LOG.
+    """
+
+    algorithm: Boosting | Forest
+    target: str
+
+    @property
+    def objective(self) -> Objective:
+        """What the trees make small."""
+        return self.algorithm.objective if isinstance(self.algorithm, Boosting) else Objective()
+
+    @property
+    def settings(self) -> Json:
+        """The objective, and what it is about."""
+        return {"objective": self.objective.name, "target": self.target}
+
+    def sized(self, task: Demand) -> Boosting | Forest:
+        """Returns the algorithm with the number and size of trees of the plan."""
+        if isinstance(self.algorithm, Forest):
+            return self.algorithm
+        growth = replace(self.algorithm.growth, leaves=task.leaves)
+        # A step of 0.05 for 300 trees, which is larger where there are fewer.
+        rate = min(max(15 / task.trees, 0.05), 0.3)
+        return replace(self.algorithm, trees=task.trees, rate=rate, growth=growth)
+
+    def fit(self, totals: Totals, task: Demand, split: str, given: Arrays) -> tuple[Arrays, Json]:
+        """Returns the arrays of the trees; the edges of an earlier fit are taken again."""
+        bins = Bins.of(_of_bins(given)) if "bins features" in given else None
+        names = feature_names(task.periods.days)
+        data = Data(self.target, names, split=rows_of_trees(split))
+        model, report = self.sized(task).fit(totals, data, bins)
+        return model.arrays, {"trees": len(model.trees), "rows": report["rows"]}
+
+    def model(self, parts: Arrays) -> TreesModel:
+        """Returns the trees that these arrays describe."""
+        meta: Any = {"objective": self.objective.name, "shape": self.objective.shape}
+        return TreesModel.of(parts, meta)
+
+    def forecast(self, parts: Arrays, cases: Cases) -> Floats:
+        """Returns the expected units of each case, not below 0."""
+        model = self.model(parts)
+        return self.units(model.scores(cast(Columns, cases.seen)), cases.seen)
+
+    def units(self, scores: Floats, seen: Seen) -> Floats:
+        """Returns the units that scores stand for."""
+        if self.target == LOG:
+            return np.maximum(exp(np.clip(scores + seen.level, -30.0, 30.0)) - 1.0, 0.0)
+        return np.maximum(self.objective.mean(scores) * exp(seen.level), 0.0)
+
+
+def _of_bins(given: Arrays) -> Arrays:
+    start = "bins "
+    return {name[len(start) :]: a for name, a in given.items() if name.startswith(start)}
+
+
+def rows_of_trees(split: str) -> str:
+    """Returns the name of the rows of a split that trees learn from."""
+    return f"{split} trees"
+
+
+class TreeRows:
+    """The training cases of a panel as columns, made when trees ask for them.
+
+    Their origins lie one horizon apart, counted back from the cut, so that every period is a target
+    once and is forecast from as near as it will be.
+    """
+
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
+
+    @cached_property
+    def _parts(self) -> list[tuple[Seen, Floats]]:
+        return [_learned(self._panel, sales) for sales in self._panel.parts]
+
+    @property
+    def numbers(self) -> dict[str, Floats]:
+        """All columns by name: for whoever wants to look at them."""
+        days = self._panel.parts[0].periods.days
+        return {name: self.number(name) for name in (*feature_names(days), RATIO, LOG)}
+
+    def number(self, name: str) -> Floats:
+        """Returns a feature, or one of the two targets."""
+        return np.concatenate([_column(seen, sold, name) for seen, sold in self._parts])
+
+    @property
+    def rows(self) -> int:
+        """How many cases there are."""
+        return sum(seen.rows for seen, _ in self._parts)
+
+    @cached_property
+    def keys(self) -> NDArray[np.uint64]:
+        """A hash of each case."""
+        return np.concatenate([seen.keys for seen, _ in self._parts])
+
+    def counted(self, most: int) -> NDArray[np.bool_]:  # noqa: ARG002
+        """All cases count: nothing of trees is asked under epsilon."""
+        return np.ones(self.rows, np.bool_)
+
+
+def with_trees(panels: dict[str, Any]) -> dict[str, Any]:
+    """Returns the panels, and beside those that are fitted on the rows of trees."""
+    rows = {rows_of_trees(split): TreeRows(panels[split]) for split in ("validation", "test")}
+    return {**panels, **rows}
+
+
+def _column(seen: Seen, sold: Floats, name: str) -> Floats:
+    if name == RATIO:
+        return sold / exp(seen.level)
+    if name == LOG:
+        found: Floats = log(sold + 1.0) - seen.level
+        return found
+    return seen.number(name)
+
+
+def _learned(panel: Panel, sales: Any) -> tuple[Seen, Floats]:
+    """Returns the open cases of origins before the cut, and what was sold, without outliers."""
+    past, horizon, periods = sales.past, sales.horizon, sales.periods
+    year = periods.year + periods.level
+    first = year if panel.cut - year > 2 * horizon else periods.level
+    parts = []
+    for t in range(panel.cut - horizon, first - 1, -horizon):
+        recent = past.units[:, max(t - periods.windows[-1], 0) : t]
+        s = np.flatnonzero(recent.sum(axis=1) > 0)
+        for ahead in range(1, horizon + 1):
+            open_ = s[past.open_now[s, t + ahead - 1]]
+            parts.append((open_, np.full(len(open_), t), np.full(len(open_), ahead)))
+    series, origin, ahead_ = (
+        np.concatenate(column).astype(np.int64) for column in zip(*parts, strict=True)
+    )
+    sold = past.units[series, origin + ahead_ - 1]
+    return Seen(sales, series, origin, ahead_), sold
+
+
+GROWTH = Growth(leaves=64, rows=20)
+FOREST = Forest(
+    trees=60, growth=Growth(leaves=1024, rows=5, l2=0.0), binning=_BINS, columns=0.33, together=12
+)
+TREES = {
+    "trees": TreesOfDemand(
+        Boosting(Objective("squared"), growth=GROWTH, binning=_BINS, sampling=0.6, columns=0.4), LOG
+    ),
+    "trees-poisson": TreesOfDemand(
+        Boosting(Objective("poisson"), growth=GROWTH, binning=_BINS, sampling=0.6, columns=0.4),
+        RATIO,
+    ),
+    "trees-tweedie": TreesOfDemand(
+        Boosting(
+            Objective("tweedie", 1.5), growth=GROWTH, binning=_BINS, sampling=0.6, columns=0.4
+        ),
+        RATIO,
+    ),
+    "forest": TreesOfDemand(FOREST, LOG),
+}
