@@ -14,7 +14,7 @@ chaos: .venv/test           ## kills real processes at random moments, over pipe
 	PYTHONPATH=tests $(BIN)/python -m chaos
 
 test: .venv/test lint       ## every check and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/test
 	$(BIN)/ruff format --check .

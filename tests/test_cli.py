@@ -54,6 +54,18 @@ def test_a_run_shows_four_rows_and_where_its_folder_and_report_are(consortium: P
     assert (consortium / report.group(1)).stat().st_size < 2e6
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "grandtotal.cli", "run", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as shown:
+        assert shown.stdout is not None
+        assert shown.stderr is not None
+        shown.stdout.close()
+        assert shown.stderr.read() == b""
+
+
 def test_json_is_all_that_a_script_gets(consortium: Path) -> None:
     found = json.loads(grandtotal("runs", "show", "latest", "--json", cwd=consortium).stdout)
     assert set(found["tasks"]) == {"recommend", "demand"}

@@ -10,7 +10,7 @@ ANSWERS = {
     "category-counts": "7628dcd4e1b2e8a1",
     "co-purchases": "cf5487c44adba589",
     "demand-series": "b1b25136bbbf5ff0",
-    "forecast-errors": "95cc0b515e65fa8d",
+    "forecast-errors": "0ff25680a3477fb0",
     "forecast-scores": "ad1adf3053d4da3f",
     "glm-moments": "f1d5c8ab9df4550d",
     "purchase-counts": "646c0f0c5d8472df",

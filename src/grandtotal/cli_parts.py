@@ -41,6 +41,8 @@ class Group(click.Group):
         except GrandtotalError as error:
             click.echo(f"grandtotal: {error}", err=True)
             ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            raise  # whoever reads has seen enough, as `head` has; click then ends without a word
         except OSError as error:
             click.echo(f"grandtotal: {error.filename}: {error.strerror}", err=True)
             ctx.exit(1)

@@ -61,7 +61,7 @@ _SLOPES = np.linspace(-0.5, 0.5, 22).round(3)
 
 BUILDERS = {
     "demand-series": _of_panels(DemandSeries(8, PERIODS.count)),
-    "forecast-errors": _of_panels(ForecastErrors("poisson", "test", 2), coefficients=_SLOPES),
+    "forecast-errors": _of_panels(ForecastErrors("poisson", "test"), coefficients=_SLOPES),
     "forecast-scores": _of_panels(ForecastScores("poisson", "test"), coefficients=_SLOPES),
     "glm-moments": _of_panels(GLMMoments("poisson", 22, "test"), coefficients=_SLOPES),
 }

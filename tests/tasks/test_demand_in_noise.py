@@ -272,7 +272,7 @@ def test_a_recommendation_counts_one_customer_for_one(common):
         (GLMMoments("poisson", 22, "test"), 1e5),
         (GLMMoments("ridge", 22, "test"), 1e5),
         (ForecastScores("poisson", "test"), 1e4),
-        (ForecastErrors("poisson", "test", 2), 1e3),
+        (ForecastErrors("poisson", "test"), 1e3),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )

@@ -9,80 +9,94 @@ from grandtotal.tasks.intervals import (
     BUCKETS,
     CLASSES,
     LEAST,
+    M5,
     QUANTILES,
     RATIOS,
-    SIZES,
+    REACHES,
+    SHAPE,
     ForecastErrors,
+    at,
     cells,
+    classes,
+    in_units,
+    inside,
     pinball,
+    placed,
+    scaled,
     spread,
 )
 
 
-def histogram(forecast, sold, far):
-    """Returns the cases of each class and bucket, (2 * CLASSES, BUCKETS)."""
-    shape = (2 * CLASSES, BUCKETS)
-    return np.bincount(cells(forecast, sold, far), minlength=np.prod(shape)).reshape(shape)
+def histogram(forecast, counted, ahead):
+    """Returns the cases of each class and bucket, (REACHES * CLASSES, BUCKETS)."""
+    found = np.bincount(cells(forecast, counted, ahead), minlength=np.prod(SHAPE[1:]))
+    return found.reshape(SHAPE[1:])
 
 
-def drawn(seed, cases):
-    """Returns forecasts from 1 to 300 units, what was sold, and which are far ahead.
+def drawn(seed, cases, most=300):
+    """Returns forecasts up to `most` units, what was sold, and how far ahead it was.
 
-    Errors are larger for small forecasts and for far ones.
+    Counts whose errors are larger for small forecasts and for far ones.
     """
     rng = np.random.default_rng(seed)
-    forecast = np.exp(rng.uniform(0.0, np.log(300), cases))
-    far = rng.random(cases) < 0.5
-    shape = np.where(far, 0.5, 1.0) * (1 + np.sqrt(forecast))
-    return forecast, forecast * rng.gamma(shape) / shape, far
+    forecast = np.exp(rng.uniform(np.log(0.02), np.log(most), cases))
+    ahead = rng.integers(1, 9, cases)
+    shape = (1 + np.sqrt(forecast)) / np.sqrt(ahead)
+    return forecast, rng.poisson(forecast * rng.gamma(shape) / shape), ahead
 
 
-def inside(ratios, forecast, sold, far):
-    """Returns which cases are inside the 80 % and the 95 % interval."""
-    found = forecast[:, None] * ratios[np.searchsorted(SIZES, forecast) + CLASSES * far]
-    return (
-        (sold >= found[:, 1]) & (sold <= found[:, 3]),
-        (sold >= found[:, 0]) & (sold <= found[:, 4]),
-    )
+def counted(seed, forecast, sold, ahead):
+    """Returns the same with every count somewhere in its unit."""
+    return forecast, sold + np.random.default_rng([seed, 1]).random(len(sold)) - 0.5, ahead
 
 
-def test_intervals_hold_what_they_promise_for_every_size_near_and_far():
-    ratios = spread(histogram(*drawn(1, 200_000)))
-    forecast, sold, far = drawn(2, 200_000)
-    within_80, within_95 = inside(ratios, forecast, sold, far)
-    group = np.searchsorted(SIZES, forecast) + CLASSES * far
+def held(ratios, forecast, sold, ahead):
+    """Returns which part of each case is inside the 80 % and the 95 % interval."""
+    found, whole = scaled(forecast, ahead, ratios), np.ones(len(sold), bool)
+    return [
+        inside(sold, whole, found[:, at(low)], found[:, at(high)])
+        for low, high in ((0.1, 0.9), (0.025, 0.975))
+    ]
+
+
+def test_intervals_hold_what_they_promise_for_every_size_and_distance():
+    ratios = spread(histogram(*counted(1, *drawn(1, 400_000))))
+    forecast, sold, ahead = drawn(2, 200_000)
+    assert (sold == 0).mean() > 0.3  # a fixed interval with 0 in it would hold too much
+    within_80, within_95 = held(ratios, forecast, sold, ahead)
+    group = classes(forecast, ahead)
     large = np.flatnonzero(np.bincount(group) >= 1000)
-    assert len(large) == 2 * (CLASSES - 2)
+    assert len(large) > 40
     for one in large:
-        # Two points: more than three standard deviations of 11,000 cases, and of the quantiles.
-        assert within_80[group == one].mean() == pytest.approx(0.80, abs=0.02)
+        # Two points: the quantiles and the cases are of a thousand counts and more.
+        assert within_80[group == one].mean() == pytest.approx(0.80, abs=0.03)
         assert within_95[group == one].mean() == pytest.approx(0.95, abs=0.02)
-    assert within_80.mean() == pytest.approx(0.80, abs=0.02)
-    assert within_95.mean() == pytest.approx(0.95, abs=0.02)
+    for distance in range(1, 9):
+        assert within_80[ahead == distance].mean() == pytest.approx(0.80, abs=0.02)
+        assert within_95[ahead == distance].mean() == pytest.approx(0.95, abs=0.02)
 
 
 def test_many_retailers_with_few_cases_have_the_intervals_of_all_of_them():
-    parts = [drawn(seed, 300) for seed in range(40)]
+    parts = [counted(seed, *drawn(seed, 300)) for seed in range(40)]
     together = sum(histogram(*part) for part in parts)
     everybody = tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
     assert (together == histogram(*everybody)).all()
-    for within, level in zip(
-        inside(spread(together), *drawn(99, 20_000)), (0.8, 0.95), strict=True
-    ):
+    for within, level in zip(held(spread(together), *drawn(99, 20_000)), (0.8, 0.95), strict=True):
         assert within.mean() == pytest.approx(level, abs=0.02)
 
 
-def test_a_class_with_few_cases_takes_near_and_far_together_then_everything():
-    counts = np.zeros((2 * CLASSES, BUCKETS), np.int64)
-    counts[2, 50], counts[2 + CLASSES, 90], counts[5, 100] = LEAST - 1, 1, 7
+def test_a_class_with_few_cases_takes_every_distance_then_the_sizes_around_it():
+    counts = np.zeros(SHAPE[1:], np.int64)
+    counts[2, 50], counts[2 + CLASSES, 90], counts[9, 100] = LEAST - 1, 1, LEAST
     found = spread(counts)
     assert (found[2] == found[2 + CLASSES]).all()
-    assert (found[5] == found[0]).all()
-    assert not (found[5] == found[2]).all()
+    assert not (found[9] == found[2]).all()
+    assert (found[8] == found[9 + 2 * CLASSES]).all()  # the nearest that is enough
+    assert (found[3] == found[2]).all()
 
 
 def test_quantiles_of_one_bucket_lie_in_it_and_of_nothing_are_one():
-    counts = np.zeros((2 * CLASSES, BUCKETS), np.int64)
+    counts = np.zeros(SHAPE[1:], np.int64)
     assert (spread(counts) == 1.0).all()
     counts[0, 81] = 1000
     found = spread(counts)
@@ -90,33 +104,59 @@ def test_quantiles_of_one_bucket_lie_in_it_and_of_nothing_are_one():
     assert (np.diff(found, axis=1) > 0).all()
 
 
-def test_what_did_not_sell_is_zero():
-    forecast, far = np.full(1000, 3.0), np.zeros(1000, bool)
-    sold = np.where(np.arange(1000) < 300, 0.0, 4.0)
-    found = spread(histogram(forecast, sold, far))[np.searchsorted(SIZES, 3.0)]
-    assert found[:2].tolist() == [0.0, 0.0]
-    assert found[2:] == pytest.approx(4 / 3, rel=0.05)
+def test_what_did_not_sell_is_zero_in_whole_units():
+    forecast, ahead = np.full(4000, 3.0), np.ones(4000, int)
+    sold = np.where(np.arange(4000) < 1200, 0.0, 4.0)
+    ratios = spread(histogram(*counted(0, forecast, sold, ahead)))
+    found = in_units(scaled(forecast[:1], ahead[:1], ratios), np.array([True]))[0]
+    assert found[at(0.025)] == found[at(0.25)] == 0.0
+    assert found[at(0.5)] == found[at(0.75)] == found[at(0.835)] == 4.0
+
+
+def test_an_interval_holds_the_part_of_a_count_that_lies_in_it():
+    sold, whole = np.array([0.0, 0.0, 3.0, 3.0]), np.array([True, True, True, False])
+    low, high = np.array([-0.5, -0.25, 0.0, 0.0]), np.array([0.5, 0.25, 3.1, 3.1])
+    assert inside(sold, whole, low, high) == pytest.approx([1.0, 0.5, 0.6, 1.0])
+
+
+def test_weight_is_not_rounded_to_pieces():
+    found = in_units(np.array([[-0.4, 0.3, 1.6]] * 2), np.array([True, False]))
+    assert found.tolist() == [[0.0, 0.0, 2.0], [0.0, 0.3, 1.6]]
+
+
+def test_a_count_lies_anywhere_in_its_unit_and_always_in_the_same_place(build):
+    panel = build.panel([build.sales(np.random.default_rng(4))])
+    sales = panel.parts[0]
+    (cases,) = panel.cases(sales.capped())
+    within = placed(sales, cases) - cases.sold
+    assert (np.abs(within) <= 0.5).all()
+    # Means of so many evenly spread numbers: four standard deviations.
+    assert within.mean() == pytest.approx(0.0, abs=4 * (12 * len(within)) ** -0.5)
+    assert (placed(sales, cases) == cases.sold + within).all()
+    weighed = replace(sales, units=sales.units + 0.25)
+    assert (placed(weighed, cases) == cases.sold).all()
 
 
 def test_the_median_has_the_least_pinball_loss_of_its_level():
     sold = np.random.default_rng(0).gamma(2.0, 5.0, 4000)
     best = np.quantile(sold, QUANTILES)
-    least = pinball(sold, np.tile(best, (len(sold), 1)))
-    for i in range(len(QUANTILES)):
+    least = pinball(sold, np.tile(best, (len(sold), 1))).sum()
+    for level in M5:
         for moved in (0.8, 1.25):
             other = best.copy()
-            other[i] *= moved
-            assert pinball(sold, np.tile(other, (len(sold), 1))) > least
+            other[at(level)] *= moved
+            assert pinball(sold, np.tile(other, (len(sold), 1))).sum() > least
 
 
 def test_counts_are_of_every_scored_case_once(build):
     panel = build.panel([build.sales(np.random.default_rng(4))])
     given = {"series": panel.parts[0].capped(), "coefficients": np.linspace(-0.2, 0.2, 22).round(3)}
-    counts = Local({"test": panel}).total(ForecastErrors("poisson", "test", 2), given)["counts"]
+    counts = Local({"test": panel}).total(ForecastErrors("poisson", "test"), given)["counts"]
     (cases,) = panel.cases(given["series"])
     assert counts.sum() == len(cases.sold)
     assert counts[1].sum() == (cases.origin > panel.scored[(len(panel.scored) - 1) // 2]).sum() > 0
-    assert counts[:, CLASSES:].sum() == (cases.ahead > 2).sum() > 0
+    by_reach = counts.reshape(2, REACHES, CLASSES, BUCKETS).sum(axis=(0, 2, 3))
+    assert by_reach.tolist() == [(cases.ahead == a).sum() for a in (1, 2, 3)] + [0, 0, 0]
 
 
 @pytest.fixture
@@ -129,9 +169,8 @@ def fitted(demand, frames):
 def test_a_retailer_takes_the_intervals_that_were_better_at_home(fitted):
     _, parts, model = fitted
     validation, test = parts["north"]["validation"], parts["north"]["test"]
-    absurd = np.tile([90.0, 91.0, 92.0, 93.0, 94.0], (2, 2 * CLASSES, 1))
+    absurd = np.full_like(model.spread, 90.0)
     own = adapted(replace(model, spread=absurd), validation, test)
-    assert len(own.ratios) == len(own.edges) + 1
     assert own.ratios.max() < 90
     few = replace(validation, scored=validation.scored[:1], kept={})
     shared = adapted(model, few, test)

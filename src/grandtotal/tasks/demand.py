@@ -22,6 +22,7 @@ from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID, spelled_out
+from grandtotal.tasks.demand_home import best_at_home, rmspe
 from grandtotal.tasks.demand_in_noise import (
     fit_in_noise,
     largest_score,
@@ -35,15 +36,18 @@ from grandtotal.tasks.demand_model import (
     cases_of,
     wape,
 )
+from grandtotal.tasks.demand_predict import forecasts, largest_curve
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
+from grandtotal.tasks.demand_scores import METRICS, series_scores
 from grandtotal.tasks.demand_trees import with_trees
 from grandtotal.tasks.intervals import ForecastErrors, spread
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.own_products import whole_assortment, with_model
-from grandtotal.tasks.sales import Cases, Panel, Periods, Sales
+from grandtotal.tasks.sales import Panel, Periods, Sales
 from grandtotal.tasks.sales_read import read_sales
 from grandtotal.tasks.sales_stores import BY
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
+from grandtotal.tasks.shelf import stock_standing
 from grandtotal.tasks.task import LONGEST, Common, Fitted, check_models, check_numbers
 
 if TYPE_CHECKING:
@@ -75,19 +79,7 @@ class Demand:
     """
 
     kind: ClassVar[str] = "demand"
-    units: ClassVar[str] = "products"
-    headline: ClassVar[str] = "wape"
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("wape", False, "WAPE: sum |sold - forecast| / sum sold"),
-        Metric("bias", False, "bias: sum (forecast - sold) / sum sold; 0 is best"),
-        Metric("rmsse", False, "RMSSE: error over the history's period-to-period change, squared"),
-        Metric("mase", False, "MASE: error over the history's period-to-period change"),
-        Metric("mape", False, "MAPE: mean of |sold - forecast| / sold where something was sold"),
-        Metric("mae", False, "MAE: mean |sold - forecast|, in units"),
-        Metric("rmse", False, "RMSE: root of the mean squared error, in units", True, 2**6),
-        Metric("coverage_80", True, "share of periods inside the 80 % interval; 0.8 is best"),
-        Metric("coverage_95", True, "share of periods inside the 95 % interval; 0.95 is best"),
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     needs: ClassVar[tuple[Need, ...]] = (
         Need("transactions", "quantity", True, "what is forecast"),
@@ -95,6 +87,7 @@ class Demand:
         Need("transactions", "discount", False, "the same, where no promotion is named"),
         Need("calendar", "holiday", False, "demand on and around holidays"),
         Need("calendar", "known_at", False, "a past forecast that knows only what was known"),
+        Need("stock", "on_hand", False, "periods without stock told from periods without demand"),
         Need("products", "title", False, "tables that a person can read"),
     )
 
@@ -143,6 +136,16 @@ class Demand:
         return Periods(self.common.today, _EVERY[self.every], self.history)
 
     @property
+    def units(self) -> str:
+        """What is counted: one series of each."""
+        return {"product": "products", "store": "stores"}.get(self.by, "products in stores")
+
+    @property
+    def headline(self) -> str:
+        """The error that choices are made on."""
+        return self.judged_by
+
+    @property
     def shown(self) -> int:
         """Nothing is recommended here."""
         return 0
@@ -159,35 +162,43 @@ class Demand:
         if self.common.privacy.private:
             return fit_in_noise(self, totals)
         totals = Remembering(totals)
-        series = totals.total(DemandSeries(len(self.common.catalogue), self.history))["units"]
+        series = totals.total(DemandSeries(self.products, self.history))["units"]
         tried = [self._validate(totals, name, series) for name in self.models]
-        best = min(range(len(tried)), key=lambda i: tried[i][0]["wape"])
+        best = min(range(len(tried)), key=lambda i: tried[i][0][self.judged_by])
         name, before = self.models[best], tried[best][1]
         given = {"series": series, **before}
         parts, fit = FAMILIES[name].fit(totals, self, "test", given)
-        meta = {"model": name, **FAMILIES[name].settings, "fit": fit, "near": self.near}
+        parts |= {key: before[key] for key in before if key == "factor"}
+        meta = {"model": name, **FAMILIES[name].settings, "fit": fit}
         errors = self._errors(totals, name, given)
         model = DemandModel(meta, parts, series, spread=errors, before=before)
         return Fitted(model, {"chosen": meta, "tried": [score for score, _ in tried]})
-
-    @property
-    def near(self) -> int:
-        """How many periods ahead are near; intervals of far ones are of their own."""
-        return -(-self.horizon // 2)
 
     def _errors(self, totals: Totals, name: str, given: Arrays) -> NDArray[np.float64]:
         """Returns what sold / forecast was on the validation: its early half, and all of it.
 
         given: of the model that was fitted before it.
         """
-        counts = totals.total(ForecastErrors(name, "validation", self.near), given)["counts"]
+        counts = totals.total(ForecastErrors(name, "validation"), given)["counts"]
         return np.stack([spread(counts[0]), spread(counts.sum(axis=0))])
 
     def _validate(self, totals: Totals, name: str, series: NDArray[Any]) -> tuple[Json, Arrays]:
         parts, fit = FAMILIES[name].fit(totals, self, "validation", {"series": series})
         sums = totals.total(ForecastScores(name, "validation"), {"series": series, **parts})
+        count, ratio, square = (float(sums[key]) for key in ("cases", "ratio", "square"))
+        if self.judged_by == "rmspe" and square > 0:
+            # What makes the squares of relative errors least is below the mean: less is missed.
+            factor = ratio / square
+            parts = {**parts, "factor": np.asarray(factor)}
+            ratio, square = ratio * factor, square * factor**2
         wape = float(sums["error"]) / max(float(sums["sold"]), 1.0)
-        return {"model": name, **FAMILIES[name].settings, "fit": fit, "wape": wape}, parts
+        score = {"wape": wape, "rmspe": rmspe(count, ratio, square)}
+        return {"model": name, **FAMILIES[name].settings, "fit": fit, **score}, parts
+
+    @property
+    def products(self) -> int:
+        """How many series the consortium adds up: products, or all of them together for stores."""
+        return 1 if self.by == "store" else len(self.common.catalogue)
 
     def releases(self) -> tuple[Release, ...]:
         """Returns what is asked under epsilon; the sums of two numbers need little of it."""
@@ -245,7 +256,8 @@ class Demand:
 
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model with what the retailer learns at home; it stays at home."""
-        return adapted(cast(DemandModel, model), rows["validation"], rows["test"])
+        before, now = best_at_home(self, cast(DemandModel, model), rows)
+        return adapted(now, rows["validation"], rows["test"], before)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the better on validation of the mean of recent periods and last season."""
@@ -263,60 +275,33 @@ class Demand:
         demand = cast(DemandModel, model)
         panel: Panel = rows[split]
         parts = [
-            _series_scores(demand, part, cases, panel.cut)
+            series_scores(demand, part, cases, panel.cut)
             for part, cases in zip(panel.parts, cases_of(demand, panel), strict=True)
         ]
         return UnitScores.joined(parts)
 
     def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:  # noqa: ARG002
-        """Returns product, title, start, ahead, units, quantiles and the two baselines.
+        """Returns product, title, store where asked, start, ahead, units, quantiles, baselines.
 
-        Products that the retailer is known not to sell have no row. Where products lie outside a
-        private catalogue, also `model`, the "shared" one or its "own".
+        See `demand_predict`. Where products lie outside a private catalogue, also `model`, the
+        "shared" one or its "own".
         """
         import polars as pl
 
-        shared = self._forecasts(model, rows, tables)
+        shared = forecasts(self, cast(DemandModel, model), rows["now"], tables)
         if not self.common.own:
             return shared
         whole = replace(self, common=whole_assortment(self.common))
         mine = whole.rows(tables)
-        own = whole._forecasts(whole.adapt(whole.fit(Local(mine)).model, mine), mine, tables)
+        local = whole.adapt(whole.fit(Local(mine)).model, mine)
+        own = forecasts(whole, cast(DemandModel, local), mine["now"], tables)
         return with_model(shared, own.filter(pl.col("product").is_in(self.common.own)))
 
-    def _forecasts(self, model: Model, rows: Rows, tables: Tables) -> pl.DataFrame:
-        import polars as pl
-
-        from grandtotal.tasks.lines import titles
-
-        demand = cast(DemandModel, model)
-        (cases,) = cases_of(demand, rows["now"])
-        forecast = demand.forecast(cases)
-        quantiles = demand.quantiles(forecast, cases.ahead)
-        sold = ~np.isin(cases.series, self.common.absent)
-        starts = [self.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
-        return (
-            pl.DataFrame(
-                {
-                    "product": np.array(self.common.catalogue)[cases.series],
-                    "title": titles(tables, self.common)[cases.series].astype(str),
-                    "start": starts,
-                    "ahead": cases.ahead.astype(np.int32),
-                    "units": forecast.round(3),
-                    **{
-                        name: quantiles[:, i].round(3)
-                        for i, name in enumerate(("p10", "p50", "p90"), 1)
-                    },
-                    "recent_mean": cases.mean.round(3),
-                    "last_season": cases.seasonal.round(3),
-                }
-            )
-            .filter(sold)
-            .sort("product", "start")
-        )
-
     def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
-        """Returns how many of the plan's periods have sales, and how many the test needs."""
+        """Returns how many of the plan's periods have sales, and whether stock was there."""
+        return (self._history(rows), stock_standing(rows["test"].parts[0].shelf, self.every))
+
+    def _history(self, rows: Rows) -> Standing:
         sold = np.flatnonzero(rows["test"].parts[0].units.sum(axis=0) > 0)
         tested = int((sold >= self.history - self.test).sum())
         length = self.history - int(sold[0]) if len(sold) else 0
@@ -326,10 +311,10 @@ class Demand:
         expected = f"{self.history} {self.every}s, of which the last {self.test} are the test"
         if not tested or tested == len(sold):
             remedy = "a longer export, or an earlier today or a shorter test in the plan"
-            return (Standing("history", "no", found, expected, remedy),)
+            return Standing("history", "no", found, expected, remedy)
         verdict: Verdict = "look" if length < self.history or tested < self.test else "yes"
         remedy = "" if verdict == "yes" else "missing periods count as nothing sold"
-        return (Standing("history", verdict, found, expected, remedy),)
+        return Standing("history", verdict, found, expected, remedy)
 
     def detail(self, model: Model, rows: Rows) -> Json:
         """Returns sold and forecast by period ahead, and the largest product's curve."""
@@ -346,30 +331,12 @@ class Demand:
         return {
             "wape_by_period_ahead": by_ahead,
             "own_level": bool(demand.level.size),
+            "kept": demand.kept or "everybody's",
             "baselines": {
                 self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
                 for name in BASELINES
             },
-            "curve": self._curve(demand, cases, forecast, rows["test"]),
-        }
-
-    def _curve(
-        self, model: DemandModel, cases: Cases, forecast: NDArray[np.float64], panel: Panel
-    ) -> Json:
-        """Returns the history and the forecast of the product that sold most before the test."""
-        sales = panel.parts[0]
-        series = int(sales.units[:, : panel.cut].sum(axis=1).argmax())
-        first = max(panel.cut - 26, 0)
-        chosen = (cases.series == series) & (cases.origin == panel.cut)
-        quantiles = model.quantiles(forecast[chosen], cases.ahead[chosen])
-        return {
-            "product": self.common.catalogue[series],
-            "starts": [str(self.periods.start(t)) for t in range(first, panel.cut + self.horizon)],
-            "sold": sales.units[series, first : panel.cut + self.horizon].tolist(),
-            "from": panel.cut - first,
-            "forecast": forecast[chosen].round(2).tolist(),
-            "low": quantiles[:, 1].round(2).tolist(),
-            "high": quantiles[:, 3].round(2).tolist(),
+            "curve": largest_curve(self, demand, cases, forecast, rows["test"]),
         }
 
     def pooled(self, rows: list[Rows]) -> Rows:
@@ -381,53 +348,3 @@ class Demand:
                 if split != "now" and isinstance(panel, Panel)
             }
         )
-
-
-def _series_scores(model: DemandModel, sales: Sales, cases: Cases, cut: int) -> UnitScores:
-    """Returns the scores of one retailer's products that had a case."""
-    forecast = model.forecast(cases)
-    sold, error = cases.sold, forecast - cases.sold
-    count = np.bincount(cases.series, minlength=len(sales.units))
-    present = np.flatnonzero(count)
-    n = count[present].astype(np.float64)
-
-    def total(values: NDArray[Any]) -> NDArray[np.float64]:
-        sums = np.bincount(cases.series, values, minlength=len(sales.units))
-        return sums[present].astype(np.float64)
-
-    change, square = _naive_error(sales.units[present, :cut])
-    scaled = change > 0
-    positive = sold > 0
-    relative = np.divide(np.abs(error), sold, out=np.zeros_like(sold), where=positive)
-    inside = np.zeros((2, len(sold)))
-    if model.ratios.size:
-        q = model.quantiles(forecast, cases.ahead)
-        inside[0] = (sold >= q[:, 1]) & (sold <= q[:, 3])
-        inside[1] = (sold >= q[:, 0]) & (sold <= q[:, 4])
-    known = n if model.ratios.size else np.zeros_like(n)
-    mase = np.divide(total(np.abs(error)) / n, change, out=np.zeros_like(n), where=scaled)
-    rmsse = np.sqrt(np.divide(total(error**2) / n, square, out=np.zeros_like(n), where=scaled))
-    units = total(sold)
-    return UnitScores.of(
-        Demand.metrics,
-        [
-            total(np.abs(error)),
-            total(error),
-            rmsse,
-            mase,
-            total(relative),
-            total(np.abs(error)),
-            total(error**2),
-            total(inside[0]),
-            total(inside[1]),
-        ],
-        [units, units, scaled, scaled, total(positive.astype(float)), n, n, known, known],
-    )
-
-
-def _naive_error(history: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns mean |y_t - y_(t-1)| and mean (y_t - y_(t-1))^2 from each series' first sale on."""
-    started = np.cumsum(history > 0, axis=1)[:, :-1] > 0
-    change = np.diff(history, axis=1) * started
-    count = np.maximum(started.sum(axis=1), 1)
-    return np.abs(change).sum(axis=1) / count, (change**2).sum(axis=1) / count

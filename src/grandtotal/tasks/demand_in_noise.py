@@ -83,7 +83,7 @@ def fit_in_noise(task: Demand, totals: Totals) -> Fitted:
         given["coefficients"] = fitted[name][1]
         glm = _glm(task, name, "test", 1)
     coefficients, fit = glm.fit(totals, task.width, "test", given)
-    meta = {"model": name, "l2": GRID[name].l2, "fit": fit, "near": task.near}
+    meta = {"model": name, "l2": GRID[name].l2, "fit": fit}
     model = DemandModel(meta, {"coefficients": coefficients}, given["series"])
     left_out = {name: LEFT_OUT for name in task.models if name not in GRID}
     more: Json = {"left_out": left_out} if left_out else {}

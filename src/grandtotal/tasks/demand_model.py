@@ -6,7 +6,9 @@ its own, kept only where it helped on validation, and learns the quantiles of it
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +20,26 @@ from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID
-from grandtotal.tasks.intervals import CLASSES, QUANTILES, SIZES, is_late, pinball
+from grandtotal.tasks.demand_trees import TreesOfDemand
+from grandtotal.tasks.intervals import (
+    QUANTILES,
+    SHAPE,
+    cells,
+    in_units,
+    is_late,
+    pinball,
+    placed,
+    scaled,
+    spread,
+)
 from grandtotal.tasks.sales import Cases, Panel
 
 __all__ = ["BASELINES", "GRID", "DemandModel", "adapted", "baseline_model", "cases_of", "wape"]
 
 _BEFORE = "before "
+LOCAL, ON_TOP = "own trees", "own trees on top"
+_ONE = np.ones(())
 _NONE = np.empty(0)
-_CLASSES = 6  # of forecast size, each with its own quantiles
 
 
 @dataclass(frozen=True)
@@ -34,22 +48,24 @@ class DemandModel:
     periods) the consortium's units. before: the arrays of the same family, fitted on the rows
     before the validation: what the model would have forecast there. Empty under epsilon.
 
-    spread: (2, 2 * CLASSES, quantiles) of sold / forecast in the consortium, for cases near and far
-    ahead, of the early half of the validation and of all of it; empty where nobody was asked.
+    spread: (2, classes, quantiles) of sold / forecast in the consortium, of the early half of the
+    validation and of all of it: see intervals.py; empty where nobody was asked.
 
-    At home only: level, (3,) the retailer's own correction, empty if it does not help; edges,
-    (classes - 1,) forecast sizes; ratios, (classes, quantiles) of sold / forecast in each class,
-    the retailer's own or twice as many from the spread, near then far.
+    At home only: kept, which trees the retailer keeps, "" for everybody's; own, the arrays of its
+    own, and the "factor" of all forecasts; level, (3,) the retailer's own correction, empty if it
+    does not help; ratios, (classes, quantiles) of sold / forecast, the retailer's own or the
+    consortium's.
     """
 
     meta: Json
     parts: Arrays
     series: NDArray[np.float64]
     level: NDArray[np.float64] = field(default_factory=lambda: _NONE)
-    edges: NDArray[np.float64] = field(default_factory=lambda: _NONE)
     ratios: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, len(QUANTILES))))
     spread: NDArray[np.float64] = field(default_factory=lambda: _NONE)
     before: Arrays = field(default_factory=dict)
+    kept: str = ""
+    own: Arrays = field(default_factory=dict)
 
     @staticmethod
     def of(arrays: Arrays, meta: Json) -> DemandModel:
@@ -73,23 +89,31 @@ class DemandModel:
         return replace(self, parts=self.before, before={}) if self.before else self
 
     def forecast(self, cases: Cases) -> NDArray[np.float64]:
-        """Returns the expected units of each case."""
+        """Returns the expected units of each case; 0 where it is known to be closed."""
         if self.level.size:
             own = _own_level_columns(self, cases)
-            return mean("poisson", own, cases.design.offset, self.level)
-        return self._global(cases)
+            found = mean("poisson", own, cases.design.offset, self.level)
+        else:
+            found = self._global(cases)
+        return np.where(cases.closed, 0.0, found)
 
     def _global(self, cases: Cases) -> NDArray[np.float64]:
-        return FAMILIES[self.meta["model"]].forecast(self.parts, cases)
+        family = FAMILIES[self.meta["model"]]
+        if self.kept == ON_TOP:
+            found = cast(TreesOfDemand, family).forecast_on_top(self.parts, self.own, cases)
+        else:
+            found = family.forecast(self.own if self.kept == LOCAL else self.parts, cases)
+        factor = self.own.get("factor", self.parts.get("factor", _ONE))
+        return found if factor == 1 else found * float(factor)
 
     def quantiles(
         self, forecast: NDArray[np.float64], ahead: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Returns (cases, quantiles) of the units sold, from past errors."""
-        which = np.searchsorted(self.edges, forecast)
-        if len(self.ratios) > len(self.edges) + 1:
-            which = which + CLASSES * (ahead > self.meta["near"])
-        return forecast[:, None] * self.ratios[which]
+        """Returns (cases, QUANTILES) of the units sold, from -1/2 on, from past errors.
+
+        On the scale of intervals.py, on which a count fills its unit; `in_units` rounds them.
+        """
+        return scaled(forecast, ahead, self.ratios)
 
 
 def _own_level_columns(model: DemandModel, cases: Cases) -> NDArray[np.int16]:
@@ -104,30 +128,34 @@ def baseline_model(name: str) -> DemandModel:
     return DemandModel({"model": name}, {}, _NONE)
 
 
-def adapted(model: DemandModel, validation: Panel, test: Panel) -> DemandModel:
+def adapted(
+    model: DemandModel, validation: Panel, test: Panel, before: DemandModel | None = None
+) -> DemandModel:
     """Returns the model with the retailer's own level, where it helped, and with quantiles.
 
     The quantiles are its own or the consortium's, whichever were better on the later half of the
     validation when made of the earlier. All is learned on rows before the test and stays at home.
+    before: the model as it was before the validation, where it is not only what travelled.
     """
-    level, model = _leveled(model, validation, test)
-    before = replace(model.validated, level=level)
+    before = before or model.validated
+    level, model = _leveled(before, model, validation, test)
+    before = replace(before, level=level)
     if model.spread.size:
         shared = _later_loss(before, validation, model.spread[0])
         if shared <= _later_loss(before, validation, None):
-            return replace(model, edges=SIZES, ratios=model.spread[1])
-    own = _with_own_quantiles(before, validation)
-    return replace(model, edges=own.edges, ratios=own.ratios)
+            return replace(model, ratios=model.spread[1])
+    return replace(model, ratios=_with_own_quantiles(before, validation).ratios)
 
 
 def _leveled(
-    model: DemandModel, validation: Panel, test: Panel
+    before: DemandModel, model: DemandModel, validation: Panel, test: Panel
 ) -> tuple[NDArray[np.float64], DemandModel]:
     """Returns the model with the retailer's own level if that was better on the validation.
 
     And first the level that was judged there.
     """
-    before = model.validated
+    if model.meta["model"] not in GRID:
+        return _NONE, model
     try:
         leveled = _with_level(before, validation)
         if wape(leveled, validation) < wape(before, validation):
@@ -160,10 +188,13 @@ class _OwnLevel:
         ]
 
 
-def cases_of(model: DemandModel, panel: Panel) -> list[Cases]:
-    """Returns the scored cases; a baseline needs no consortium series, so its own stands in."""
-    series = model.series if model.series.size else sum(p.capped() for p in panel.parts)
-    return panel.cases(np.asarray(series))
+def cases_of(model: DemandModel, panel: Panel, whole: bool = False) -> list[Cases]:
+    """Returns the scored cases; a baseline looks at no consortium series, so any will do.
+
+    whole: those in which stock was short, too, with the demand that was made up for them.
+    """
+    series = model.series if model.series.size else np.ones((1, panel.parts[0].periods.count))
+    return panel.whole(series) if whole else panel.cases(series)
 
 
 def wape(model: DemandModel, panel: Panel) -> float:
@@ -180,32 +211,26 @@ def _later_loss(model: DemandModel, panel: Panel, shared: NDArray[np.float64] | 
     left to judge them by.
     """
     if shared is not None:
-        model = replace(model, edges=SIZES, ratios=shared)
+        model = replace(model, ratios=shared)
     elif len(panel.scored) < 2:
         return np.inf
     else:
         model = _with_own_quantiles(model, panel, early_only=True)
     loss = 0.0
-    for cases in cases_of(model, panel):
+    for sales, cases in zip(panel.parts, cases_of(model, panel), strict=True):
         late = is_late(cases.origin, panel.scored)
-        found = model.quantiles(model.forecast(cases), cases.ahead)
-        loss += pinball(cases.sold[late], found[late])
+        found = in_units(
+            model.quantiles(model.forecast(cases), cases.ahead), sales.whole[cases.series]
+        )
+        loss += float(pinball(cases.sold[late], found[late]).sum())
     return loss
 
 
 def _with_own_quantiles(model: DemandModel, panel: Panel, early_only: bool = False) -> DemandModel:
-    """Returns the model with the quantiles of sold / forecast, by size of the forecast."""
-    cases = cases_of(model, panel)
-    forecast = np.concatenate([model.forecast(c) for c in cases])
-    ratio = np.concatenate([c.sold for c in cases]) / np.maximum(forecast, 1e-6)
-    if early_only:
-        early = ~is_late(np.concatenate([c.origin for c in cases]), panel.scored)
-        forecast, ratio = forecast[early], ratio[early]
-    edges = np.quantile(forecast, np.arange(1, _CLASSES) / _CLASSES)
-    which = np.searchsorted(edges, forecast)
-    every = np.quantile(ratio, QUANTILES)
-    ratios = [
-        np.quantile(ratio[which == c], QUANTILES) if (which == c).any() else every
-        for c in range(_CLASSES)
-    ]
-    return replace(model, edges=edges, ratios=np.stack(ratios))
+    """Returns the model with the quantiles of sold / forecast of these cases alone."""
+    counts = np.zeros(math.prod(SHAPE[1:]), np.int64)
+    for sales, cases in zip(panel.parts, cases_of(model, panel), strict=True):
+        found = cells(model.forecast(cases), placed(sales, cases), cases.ahead)
+        chosen = ~is_late(cases.origin, panel.scored) | (not early_only)
+        counts += np.bincount(found[chosen], minlength=len(counts))
+    return replace(model, ratios=spread(counts.reshape(SHAPE[1:])))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.elementary import log
 from grandtotal.privacy.fingerprint import fingerprints
+from grandtotal.tasks.shelf import LEARNED
 
 if TYPE_CHECKING:
     from grandtotal.tasks.sales import Sales
@@ -28,6 +29,8 @@ class Past:
         self.windows, self.year = sales.periods.windows, sales.periods.year
         count = self.periods.count
         self.open_now = ~sales.closed[:, :count]
+        if sales.shelf.size:
+            self.open_now &= sales.shelf >= LEARNED
         self.units = np.where(self.open_now, sales.capped(), 0.0)
         self.log_units = np.where(self.open_now, log(self.units + 1.0), 0.0)
         self.logs = running(self.log_units)
@@ -330,7 +333,8 @@ def running(values: Floats) -> Floats:
 def divided(above: Any, below: Any) -> Floats:
     """Returns above / below, nan where below is 0 or unknown."""
     above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    found: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return found
 
 
 def mean_of_columns(values: Floats) -> Floats:

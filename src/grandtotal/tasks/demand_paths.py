@@ -40,7 +40,7 @@ class PastErrors:
         parts = [
             _errors(model, sales, cases)
             for panel in past
-            for sales, cases in zip(panel.parts, cases_of(model, panel), strict=True)
+            for sales, cases in zip(panel.parts, cases_of(model, panel, whole=True), strict=True)
         ]
         size, varied, ratios = (np.concatenate(column) for column in zip(*parts, strict=True))
         sizes = np.quantile(size, np.arange(1, _SIZES) / _SIZES)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grandtotal.algorithms.glm import UNIT_STEPS
 from grandtotal.consortium.query import Rows, State, shared_rows
@@ -11,11 +12,17 @@ from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.demand_model import DemandModel, cases_of
+from grandtotal.tasks.sales import Cases
+
+RATIO_STEPS = 2**20
+MOST_RATIO = 64.0
 
 
 @dataclass(frozen=True)
 class DemandSeries:
     """Units sold per product and period, without outliers: what a product's season looks like.
+
+    products: how many there are; 1 for all of them together, where series are stores.
 
     largest: norm to which the series of one product is cut, in units; 0 is not at all. One season
         of all products together is then asked, since the series of one would be what is hidden.
@@ -49,15 +56,19 @@ class DemandSeries:
             parts = shared_rows(rows, "test", self.per_customer).parts
             seasons = [sum_of_clipped(part.capped(), self.largest) for part in parts]
             return {"units": np.sum(seasons, axis=0)[None]}
-        capped = sum(part.capped() for part in rows["test"].parts)
+        capped = sum(part.of_products(self.products) for part in rows["test"].parts)
         return {"units": np.rint(capped * UNIT_STEPS).astype(np.int64)}
 
 
 @dataclass(frozen=True)
 class ForecastScores:
-    """Sums of |sold - forecast| and sold over the scored cases, for a model in the broadcast.
+    """Sums over the scored cases, for a model in the broadcast: of |sold - forecast| and of sold.
 
-    largest: norm to which the two sums of one product are cut, in units; 0 is not at all.
+    And of forecast / sold and its square where something sold, which tell the RMSPE at any factor;
+    a forecast of more than MOST_RATIO times what sold counts for so many.
+
+    largest: norm to which the first two sums of one product are cut, in units; 0 is not at all.
+    The others are then not asked.
     per_customer: products that one customer's lines count for; 0 where the product is the unit.
     """
 
@@ -74,23 +85,41 @@ class ForecastScores:
         return bound_by_group(self.largest, "product", self.per_customer, signed=False)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
-        """Returns error and sold, in units."""
+        """Returns error and sold, in units; cases that sold, and sums of ratio and square."""
         scale = scale_of(self.largest) if self.largest else UNIT_STEPS
-        return {"error": Field((), scale=scale), "sold": Field((), scale=scale)}
+        asked = {"error": Field((), scale=scale), "sold": Field((), scale=scale)}
+        if self.largest:
+            return asked
+        ratios = {name: Field((), scale=RATIO_STEPS) for name in ("ratio", "square")}
+        return {**asked, "cases": Field(()), **ratios}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each case is rounded before it is added."""
         model = DemandModel.of(broadcast, {"model": self.family})
-        error, sold = 0, 0
         clipped = bool(self.largest)
         panel = shared_rows(rows, self.split, self.per_customer) if clipped else rows[self.split]
+        sums = dict.fromkeys(self.fields(broadcast), 0)
         for cases in cases_of(model, panel):
-            missed = np.abs(model.forecast(cases) - cases.sold)
-            if clipped:
-                of_products = [np.bincount(cases.series, each) for each in (missed, cases.sold)]
-                parts = sum_of_clipped(np.stack(of_products, axis=1), self.largest)
-            else:
-                parts = np.array([np.rint(v * UNIT_STEPS).sum() for v in (missed, cases.sold)])
-            error += int(parts[0])
-            sold += int(parts[1])
-        return {"error": np.asarray(error), "sold": np.asarray(sold)}
+            found = self._of(model.forecast(cases), cases)
+            sums = {name: sums[name] + found[name] for name in sums}
+        return {name: np.asarray(value) for name, value in sums.items()}
+
+    def _of(self, forecast: NDArray[np.float64], cases: Cases) -> dict[str, int]:
+        missed = np.abs(forecast - cases.sold)
+        if self.largest:
+            of_products = [np.bincount(cases.series, each) for each in (missed, cases.sold)]
+            error, sold = sum_of_clipped(np.stack(of_products, axis=1), self.largest)
+            return {"error": int(error), "sold": int(sold)}
+        positive = cases.sold > 0
+        ratio = np.minimum(forecast[positive] / cases.sold[positive], MOST_RATIO)
+        return {
+            "error": _whole(missed, UNIT_STEPS),
+            "sold": _whole(cases.sold, UNIT_STEPS),
+            "cases": int(positive.sum()),
+            "ratio": _whole(ratio, RATIO_STEPS),
+            "square": _whole(ratio**2, RATIO_STEPS),
+        }
+
+
+def _whole(values: NDArray[np.float64], steps: int) -> int:
+    return int(np.rint(values * steps).sum())

@@ -22,7 +22,7 @@ from grandtotal.algorithms.tree_model import TreesModel
 from grandtotal.algorithms.tree_objectives import Objective
 from grandtotal.algorithms.tree_questions import Data
 from grandtotal.algorithms.trees import Boosting, Forest
-from grandtotal.consortium.totals import Totals
+from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.demand_features import Seen, feature_names
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from grandtotal.tasks.sales import Cases, Panel
 
 Floats = NDArray[np.float64]
-RATIO, LOG = "sold / level", "log of sold / level"
+RATIO, LOG, LEFT = "sold / level", "log of sold / level", "left over"
+_SHARE_ON_TOP = 6  # a retailer's own trees on top are a sixth of what all grow together
 _BINS = Binning(bins=128)
 
 
@@ -82,6 +83,27 @@ class TreesOfDemand:
         """Returns the expected units of each case, not below 0."""
         model = self.model(parts)
         return self.units(model.scores(cast(Columns, cases.seen)), cases.seen)
+
+    @property
+    def can_be_on_top(self) -> bool:
+        """Whether what these trees leave over is a target of trees of the same kind."""
+        return self.target == LOG
+
+    def fit_on_top(self, parts: Arrays, rows: TreeRows, task: Demand) -> Arrays:
+        """Returns a few trees of what the trees in `parts` leave over on a retailer's own rows."""
+        shared = self.model(parts)
+        left = LeftOver(rows, shared.scores(cast(Columns, rows)))
+        base = TREES["trees"].sized(task)
+        assert isinstance(base, Boosting)
+        few = replace(base, trees=max(base.trees // _SHARE_ON_TOP, 1))
+        data = Data(LEFT, feature_names(task.periods.days), split="own")
+        return few.fit(Local({"own": left}), data, shared.bins)[0].arrays
+
+    def forecast_on_top(self, parts: Arrays, own: Arrays, cases: Cases) -> Floats:
+        """Returns the expected units of each case by the trees of both."""
+        columns = cast(Columns, cases.seen)
+        left = TREES["trees"].model(own).scores(columns)
+        return self.units(self.model(parts).scores(columns) + left, cases.seen)
 
     def units(self, scores: Floats, seen: Seen) -> Floats:
         """Returns the units that scores stand for."""
@@ -137,6 +159,19 @@ class TreeRows:
     def counted(self, most: int) -> NDArray[np.bool_]:  # noqa: ARG002
         """All cases count: nothing of trees is asked under epsilon."""
         return np.ones(self.rows, np.bool_)
+
+
+class LeftOver:
+    """Rows of trees with what others leave over of the target."""
+
+    def __init__(self, rows: TreeRows, scores: Floats) -> None:
+        self._whole = rows
+        self._left = rows.number(LOG) - scores
+        self.rows, self.keys, self.counted = rows.rows, rows.keys, rows.counted
+
+    def number(self, name: str) -> Floats:
+        """Returns a feature, or what is left over."""
+        return self._left if name == LEFT else self._whole.number(name)
 
 
 def with_trees(panels: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ of the consortium's total series before t. Nothing else: a test moves what comes
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
 from typing import Any
@@ -22,6 +22,7 @@ from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.covariates import Covariates
 from grandtotal.tasks.demand_features import Seen
 from grandtotal.tasks.demand_origins import Past
+from grandtotal.tasks.shelf import LEARNED
 
 _LITTLE = 0.1  # units: what log() sees of a product that did not sell
 _ROOM = 12.0  # units that are never an outlier
@@ -87,6 +88,8 @@ class Sales:
         is cut before it becomes a feature, a target of training or a summand.
     names: what each series is; without, a series is a product of all stores.
     known: what else is known of each series, which trees look at.
+    shelf: (products, periods) which share of the period it was there to be bought, see shelf.py;
+        units hold what was missing. Empty where nobody counted: then all is taken for demand.
     """
 
     periods: Periods
@@ -98,6 +101,7 @@ class Sales:
     cap: float
     names: SeriesNames | None = None
     known: Covariates | None = None
+    shelf: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
     @cached_property
     def past(self) -> Past:
@@ -111,11 +115,34 @@ class Sales:
             return np.zeros((len(self.units), self.periods.count + self.horizon), np.bool_)
         return self.known.closed
 
+    def of_products(self, products: int) -> NDArray[np.float64]:
+        """Returns capped units by product of the catalogue; of all together, where there is one."""
+        capped = self.capped()
+        if self.names is None or products == len(capped):
+            return capped
+        place = self.names.product if products > 1 else np.zeros(len(capped), np.intp)
+        sums = np.zeros((products, capped.shape[1]))
+        np.add.at(sums, place, capped)
+        return sums
+
     def of_consortium(self, series: NDArray[Any]) -> NDArray[np.float64]:
         """Returns for each series the consortium's units of its product, (series, periods)."""
         if self.names is not None and len(series) > 1:
             series = np.asarray(series)[self.names.product]
         return np.broadcast_to(series, self.units.shape).astype(np.float64)
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Which products, (products,), are sold by the piece: never a part of a unit."""
+        pieces = self.units % 1 == 0
+        return np.asarray((pieces | (self.shelf < 1) if self.shelf.size else pieces).all(axis=1))
+
+    def on_shelf(self, series: NDArray[np.intp], period: int) -> NDArray[np.float64]:
+        """Returns the share of a period, (series,), that these were there; 1 where unknown."""
+        if not self.shelf.size or period >= self.shelf.shape[1]:
+            return np.ones(len(series))
+        share: NDArray[np.float64] = self.shelf[series, period]
+        return share
 
     def capped(self) -> NDArray[np.float64]:
         """Returns units without outliers; period t is judged by the periods before it only."""
@@ -136,6 +163,7 @@ class Cases:
     mean, seasonal: (cases,) the two baselines: mean of the last level periods, last season.
     closed: (cases,) whether it is known that nothing can sell.
     of: the panel that the cases are of.
+    shelf: (cases,) which share of the target period the product was there to be bought.
     """
 
     design: Design
@@ -145,13 +173,27 @@ class Cases:
     sold: NDArray[np.float64]
     mean: NDArray[np.float64]
     seasonal: NDArray[np.float64]
+    shelf: NDArray[np.float64]
     closed: NDArray[np.bool_]
     of: Sales
+
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        """Which cases may sell, as far as is known."""
+        return ~self.closed
 
     @cached_property
     def seen(self) -> Seen:
         """What else is known of each case at its origin."""
         return Seen(self.of, self.series, self.origin, self.ahead)
+
+    def chosen(self, which: NDArray[np.bool_]) -> Cases:
+        """Returns some of the cases; all of them as they are."""
+        if which.all():
+            return self
+        columns = [f.name for f in fields(self) if f.name not in ("design", "of")]
+        rest = {name: getattr(self, name)[which] for name in columns}
+        return Cases(design=self.design.chosen(which), of=self.of, **rest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,15 +221,19 @@ class Panel:
 
     def training(self, broadcast: Arrays) -> list[Design]:
         """Returns the design of every part, for the consortium's series in the broadcast."""
-        learned = self.learned(broadcast["series"])
-        return [cases.design.chosen(~cases.closed) for cases in learned]
+        return [cases.design for cases in self.learned(broadcast["series"])]
 
     def learned(self, series: NDArray[Any]) -> list[Cases]:
-        """Returns the cases of training, of every part."""
-        return self._built(series, self.origins, self.cut)
+        """Returns the cases of training, of every part: those whose demand is mostly known."""
+        built = self._built(series, self.origins, self.cut)
+        return [cases.chosen(cases.open & (cases.shelf >= LEARNED)) for cases in built]
 
     def cases(self, series: NDArray[Any]) -> list[Cases]:
-        """Returns the cases that are scored, of every part."""
+        """Returns the cases that are scored, of every part: those whose demand is known."""
+        return [cases.chosen(cases.open & (cases.shelf >= 1.0)) for cases in self.whole(series)]
+
+    def whole(self, series: NDArray[Any]) -> list[Cases]:
+        """Returns the scored cases and those whose demand is not known, of every part."""
         return self._built(series, self.scored, self.until)
 
     def _built(self, series: NDArray[Any], origins: tuple[int, ...], until: int) -> list[Cases]:
@@ -218,9 +264,9 @@ def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], un
             f"{sales.periods.start(until)}: demand needs a history; see `history` in the plan"
         )
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    x, capped, offset, place, origin, ahead, sold, mean, seasonal, closed = joined
+    x, capped, offset, place, origin, ahead, sold, mean, seasonal, shelf, closed = joined
     design = Design(x, capped, offset, product=place)
-    return Cases(design, place, origin, ahead, sold, mean, seasonal, closed, sales)
+    return Cases(design, place, origin, ahead, sold, mean, seasonal, shelf, closed, sales)
 
 
 class _View:
@@ -302,6 +348,7 @@ class _View:
             sold,
             _mean(self.sold, t, self.periods.level)[active],
             self.sales.units[active, last] if last >= 0 else np.zeros(len(active)),
+            self.sales.on_shelf(active, target),
             self.sales.closed[active, target],
         )
 

@@ -14,6 +14,7 @@ from grandtotal.tasks.lines import lines_of_few, on_catalogue
 from grandtotal.tasks.sales import Periods, Sales, SeriesNames
 from grandtotal.tasks.sales_stores import categories, product_series, store_sums
 from grandtotal.tasks.sales_sums import PRICE_STEPS, SalesSums, by_day, daily_sales, ratio
+from grandtotal.tasks.shelf import filled, read_shelf
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,15 +49,17 @@ def read_sales(
         )
     product = series["i"].cast(int).fill_null(-1).to_numpy().astype(np.intp)
     stores = () if by == "product" else tuple(series["store"].to_list())
+    shelf = read_shelf(tables, common, periods, series)
     return Sales(
         periods=periods,
         horizon=horizon,
-        units=np.maximum(cells.units, 0) / UNIT_STEPS,
+        units=filled(np.maximum(cells.units, 0) / UNIT_STEPS, shelf, periods),
         price=ratio(cells.price / PRICE_STEPS, cells.sold, np.nan),
         promoted=ratio(cells.promoted, cells.lines, 0.0),
         holidays=holidays(tables, periods, horizon),
         cap=cap,
         names=SeriesNames(product, stores, categories(tables, common, product)),
+        shelf=shelf,
         known=read_covariates(tables, common, periods, horizon, series),
     )
 

@@ -34,9 +34,7 @@ QUERIES = {
         draw(FAMILY), TASK.width, "test", draw(LARGEST), few
     ),
     "forecast-scores": lambda draw, few: ForecastScores(draw(FAMILY), "test", draw(LARGEST), few),
-    "forecast-errors": lambda draw, few: ForecastErrors(
-        draw(FAMILY), "test", 1, draw(LARGEST), few
-    ),
+    "forecast-errors": lambda draw, few: ForecastErrors(draw(FAMILY), "test", draw(LARGEST), few),
 }
 
 

@@ -1,0 +1,99 @@
+"""Which trees a retailer keeps: everybody's, everybody's with some of its own on top, or its own.
+
+Decided on its own validation, with models that have not seen it, and then fitted on all rows before
+the test. All of it stays at home.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grandtotal.consortium.query import Rows
+from grandtotal.consortium.totals import Local
+from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.demand_families import FAMILIES
+from grandtotal.tasks.demand_model import LOCAL, ON_TOP, DemandModel, cases_of, wape
+from grandtotal.tasks.demand_trees import TreesOfDemand, rows_of_trees
+from grandtotal.tasks.sales import Panel
+
+if TYPE_CHECKING:
+    from grandtotal.tasks.demand import Demand
+
+Fit = Callable[[str, Arrays], Arrays]
+
+
+def best_at_home(task: Demand, model: DemandModel, rows: Rows) -> tuple[DemandModel, DemandModel]:
+    """Returns the model that was best on the retailer's validation: as it was there, and now."""
+    family = FAMILIES[model.meta["model"]]
+    shared = model.validated
+    if not isinstance(family, TreesOfDemand) or not model.before:
+        return shared, model
+    panel: Panel = rows["validation"]
+    fits = _fits(task, family, rows)
+    tried = {"": shared}
+    for name, fit in fits.items():
+        tried[name] = replace(shared, kept=name, own=fit("validation", shared.parts))
+    tried = {name: _leveled(task, each, panel) for name, each in tried.items()}
+    best = min(tried, key=lambda name: judged(task, tried[name], panel))
+    before = tried[best]
+    factor = {name: a for name, a in before.own.items() if name == "factor"}
+    if not best:
+        return before, replace(model, own=factor)
+    now = replace(model, kept=best, own={**fits[best]("test", model.parts), **factor})
+    return before, now
+
+
+def _fits(task: Demand, family: TreesOfDemand, rows: Rows) -> Mapping[str, Fit]:
+    """Returns how each of the retailer's own parts is fitted to the rows of a split."""
+
+    def local(split: str, parts: Arrays) -> Arrays:  # noqa: ARG001
+        # Alone, federated and pooled are compared with the same trees: they are grown once.
+        kept = rows[split].kept
+        key = ("trees of its own", task.models, family.target, family.objective.name)
+        if key not in kept:
+            kept[key] = family.fit(Local(rows), task, split, {})[0]
+        found: Arrays = kept[key]
+        return found
+
+    def on_top(split: str, parts: Arrays) -> Arrays:
+        return family.fit_on_top(parts, rows[rows_of_trees(split)], task)
+
+    return {ON_TOP: on_top, LOCAL: local} if family.can_be_on_top else {LOCAL: local}
+
+
+def _leveled(task: Demand, model: DemandModel, panel: Panel) -> DemandModel:
+    """Returns the model with a factor of the retailer's own, where relative errors are judged."""
+    if task.judged_by == "wape":
+        return model
+    count, ratio, square = relative_sums(
+        replace(model, own={**model.own, "factor": np.ones(())}), panel
+    )
+    factor = np.asarray(ratio / square if square > 0 else 1.0)
+    return replace(model, own={**model.own, "factor": factor}) if count else model
+
+
+def judged(task: Demand, model: DemandModel, panel: Panel) -> float:
+    """Returns the error that choices are made on, over the scored cases of a panel."""
+    if task.judged_by == "wape":
+        return wape(model, panel)
+    count, ratio, square = relative_sums(model, panel)
+    return rmspe(count, ratio, square)
+
+
+def relative_sums(model: DemandModel, panel: Panel) -> tuple[float, float, float]:
+    """Returns how many cases sold, and the sums of forecast / sold and of its square."""
+    sums = np.zeros(3)
+    for cases in cases_of(model, panel):
+        sold = cases.sold > 0
+        ratio = model.forecast(cases)[sold] / cases.sold[sold]
+        sums += [len(ratio), ratio.sum(), (ratio**2).sum()]
+    return float(sums[0]), float(sums[1]), float(sums[2])
+
+
+def rmspe(count: float, ratio: float, square: float) -> float:
+    """Returns the root of the mean of (1 - forecast / sold)^2."""
+    return float(np.sqrt(max(count - 2 * ratio + square, 0.0) / max(count, 1.0)))

@@ -1,0 +1,109 @@
+"""The table of forecasts of one retailer, and the curve of its largest series for the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandtotal.durable import Json
+from grandtotal.tasks.demand_model import DemandModel, cases_of
+from grandtotal.tasks.intervals import at, in_units
+from grandtotal.tasks.sales import Cases, Panel, Sales
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from grandtotal.tables.read import Tables
+    from grandtotal.tasks.demand import Demand
+
+
+def forecasts(task: Demand, model: DemandModel, panel: Panel, tables: Tables) -> pl.DataFrame:
+    """Returns what a series is, start, ahead, units, quantiles and the two baselines.
+
+    Products that the retailer is known not to sell have no row, nor have days that are known to be
+    closed.
+    """
+    import polars as pl
+
+    (cases,) = cases_of(model, panel)
+    (sales,) = panel.parts
+    forecast = model.forecast(cases)
+    quantiles = in_units(model.quantiles(forecast, cases.ahead), sales.whole[cases.series])
+    named = _named(task, sales, tables)
+    starts = [task.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
+    return (
+        pl.DataFrame(
+            {
+                **{name: values[cases.series] for name, values in named.items()},
+                "start": starts,
+                "ahead": cases.ahead.astype(np.int32),
+                "units": forecast.round(3),
+                **{
+                    name: quantiles[:, at(level)].round(3)
+                    for name, level in (("p10", 0.1), ("p50", 0.5), ("p90", 0.9))
+                },
+                "recent_mean": cases.mean.round(3),
+                "last_season": cases.seasonal.round(3),
+            }
+        )
+        .filter(~np.isin(products(sales)[cases.series], task.common.absent))
+        .sort(*(name for name in named if name != "title"), "start")
+    )
+
+
+def products(sales: Sales) -> NDArray[np.intp]:
+    """Returns the place in the catalogue of each series; -1 for all products."""
+    return np.arange(len(sales.units)) if sales.names is None else sales.names.product
+
+
+def _named(task: Demand, sales: Sales, tables: Tables) -> dict[str, NDArray[Any]]:
+    """Returns product, title and store of each series, those that it has."""
+    from grandtotal.tasks.lines import titles
+
+    named: dict[str, NDArray[Any]] = {}
+    if task.by != "store":
+        named["product"] = np.array(task.common.catalogue)[products(sales)]
+        named["title"] = titles(tables, task.common)[products(sales)].astype(str)
+    if task.by != "product":
+        assert sales.names is not None
+        named["store"] = np.array(sales.names.store)
+    return named
+
+
+def name_of(task: Demand, sales: Sales, series: int) -> str:
+    """Returns what a reader calls a series."""
+    product = int(products(sales)[series])
+    words = [] if product < 0 else [task.common.catalogue[product]]
+    if task.by != "product" and sales.names is not None:
+        words.append(f"store {sales.names.store[series]}")
+    return ", ".join(words)
+
+
+def largest_curve(
+    task: Demand, model: DemandModel, cases: Cases, forecast: NDArray[np.float64], panel: Panel
+) -> Json:
+    """Returns the history and the forecast of the series that sold most before the test."""
+    sales = panel.parts[0]
+    series = int(sales.units[:, : panel.cut].sum(axis=1).argmax())
+    first = max(panel.cut - 26, 0)
+    chosen = (cases.series == series) & (cases.origin == panel.cut)
+    mean = np.zeros(task.horizon)
+    low, high = np.zeros(task.horizon), np.zeros(task.horizon)
+    found = model.quantiles(forecast[chosen], cases.ahead[chosen])
+    quantiles = in_units(found, sales.whole[cases.series[chosen]])
+    # Closed periods are no cases: nothing is sold there, and nothing is forecast.
+    place = cases.ahead[chosen] - 1
+    mean[place] = forecast[chosen]
+    low[place], high[place] = quantiles[:, at(0.1)], quantiles[:, at(0.9)]
+    last = panel.cut + task.horizon
+    return {
+        "product": name_of(task, sales, series),
+        "starts": [str(task.periods.start(t)) for t in range(first, last)],
+        "sold": sales.units[series, first:last].tolist(),
+        "from": panel.cut - first,
+        "forecast": mean.round(2).tolist(),
+        "low": low.round(2).tolist(),
+        "high": high.round(2).tolist(),
+    }
