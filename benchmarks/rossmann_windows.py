@@ -31,6 +31,11 @@ class Shops:
         """Returns the shops of so many retailers."""
         return [self._of(self.groups % count == i, split) for i in range(count)]
 
+    def some(self, every: int) -> "Shops":
+        """Returns every so manieth shop."""
+        kept = np.arange(len(self.groups)) % every == 0
+        return Shops(self._of(kept, "validation"), self._of(kept, "test"), self.groups[kept])
+
     def _of(self, shops: Any, split: str) -> Windows:
         whole: Windows = getattr(self, split)
         number = np.cumsum(shops) - 1
@@ -71,7 +76,9 @@ def shops(data: Path, history: int, step: int) -> Shops:
     whole = Windows(units, known, _traits(frame, count), *_cut(count, test, history, step))
     training, scored = _cut(count, test - HORIZON, history, step)
     order = {state: i for i, state in enumerate(sorted(states["State"].unique()))}
-    groups = states["State"].replace_strict(order).to_numpy() + 12 * (states["Store"].to_numpy() % 2)
+    groups = states["State"].replace_strict(order).to_numpy() + 12 * (
+        states["Store"].to_numpy() % 2
+    )
     return Shops(replace(whole, training=training, scored=scored), whole, groups)
 
 

@@ -7,9 +7,9 @@ AUC and log loss of the delivered model on the test, means of draws of the noise
 
 "trees of depth d": all splits of one depth are one drawn cut; questions x trees of each. "curves":
 one feature a tree, every cut in it, so that a leaf is a bin of a histogram: noise on histograms.
-"not drawn": the trees of pooled histograms without epsilon, whose splits are found. The best design
-is named by the log loss of a run at epsilon 4 at the cut before, and shown on the test. With --quick:
-generated customers, one draw, fewer designs.
+"not drawn": the trees of pooled histograms without epsilon, whose splits are found. The best
+design is named by the log loss of a run at epsilon 4 at the cut before, and shown on the test.
+With --quick: generated customers, one draw, fewer designs.
 """
 
 from collections.abc import Mapping

@@ -76,7 +76,8 @@ class Forecasting:
 
     def examples(self, rows: Rows, split: str, scored: bool) -> Examples:
         """Returns the origins, and the series that they point into."""
-        windows: Windows = rows[split]
+        held = rows[split]
+        windows: Windows = held if isinstance(held, Windows) else held.windows
         chosen = windows.scored if scored else windows.training
         sold = ~np.isnan(windows.units)
         constants = {

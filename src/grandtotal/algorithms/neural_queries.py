@@ -3,8 +3,7 @@
 A federated approximation: each retailer trains on its own rows, and the changes are averaged by
 how many records each has. A change is capped, rounded to whole steps and summed like any other
 answer, so it is under masks where the plan says so. There is no bound: what one customer changes
-in weights after many steps is not known to anybody. Under epsilon these questions are refused, and
-`ClippedGradients` is what can be asked.
+in weights after many steps is not known to anybody. Under epsilon these questions are refused.
 """
 
 import json

@@ -36,6 +36,7 @@ from grandtotal.tasks.demand_model import (
     cases_of,
     wape,
 )
+from grandtotal.tasks.demand_neural import with_networks
 from grandtotal.tasks.demand_predict import forecasts, largest_curve
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.demand_scores import METRICS, series_scores
@@ -64,8 +65,9 @@ class Demand:
 
     models: what the choice is made of, the best on validation wins: "ridge" and "poisson" are
         regressions ("glm": both); "trees" boost for the median, "trees-poisson" and "trees-tweedie"
-        for the mean, "forest" is a random forest; "mean" and "seasonal-naive" need no model; "auto"
-        stands for all but tweedie and the forest.
+        for the mean, "forest" is a random forest; "mlp", "lstm" and "cnn" are networks,
+        which need the extra [neural]; "mean" and "seasonal-naive" need no model; "auto" stands for
+        all but tweedie, the forest and networks.
     by: what a series is: a "product", a "store", or a product in a store, "product-store".
     trees, leaves: how many trees are boosted, and how large they are; a forest has a fifth.
     judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
@@ -220,7 +222,7 @@ class Demand:
         """
         given = (tables, self.common, self.periods, self.horizon, self.outlier)
         sales = read_sales(*given, by=self.by)
-        rows = with_trees(self._panels(sales))
+        rows = with_networks(with_trees(self._panels(sales)))
         now = self.history
         rows["now"] = replace(self._panel(sales, now, now + self.horizon), scored=(now,), kept={})
         if self.common.privacy.private:
@@ -341,10 +343,9 @@ class Demand:
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the panels as if one company held them."""
-        return with_trees(
-            {
-                split: Panel.pooled([part[split] for part in rows])
-                for split, panel in rows[0].items()
-                if split != "now" and isinstance(panel, Panel)
-            }
-        )
+        panels = {
+            split: Panel.pooled([part[split] for part in rows])
+            for split, panel in rows[0].items()
+            if split != "now" and isinstance(panel, Panel)
+        }
+        return with_networks(with_trees(panels))
