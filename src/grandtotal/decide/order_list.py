@@ -373,8 +373,8 @@ def _recent_price(panel: Panel, product: NDArray[np.intp]) -> Numbers:
     """Returns the last price of each product, the mean of its stores, nan where it never sold."""
     price = panel.parts[0].price
     known = np.isfinite(price)
-    last = price.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
-    ever = known.any(axis=1)
+    last: NDArray[np.intp] = price.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
+    ever = np.asarray(known.any(axis=1))
     recent = price[np.arange(len(price)), last]
     recent[~ever] = 0.0
     total = of_products(panel, recent, product)
