@@ -1,11 +1,13 @@
 """The order list of a retailer of the example: from its tables to a row a product."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
+from grandtotal.consortium.totals import Local
 from grandtotal.decide.order_list import Ordering, order_list
 from grandtotal.errors import DataError, PlanError
 from grandtotal.tasks.demand_model import cases_of
@@ -97,6 +99,23 @@ def test_where_stock_is_counted_by_store_each_store_orders(made, by_store):
     assert (shared["len"] == 4).all()
     expected = whole.sort("product")["expected"]
     assert shared["expected"].to_numpy() == pytest.approx(expected.to_numpy(), abs=0.03)
+
+
+def test_forecasts_of_products_in_stores_are_ordered_from_as_they_are(demand, frames, by_store):
+    task = replace(demand, by="product-store")
+    rows = {name: task.rows(found) for name, found in frames.items()}
+    model = task.fit(Local(task.pooled(list(rows.values())))).model
+    model = task.adapt(model, rows["north"])
+    tables = {**frames["north"], "stock": by_store}
+    found = order_list(task, model, rows["north"], tables, PLAIN).frame
+    assert set(found["store"]) == {"S1", "S2", "S3", "S4"}
+    assert found["units"].sum() > 0
+    together = replace(PLAIN, together=True)
+    whole = order_list(task, model, rows["north"], tables, together).frame
+    assert set(whole["store"]) == {""}
+    assert whole["expected"].sum() == pytest.approx(found["expected"].sum(), rel=0.01)
+    with pytest.raises(PlanError, match="whole stores"):
+        order_list(replace(demand, by="store"), model, rows["north"], tables, PLAIN)
 
 
 def test_a_row_of_a_store_goes_before_the_row_for_all(made, by_store, frames):

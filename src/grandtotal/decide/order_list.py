@@ -33,7 +33,7 @@ from grandtotal.decide.orders import (
     outcome,
     whole_packs,
 )
-from grandtotal.decide.places import Places, Stocked, stocked
+from grandtotal.decide.places import Places, Stocked, of_products, stocked
 from grandtotal.durable import Json
 from grandtotal.errors import DataError, PlanError
 from grandtotal.tasks import demand as demand_task
@@ -165,13 +165,20 @@ def order_list(
     forecast = cast(DemandModel, model)
     (now,) = cases_of(forecast, rows["now"])
     panel: Panel = rows["now"]
-    product = np.setdiff1d(now.series, task.common.absent)
+    names = panel.parts[0].names
+    if task.by == "store":
+        raise PlanError(
+            'by = "store": a forecast of whole stores orders no product; take a task by "product" '
+            'or "product-store"'
+        )
+    sold = now.series if names is None else names.product[now.series]
+    product = np.setdiff1d(sold, task.common.absent)
     where = stocked(task, tables, panel, product, how.warehouse, how.together)
     past = PastErrors.of(forecast, [rows["validation"], rows["test"]])
-    fewer = max(_CELLS // (max(len(where.shops), 1) * task.horizon), _FEWEST)
-    draws, seed = min(how.draws, fewer), task.common.seed
-    every, paths = past.sample(forecast, panel.parts[0], now, draws, seed)
-    return _Maker(task, tables, panel, how, where).made(product, paths[np.isin(every, product)])
+    places = max(len(where.shops), len(product), 1)
+    draws = min(how.draws, max(_CELLS // (places * task.horizon), _FEWEST))
+    series, paths = past.sample(forecast, panel.parts[0], now, draws, task.common.seed)
+    return _Maker(task, tables, panel, how, where).made(product, series, paths)
 
 
 @dataclass(frozen=True)
@@ -184,9 +191,12 @@ class _Maker:
     how: Ordering
     where: Stocked
 
-    def made(self, product: NDArray[np.intp], paths: Numbers) -> OrderList:
+    def made(
+        self, product: NDArray[np.intp], series: NDArray[np.intp], paths: Numbers
+    ) -> OrderList:
         shops, notes = self.where.shops, list(self.where.notes)
-        demand = Demand(self._divided(product, paths))
+        demand = Demand(self._of_places(product, series, paths))
+        paths = self._of_products(product, series, paths)
         if self.where.warehouse is None:
             parts = [self._ordered(shops, demand)]
         else:
@@ -200,14 +210,36 @@ class _Maker:
         currency = config.currency if config is not None else ""
         return OrderList(frame, tuple(notes), courses, currency, self.how.warehouse)
 
-    def _divided(self, product: NDArray[np.intp], paths: Numbers) -> Numbers:
-        shops = self.where.shops
-        if len(shops) == len(product):  # one place each: nothing to divide
-            return paths
-        names, store = np.unique(shops.store, return_inverse=True)
-        at = np.searchsorted(product, shops.product)
+    def _of_products(
+        self, product: NDArray[np.intp], series: NDArray[np.intp], paths: Numbers
+    ) -> Numbers:
+        """Returns (products, draws, periods): the paths of its series, added up."""
+        names = self.panel.parts[0].names
+        whose = series if names is None else names.product[series]
+        sums = np.zeros((len(product), *paths.shape[1:]))
+        kept = np.isin(whose, product)
+        np.add.at(sums, np.searchsorted(product, whose[kept]), paths[kept])
+        return sums
+
+    def _of_places(
+        self, product: NDArray[np.intp], series: NDArray[np.intp], paths: Numbers
+    ) -> Numbers:
+        """Returns (places, draws, periods): forecast so, or a product's divided by what sold."""
+        shops, names = self.where.shops, self.panel.parts[0].names
+        if (shops.store == "").all():
+            return self._of_products(product, series, paths)
+        if names is not None and names.store:
+            whose = zip(names.product[series].tolist(), np.array(names.store)[series], strict=True)
+            place = {(p, str(store)): i for i, (p, store) in enumerate(whose)}
+            pairs = zip(shops.product.tolist(), shops.store, strict=True)
+            at = np.array([place.get((p, str(store)), len(paths)) for p, store in pairs])
+            known: Numbers = np.concatenate([paths, np.zeros((1, *paths.shape[1:]))])[at]
+            return known
+        stores, store = np.unique(shops.store, return_inverse=True)
         weight = shares(shops.recent.sum(axis=1), store)
-        return divided(paths, at, weight, self.task.common.seed + len(names))
+        at = np.searchsorted(product, shops.product)
+        whole = self._of_products(product, series, paths)
+        return divided(whole, at, weight, self.task.common.seed + len(stores))
 
     def _ordered(self, places: Places, demand: Demand) -> Part:
         """Returns what each place orders from the supplier."""
@@ -338,12 +370,17 @@ def _cost(places: Places) -> Numbers:
 
 
 def _recent_price(panel: Panel, product: NDArray[np.intp]) -> Numbers:
-    """Returns the last price that each product was sold for, nan where it never was."""
-    price = panel.parts[0].price[product]
+    """Returns the last price of each product, the mean of its stores, nan where it never sold."""
+    price = panel.parts[0].price
     known = np.isfinite(price)
-    last = price.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
-    recent: Numbers = np.where(known.any(axis=1), price[np.arange(len(product)), last], np.nan)
-    return recent
+    last: NDArray[np.intp] = price.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
+    ever = np.asarray(known.any(axis=1))
+    recent = price[np.arange(len(price)), last]
+    recent[~ever] = 0.0
+    total = of_products(panel, recent, product)
+    count = of_products(panel, ever.astype(np.float64), product)
+    mean: Numbers = np.divide(total, count, out=np.full(len(product), np.nan), where=count > 0)
+    return mean
 
 
 def _usual(places: Places, shelf: Shelf, review: float) -> Numbers:

@@ -98,6 +98,16 @@ def stocked(
     return Stocked(shops, there, (*notes, *_uncounted(shops)))
 
 
+def of_products(panel: Panel, values: Numbers, product: NDArray[np.intp]) -> Numbers:
+    """Returns the rows of products, where rows are series of products or of products in stores."""
+    names = panel.parts[0].names
+    if names is None:
+        return values[product]
+    sums = np.zeros((int(names.product.max(initial=0)) + 1, *values.shape[1:]))
+    np.add.at(sums, names.product, values)
+    return sums[product]
+
+
 def _counts(task: Demand, tables: Tables) -> tuple[pl.DataFrame, int]:
     """Returns i, store, date, on_hand, on_order of the newest counts, and how many are below 0."""
     import polars as pl
@@ -152,7 +162,7 @@ def _together(
     whole = counts.group_by("i").agg(
         pl.col("on_hand", "on_order").sum(), pl.col("date").min(), store=pl.lit("")
     )
-    recent = panel.parts[0].units[product][:, -task.periods.level :]
+    recent = of_products(panel, panel.parts[0].units[:, -task.periods.level :], product)
     return _places(task, tables, product, np.full(len(product), ""), whole, recent)
 
 
