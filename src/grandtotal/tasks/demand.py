@@ -332,7 +332,7 @@ class Demand:
         return {
             "wape_by_period_ahead": by_ahead,
             "own_level": bool(demand.level.size),
-            "kept": demand.kept or "everybody's",
+            "kept": demand.kept,
             "baselines": {
                 self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
                 for name in BASELINES
