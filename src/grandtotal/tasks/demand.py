@@ -36,7 +36,7 @@ from grandtotal.tasks.demand_model import (
     cases_of,
     wape,
 )
-from grandtotal.tasks.demand_predict import forecasts, largest_curve
+from grandtotal.tasks.demand_predict import forecasts, largest_curve, with_totals
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.demand_scores import METRICS, series_scores
 from grandtotal.tasks.demand_trees import with_trees
@@ -284,8 +284,14 @@ class Demand:
         """Returns product, title, store where asked, start, ahead, units, quantiles, baselines.
 
         See `demand_predict`. Where products lie outside a private catalogue, also `model`, the
-        "shared" one or its "own".
+        "shared" one or its "own". By product and store also "level": rows of sums that add up.
         """
+        found = self._predicted(model, rows, tables)
+        if self.by != "product-store":
+            return found
+        return with_totals(self, cast(DemandModel, model), rows["validation"], tables, found)
+
+    def _predicted(self, model: Model, rows: Rows, tables: Tables) -> pl.DataFrame:
         import polars as pl
 
         shared = forecasts(self, cast(DemandModel, model), rows["now"], tables)

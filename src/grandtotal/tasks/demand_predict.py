@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from grandtotal.durable import Json
 from grandtotal.tasks.demand_model import DemandModel, cases_of
 from grandtotal.tasks.intervals import at, in_units
+from grandtotal.tasks.reconcile import past_ratios, with_sums
 from grandtotal.tasks.sales import Cases, Panel, Sales
 
 if TYPE_CHECKING:
@@ -51,6 +52,31 @@ def forecasts(task: Demand, model: DemandModel, panel: Panel, tables: Tables) ->
         .filter(~np.isin(products(sales)[cases.series], task.common.absent))
         .sort(*(name for name in named if name != "title"), "start")
     )
+
+
+def with_totals(
+    task: Demand, model: DemandModel, past: Panel, tables: Tables, rows: pl.DataFrame
+) -> pl.DataFrame:
+    """Returns the forecasts by product and store, and their sums: see `reconcile`.
+
+    past: the validation, whose sums tell how far those of the forecast may be off.
+    """
+    import polars as pl
+
+    if "products" in tables and "category" in tables["products"].columns:
+        known = tables["products"].select(pl.col(task.common.key).alias("product"), "category")
+        rows = rows.join(known.unique("product", keep="first"), on="product", how="left")
+        rows = rows.sort("product", "store", "start")
+    before = model.validated
+    (cases,) = cases_of(before, past)
+    (sales,) = past.parts
+    assert sales.names is not None
+    keys = {"product": products(sales), "store": np.array(sales.names.store)}
+    keys |= {"category": sales.names.category} if "category" in rows.columns else {}
+    of_cases = {name: values[cases.series] for name, values in keys.items()}
+    when = (cases.origin, cases.ahead)
+    ratios = past_ratios(of_cases, when, before.forecast(cases), cases.sold)
+    return with_sums(rows, ratios)
 
 
 def products(sales: Sales) -> NDArray[np.intp]:
