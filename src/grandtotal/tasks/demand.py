@@ -67,7 +67,7 @@ class Demand:
         for the mean, "forest" is a random forest; "mean" and "seasonal-naive" need no model; "auto"
         stands for all but tweedie and the forest.
     by: what a series is: a "product", a "store", or a product in a store, "product-store".
-    trees, leaves: how many trees are boosted, and how large they are.
+    trees, leaves: how many trees are boosted, and how large they are; a forest has a fifth.
     judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
     every: "week" or "day", the length of a period.
     horizon: how many periods ahead; test: how many periods are kept for the test, and as many

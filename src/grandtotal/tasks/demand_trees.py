@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 RATIO, LOG, LEFT = "sold / level", "log of sold / level", "left over"
+_SHARE_OF_FOREST = 5  # a tree of a forest is larger
 _SHARE_ON_TOP = 6  # a retailer's own trees on top are a sixth of what all grow together
 _BINS = Binning(bins=128)
 
@@ -60,7 +61,7 @@ class TreesOfDemand:
     def sized(self, task: Demand) -> Boosting | Forest:
         """Returns the algorithm with the number and size of trees of the plan."""
         if isinstance(self.algorithm, Forest):
-            return self.algorithm
+            return replace(self.algorithm, trees=max(task.trees // _SHARE_OF_FOREST, 1))
         growth = replace(self.algorithm.growth, leaves=task.leaves)
         # A step of 0.05 for 300 trees, which is larger where there are fewer.
         rate = min(max(15 / task.trees, 0.05), 0.3)
