@@ -198,9 +198,7 @@ class _View:
             **{f"price {b} earlier": self.price[:, u - b] - usual for b in (1, 2)},
             **{f"deal {b} earlier": self.deal[:, u - b] for b in (1, 2)},
             **{f"feature {b} earlier": self.feat[:, u - b] for b in (1, 2)},
-            "price after": np.full(len(own), np.nan)
-            if after is None
-            else self.price[:, after] - usual,
+            "price after": after,
         }
 
     def _alike(self, t: int, u: int, level: Floats) -> dict[str, Floats]:
