@@ -21,6 +21,7 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.demand_detail import where_it_is_good
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID, spelled_out
 from grandtotal.tasks.demand_home import best_at_home, rmspe
 from grandtotal.tasks.demand_in_noise import (
@@ -36,7 +37,7 @@ from grandtotal.tasks.demand_model import (
     cases_of,
     wape,
 )
-from grandtotal.tasks.demand_predict import forecasts, largest_curve, with_totals
+from grandtotal.tasks.demand_predict import forecasts, with_totals
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.demand_scores import METRICS, series_scores
 from grandtotal.tasks.demand_trees import with_trees
@@ -323,26 +324,16 @@ class Demand:
         return Standing("history", verdict, found, expected, remedy)
 
     def detail(self, model: Model, rows: Rows) -> Json:
-        """Returns sold and forecast by period ahead, and the largest product's curve."""
+        """Returns where the forecast is good and where not, examples, and the baselines."""
         demand = cast(DemandModel, model)
-        (cases,) = cases_of(demand, rows["test"])
-        forecast = demand.forecast(cases)
-        error = np.abs(forecast - cases.sold)
-        by_ahead = [
-            round(
-                float(error[cases.ahead == a].sum() / max(cases.sold[cases.ahead == a].sum(), 1)), 6
-            )
-            for a in range(1, self.horizon + 1)
-        ]
         return {
-            "wape_by_period_ahead": by_ahead,
+            **where_it_is_good(self, demand, rows["test"]),
             "own_level": bool(demand.level.size),
             "kept": demand.kept or "everybody's",
             "baselines": {
                 self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
                 for name in BASELINES
             },
-            "curve": largest_curve(self, demand, cases, forecast, rows["test"]),
         }
 
     def pooled(self, rows: list[Rows]) -> Rows:
