@@ -64,9 +64,10 @@ class Demand:
     """Settings of `kind = "demand"`.
 
     models: what the choice is made of, the best on validation wins: "ridge" and "poisson" are
-        regressions ("glm": both); "trees" boost for the median, "trees-poisson" and "trees-tweedie"
-        for the mean, "forest" is a random forest; "mean" and "seasonal-naive" need no model; "auto"
-        stands for all but tweedie and the forest.
+        regressions ("glm": both); "trees" and "trees-tweedie" are boosted for the mean, "trees-log"
+        and "forest", a random forest, for the logarithm: they forecast less than the mean, and
+        are for series that sell in every period; "mean" and "seasonal-naive" need no model; "auto"
+        is the regressions, "trees" and these two.
     by: what a series is: a "product", a "store", or a product in a store, "product-store".
     trees, leaves: how many trees are boosted, and how large they are; a forest has a fifth.
     judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
