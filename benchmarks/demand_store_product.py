@@ -27,7 +27,7 @@ from grandtotal.tasks.scores import UnitScores
 from grandtotal.tasks.task import Common, metric_of
 
 RETAILERS, STORES, BRANDS = 10, 83, 11
-KINDS = ("poisson", "trees", "trees-poisson")
+KINDS = ("poisson", "trees", "trees-log")
 SHOWN = ("wape", "bias", "rmsse", "mape", "pinball", "wspl")
 _OUNCES = 64  # of a carton
 _CUT = 0.05  # of the usual price, from which on a price is a reduction

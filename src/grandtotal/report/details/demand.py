@@ -194,6 +194,10 @@ DEMAND = Kind(
     models={
         "ridge": "ridge regression",
         "poisson": "Poisson regression",
+        "trees": "boosted trees",
+        "trees-tweedie": "boosted trees (Tweedie)",
+        "trees-log": "boosted trees of logarithms",
+        "forest": "random forest",
         "mean": "recent mean",
         "seasonal-naive": "last season",
     },
