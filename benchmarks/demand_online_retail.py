@@ -28,7 +28,7 @@ from grandtotal.tasks.scores import UnitScores
 
 RETAILERS = 5
 JUDGED = ("wape", "bias", "rmsse")
-KINDS = ("ridge", "poisson", "trees", "trees-tweedie")
+KINDS = ("ridge", "poisson", "trees", "trees-log")
 
 
 @dataclass(frozen=True)
