@@ -60,6 +60,7 @@ _ROOM = 12.0  # units that are never an outlier
 _TIE_BREAK = 1e-6
 # Under epsilon alone, where totals carry noise, or by no task: tests/consortium compares them.
 NOT_ASKED = {"feature-sums", "price-pairs", "group-gaps", "price-trials", "segment-moments"}
+NOT_ASKED |= {"tree-leaves"}
 # Of these a unit's score is its place among its retailer's own: not that among everybody's.
 RANKED = {"churn", "value", "segments"}
 
