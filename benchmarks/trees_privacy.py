@@ -5,11 +5,11 @@ hides is the customer, known to one retailer, delta 1e-5. Everything is asked th
 noise that each retailer adds its share of; all of epsilon but the score's share goes to one model.
 AUC and log loss of the delivered model on the test, means of draws of the noise.
 
-"trees of depth d": all splits of one depth are one drawn cut; questions x trees of each. "curves":
-one feature a tree, every cut in it, so that a leaf is a bin of a histogram: noise on histograms.
-"not drawn": the trees of pooled histograms without epsilon, whose splits are found. The best
-design is named by the log loss of a run at epsilon 4 at the cut before, and shown on the test.
-With --quick: generated customers, one draw, fewer designs.
+"trees of depth d, n x m": n questions about m trees each, all splits of one depth one drawn cut.
+"curves": one feature a tree and every cut in it, so that a leaf is a bin of a histogram: noise on
+histograms. "whose splits are found": the trees without epsilon. The best design is named by the log
+loss of one run at epsilon 4 at the cut before, and shown on the test. With --quick: generated
+customers, one draw, fewer designs.
 """
 
 from collections.abc import Mapping

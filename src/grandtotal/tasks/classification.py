@@ -62,7 +62,8 @@ METRICS = (
 class Classification:
     """Settings that all tasks of an outcome share.
 
-    models: what the choice is made of. trees: how many trees, where they are tried.
+    models: what the choice is made of; under epsilon the regression if it is named, else trees
+        whose splits are drawn. trees: how many trees, where they are tried without epsilon.
     protected: facts of a customer, of PROTECTED, that may be features; else they measure gaps only.
     groups: whose gaps all learn, as "tier = gold"; a retailer's own report has all groups.
     least_group: units that a group has at least, at a retailer, before anything is said of it.
