@@ -97,10 +97,11 @@ class Loopback:
         os.rename(desk / "kits" / COORDINATOR, self.kit(COORDINATOR))
         for name in self.homes:
             shutil.move(desk / "kits" / name, self.kit(name))
-            self._lead(name)
+            self.lead(name)
             self._give(self.kit(name), name)
 
-    def _lead(self, name: str) -> None:
+    def lead(self, name: str) -> None:
+        """Has a retailer dial the port that it is to go through."""
         file = self.kit(name) / "alliance.json"
         said = read_json(file)
         said["alliance"]["port"] = self.through.get(name, self.port)
