@@ -22,6 +22,12 @@ RETAILERS = ("north", "south", "west")
 FIVE = (*RETAILERS, "east", "coast")
 CLEAR = "\n[privacy]\nsecure_sum = false\n"
 PATIENCE_S = 6.0
+# A customer and a price that are in no log; the second line is set aside, which is told at home.
+PLANTED = {
+    "customers.csv": "planted-customer,45-59,suburb,basic,2019-04-05,yes\n",
+    "transactions.csv": "planted-receipt,2024-01-02 11:42,S4,planted-customer,P25,1,7777.31,,\n"
+    "planted-receipt,no time,S4,planted-customer,P25,1,7777.31,,\n",
+}
 # Other questions than those of plan.toml: the same ones are not answered for another cohort.
 FIVE_PLAN = """\
 [consortium]
@@ -87,6 +93,9 @@ def alliance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_example(tmp_path_factory.mktemp("alliance"), FIVE)
     few = (folder / "catalogue.csv").read_text().splitlines()[:13]
     (folder / "few.csv").write_text("\n".join(few) + "\n")
+    for table, lines in PLANTED.items():
+        with (folder / "west/data" / table).open("a") as file:
+            file.write(lines)
     (folder / "plan.toml").write_text(SMALL)
     (folder / "clear.toml").write_text(SMALL + CLEAR)
     (folder / "five.toml").write_text(FIVE_PLAN)

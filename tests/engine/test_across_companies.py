@@ -12,6 +12,7 @@ from grandtotal.consortium.transport import EmbeddedTransport
 from grandtotal.coordinate import coordinate
 from grandtotal.durable import read_json, read_log
 from grandtotal.engine.kits import Kit
+from grandtotal.engine.metrics import metrics_text
 from grandtotal.engine.site import Site
 from grandtotal.errors import RetailerError
 from grandtotal.participate import agreeing, door_of, opener
@@ -181,3 +182,34 @@ def test_a_retailer_answers_nothing_that_its_people_did_not_approve(companies, c
         assert unseal(site.handle(seal(message))).body == {"code": "not-approved"}
     forged = Message("propose", {**body, "consortium": "loopback", "signature": "00" * 64})
     assert unseal(site.handle(seal(forged))).body == {"code": "not-signed"}
+
+
+@pytest.mark.usefixtures("clear")
+def test_no_log_of_anybody_holds_a_row_a_customer_or_a_price(companies):
+    west = companies.kit("west")
+    logs = [companies.home("west") / "process.txt", *west.rglob("*.jsonl"), *west.glob("*.txt")]
+    for party in companies.parties:
+        if party != "west":
+            logs += [path for path in companies.home(party).rglob("*") if path.is_file()]
+    assert {"log.jsonl", "errors.jsonl", "egress.jsonl", "rounds.jsonl"} <= {p.name for p in logs}
+    told = metrics_text(Kit.read(west)).encode()
+    for content in (told, *(path.read_bytes() for path in logs)):
+        assert b"planted" not in content
+        assert b"7777.31" not in content
+    set_aside = b"".join(path.read_bytes() for path in west.rglob("set_aside/*"))
+    assert b"planted-customer" in set_aside
+    for line in (west / "log.jsonl").read_text().splitlines():
+        assert {"at", "level", "logger", "message"} <= json.loads(line).keys()
+
+
+@pytest.mark.usefixtures("clear")
+def test_metrics_of_both_sides_say_rounds_seconds_bytes_members_and_epsilon(companies):
+    here = metrics_text(Kit.read(companies.kit("coordinator")))
+    for name in ("rounds", "phase_seconds", "summand_bytes", "segments"):
+        assert f"# TYPE grandtotal_{name}_total counter" in here
+    for name in ("members", "epsilon", "runs", "certificate_days"):
+        assert f"# TYPE grandtotal_{name} gauge" in here
+    assert 'phase="total"' in here
+    there = metrics_text(Kit.read(companies.kit("west")))
+    for name in ("releases_total", "summand_bytes_total", "epsilon", "requests"):
+        assert f"grandtotal_{name}{{" in there
