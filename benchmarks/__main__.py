@@ -32,6 +32,7 @@ from benchmarks import (
     inventory_known,
     inventory_replay,
     membership,
+    network,
     next_basket,
     price,
     price_decisions,
@@ -83,6 +84,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "intent": intent,
     "scale": scale,
     "engine": engine,
+    "engine-network": network,
     "engine-soak": engine_soak,
     "chaos": chaos,
 }

@@ -39,7 +39,7 @@ _START_S = 60.0
 class Loopback:
     """The parties of one plan. homes: of each retailer, with its retailer.toml in it.
 
-    users: give every party a user id of its own; only root may. through: the ports that retailers
+    users: give every party a user id of its own; only root may. host: what retailers dial. through: the ports that retailers
     dial in place of the coordinator's, such as that of a `SlowLine`.
     """
 
@@ -49,6 +49,7 @@ class Loopback:
     users: bool = False
     patience_s: float = 10.0
     port: int = 0
+    host: str = "127.0.0.1"
     through: Mapping[str, int] = field(default_factory=dict)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -89,7 +90,7 @@ class Loopback:
             self._hand(name, f"door/{name}.csr", desk / "requests" / f"{name}.csr", COORDINATOR)
         members = json.dumps(list(self.homes))
         alliance = (
-            f'name = "loopback"\nmembers = {members}\nhost = "127.0.0.1"\n'
+            f'name = "loopback"\nmembers = {members}\nhost = "{self.host}"\n'
             f"port = {self.port}\npatience_s = {self.patience_s:g}\n"
         )
         (desk / "alliance.toml").write_text(alliance)

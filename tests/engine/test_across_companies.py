@@ -1,6 +1,7 @@
 """A run across companies: the same totals and models, whoever is killed on the way."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -123,8 +124,9 @@ class Leaving(EmbeddedTransport):
 
 def embedded_without(gone, question, alliance, runs):
     """Returns a run in one process that a retailer leaves at the same question."""
-    plan = Plan.read(alliance / "five.toml")
-    run = start(plan, find_configs(plan, alliance), runs, False)
+    homes = shutil.copytree(alliance, runs / "homes", ignore=shutil.ignore_patterns("door"))
+    plan = Plan.read(homes / "five.toml")
+    run = start(plan, find_configs(plan, homes), runs, False)
     handlers = {
         name: Retailer(
             name,
