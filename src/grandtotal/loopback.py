@@ -39,8 +39,8 @@ _START_S = 60.0
 class Loopback:
     """The parties of one plan. homes: of each retailer, with its retailer.toml in it.
 
-    users: give every party a user id of its own; only root may. host: what retailers dial. through: the ports that retailers
-    dial in place of the coordinator's, such as that of a `SlowLine`.
+    users: give every party a user id of its own; only root may. host: what retailers dial.
+    through: the ports that they dial in place of the coordinator's, such as that of a `SlowLine`.
     """
 
     folder: Path

@@ -165,6 +165,8 @@ def test_a_line_that_is_slow_breaks_and_heals_is_waited_for_and_one_that_stays_c
     assert [len(record["members"]) for record in records[:4]] == [5, 5, 5, 5]
     first = next(record for record in records if len(record["members"]) == 4)
     assert all(record["members"] == first["members"] for record in records[first["round"] :])
+    while not run.folder.report.exists():  # it is written once the models are there
+        time.sleep(0.05)
     assert "coast dropped out during the run" in run.folder.report.read_text()
     assert all(finding.ok for finding in verify(run.folder))
     alone = embedded_without("coast", first["question"], alliance, tmp_path)
