@@ -120,7 +120,7 @@ def companies(alliance: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     parties.enrol(alliance / "five.toml")
     # Nobody answers what plan.toml asks for another cohort as well, unless its people say so.
     for name in RETAILERS:
-        for cohort in (FIVE, FIVE[:-1]):
+        for cohort in (RETAILERS, FIVE, FIVE[:-1]):
             parties.type(name, "ledger", "retailer.toml", "--consent", ",".join(cohort))
     for plan in ("clear.toml", "five.toml"):
         shutil.copy(alliance / plan, parties.home("coordinator"))
