@@ -37,6 +37,7 @@ from benchmarks import (
     inventory_known,
     inventory_replay,
     membership,
+    network,
     next_basket,
     price,
     price_decisions,
@@ -99,6 +100,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "intent": intent,
     "scale": scale,
     "engine": engine,
+    "engine-network": network,
     "engine-soak": engine_soak,
     "chaos": chaos,
 }

@@ -39,8 +39,8 @@ _START_S = 60.0
 class Loopback:
     """The parties of one plan. homes: of each retailer, with its retailer.toml in it.
 
-    users: give every party a user id of its own; only root may. through: the ports that retailers
-    dial in place of the coordinator's, such as that of a `SlowLine`.
+    users: give every party a user id of its own; only root may. host: what retailers dial.
+    through: the ports that they dial in place of the coordinator's, such as that of a `SlowLine`.
     """
 
     folder: Path
@@ -49,6 +49,7 @@ class Loopback:
     users: bool = False
     patience_s: float = 10.0
     port: int = 0
+    host: str = "127.0.0.1"
     through: Mapping[str, int] = field(default_factory=dict)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -89,7 +90,7 @@ class Loopback:
             self._hand(name, f"door/{name}.csr", desk / "requests" / f"{name}.csr", COORDINATOR)
         members = json.dumps(list(self.homes))
         alliance = (
-            f'name = "loopback"\nmembers = {members}\nhost = "127.0.0.1"\n'
+            f'name = "loopback"\nmembers = {members}\nhost = "{self.host}"\n'
             f"port = {self.port}\npatience_s = {self.patience_s:g}\n"
         )
         (desk / "alliance.toml").write_text(alliance)
@@ -97,10 +98,11 @@ class Loopback:
         os.rename(desk / "kits" / COORDINATOR, self.kit(COORDINATOR))
         for name in self.homes:
             shutil.move(desk / "kits" / name, self.kit(name))
-            self._lead(name)
+            self.lead(name)
             self._give(self.kit(name), name)
 
-    def _lead(self, name: str) -> None:
+    def lead(self, name: str) -> None:
+        """Has a retailer dial the port that it is to go through."""
         file = self.kit(name) / "alliance.json"
         said = read_json(file)
         said["alliance"]["port"] = self.through.get(name, self.port)

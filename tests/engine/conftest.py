@@ -22,14 +22,19 @@ RETAILERS = ("north", "south", "west")
 FIVE = (*RETAILERS, "east", "coast")
 CLEAR = "\n[privacy]\nsecure_sum = false\n"
 PATIENCE_S = 6.0
-# Other questions than those of plan.toml: the same ones are not answered for another cohort.
+# A customer and a price that are in no log; the second line is set aside, which is told at home.
+PLANTED = {
+    "customers.csv": "planted-customer,45-59,suburb,basic,2019-04-05,yes\n",
+    "transactions.csv": "planted-receipt,2024-01-02 11:42,S4,planted-customer,P25,1,7777.31,,\n"
+    "planted-receipt,no time,S4,planted-customer,P25,1,7777.31,,\n",
+}
 FIVE_PLAN = """\
 [consortium]
 name = "five"
 members = ["north", "south", "west", "east", "coast"]
 today = 2024-07-15
 catalogue = "few.csv"
-patience_s = 3
+patience_s = 6
 
 [privacy]
 dropouts = 1
@@ -37,9 +42,9 @@ dropouts = 1
 [tasks.demand]
 kind = "demand"
 models = ["ridge"]
-horizon = 3
-test = 3
-history = 26
+horizon = 2
+test = 4
+history = 30
 """
 
 LIES = """
@@ -87,6 +92,9 @@ def alliance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_example(tmp_path_factory.mktemp("alliance"), FIVE)
     few = (folder / "catalogue.csv").read_text().splitlines()[:13]
     (folder / "few.csv").write_text("\n".join(few) + "\n")
+    for table, lines in PLANTED.items():
+        with (folder / "west/data" / table).open("a") as file:
+            file.write(lines)
     (folder / "plan.toml").write_text(SMALL)
     (folder / "clear.toml").write_text(SMALL + CLEAR)
     (folder / "five.toml").write_text(FIVE_PLAN)
@@ -110,6 +118,10 @@ def companies(alliance: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     )
     parties.prepare()
     parties.enrol(alliance / "five.toml")
+    # Nobody answers what plan.toml asks for another cohort as well, unless its people say so.
+    for name in RETAILERS:
+        for cohort in (RETAILERS, FIVE, FIVE[:-1]):
+            parties.type(name, "ledger", "retailer.toml", "--consent", ",".join(cohort))
     for plan in ("clear.toml", "five.toml"):
         shutil.copy(alliance / plan, parties.home("coordinator"))
     parties.line = line

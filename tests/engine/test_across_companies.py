@@ -1,6 +1,7 @@
 """A run across companies: the same totals and models, whoever is killed on the way."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from grandtotal.consortium.transport import EmbeddedTransport
 from grandtotal.coordinate import coordinate
 from grandtotal.durable import read_json, read_log
 from grandtotal.engine.kits import Kit
+from grandtotal.engine.metrics import metrics_text
 from grandtotal.engine.site import Site
 from grandtotal.errors import RetailerError
 from grandtotal.participate import agreeing, door_of, opener
@@ -122,8 +124,9 @@ class Leaving(EmbeddedTransport):
 
 def embedded_without(gone, question, alliance, runs):
     """Returns a run in one process that a retailer leaves at the same question."""
-    plan = Plan.read(alliance / "five.toml")
-    run = start(plan, find_configs(plan, alliance), runs, False)
+    homes = shutil.copytree(alliance, runs / "homes", ignore=shutil.ignore_patterns("door"))
+    plan = Plan.read(homes / "five.toml")
+    run = start(plan, find_configs(plan, homes), runs, False)
     handlers = {
         name: Retailer(
             name,
@@ -162,6 +165,8 @@ def test_a_line_that_is_slow_breaks_and_heals_is_waited_for_and_one_that_stays_c
     assert [len(record["members"]) for record in records[:4]] == [5, 5, 5, 5]
     first = next(record for record in records if len(record["members"]) == 4)
     assert all(record["members"] == first["members"] for record in records[first["round"] :])
+    while not run.folder.report.exists():  # it is written once the models are there
+        time.sleep(0.05)
     assert "coast dropped out during the run" in run.folder.report.read_text()
     assert all(finding.ok for finding in verify(run.folder))
     alone = embedded_without("coast", first["question"], alliance, tmp_path)
@@ -181,3 +186,34 @@ def test_a_retailer_answers_nothing_that_its_people_did_not_approve(companies, c
         assert unseal(site.handle(seal(message))).body == {"code": "not-approved"}
     forged = Message("propose", {**body, "consortium": "loopback", "signature": "00" * 64})
     assert unseal(site.handle(seal(forged))).body == {"code": "not-signed"}
+
+
+@pytest.mark.usefixtures("clear")
+def test_no_log_of_anybody_holds_a_row_a_customer_or_a_price(companies):
+    west = companies.kit("west")
+    logs = [companies.home("west") / "process.txt", *west.rglob("*.jsonl"), *west.glob("*.txt")]
+    for party in companies.parties:
+        if party != "west":
+            logs += [path for path in companies.home(party).rglob("*") if path.is_file()]
+    assert {"log.jsonl", "errors.jsonl", "egress.jsonl", "rounds.jsonl"} <= {p.name for p in logs}
+    told = metrics_text(Kit.read(west)).encode()
+    for content in (told, *(path.read_bytes() for path in logs)):
+        assert b"planted" not in content
+        assert b"7777.31" not in content
+    set_aside = b"".join(path.read_bytes() for path in west.rglob("set_aside/*"))
+    assert b"planted-customer" in set_aside
+    for line in (west / "log.jsonl").read_text().splitlines():
+        assert {"at", "level", "logger", "message"} <= json.loads(line).keys()
+
+
+@pytest.mark.usefixtures("clear")
+def test_metrics_of_both_sides_say_rounds_seconds_bytes_members_and_epsilon(companies):
+    here = metrics_text(Kit.read(companies.kit("coordinator")))
+    for name in ("rounds", "phase_seconds", "summand_bytes", "segments"):
+        assert f"# TYPE grandtotal_{name}_total counter" in here
+    for name in ("members", "epsilon", "runs", "certificate_days"):
+        assert f"# TYPE grandtotal_{name} gauge" in here
+    assert 'phase="total"' in here
+    there = metrics_text(Kit.read(companies.kit("west")))
+    for name in ("releases_total", "summand_bytes_total", "epsilon", "requests"):
+        assert f"grandtotal_{name}{{" in there

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -180,6 +180,11 @@ def conduct(kit: Kit, name: str, transport: Transport, listener: Listener = unhe
             state = "refused" if isinstance(error, _RefusedError) else _after(run, error)
             run.note(state, str(error))
             run.say(state, str(error))
+        except OSError as error:
+            # A disk that is full may not even take this; the run is begun again by itself.
+            with suppress(OSError):
+                run.note("waiting", repr(error))
+                run.say("waiting", repr(error))
         except Exception as error:
             run.note("failed", repr(error))
             run.say("failed", repr(error))
@@ -215,7 +220,7 @@ def _agree(run: Held, transport: Transport) -> None:
     waiting, may_miss = run.present, len(run.present) - run.fewest
     while waiting:
         _refuse_stopped(run)
-        asked = seal(Message("propose", {**body, "now": time.time()}))
+        asked = seal(Message("propose", {**body, "now": _now()}))
         replies = transport.exchange(dict.fromkeys(waiting, asked), may_miss)
         said = {
             name: _decision(name, reply)
@@ -229,6 +234,10 @@ def _agree(run: Held, transport: Transport) -> None:
             run.say("waiting", f"for the approval of {', '.join(waiting)}")
             time.sleep(_ASK_AGAIN_S)
     run.say("running")
+
+
+def _now() -> float:
+    return time.time()
 
 
 def _decision(name: str, reply: Reply) -> str:

@@ -56,7 +56,7 @@ def examine(kit: Kit, config: Path | None = None) -> Iterator[Finding]:
     yield from _certificates(kit, config)
     yield _port(kit)
     if kit.me != COORDINATOR:
-        yield _clock(kit)
+        yield clock(kit)
     yield _disk(kit)
     yield _rules(kit)
     if kit.me == COORDINATOR:
@@ -144,7 +144,8 @@ def _free(point: str, port: int) -> Finding:
     return Finding(point, "yes", "free; the coordinator is not started")
 
 
-def _clock(kit: Kit) -> Finding:
+def clock(kit: Kit) -> Finding:
+    """Returns how far the coordinator's clock was from a retailer's when it asked last."""
     if not (kit.path / CLOCK).exists():
         return Finding("clock", "yes", "not compared yet: the coordinator has asked nothing")
     ahead = read_json(kit.path / CLOCK)["ahead_s"]
