@@ -5,11 +5,11 @@ from grandtotal.report.markup import Html, Row, joined, paragraph, table, tag
 
 _HEADING = "Who is reached, and what reaching more costs"
 _NOTE = (
-    "With a weight on reach, `grandtotal predict --reach` moves up what sells less. Popularity lift: "
-    "how much more popular the recommended products are than those that customers had bought; 0 is "
-    "alike. Slow sellers: places of lists for all products but the few that make up half of the "
-    "purchases. The ranking quality is also shown apart, for customers of whom few and of whom "
-    "many products are known."
+    "With a weight on reach, `grandtotal predict --reach` moves up what sells less. Popularity "
+    "lift: how much more popular the recommended products are than those that customers had "
+    "bought; 0 is alike. Slow sellers: places of lists for all products but the few that make up "
+    "half of the purchases. The ranking quality is also shown apart, for customers of whom few and "
+    "of whom many products are known."
 )
 
 
@@ -50,7 +50,7 @@ def _cells(parts: list[Json], place: int) -> tuple[str, ...]:
 
 
 def _lift(parts: list[Json], place: int) -> float:
-    """Returns the sum over places of lists of popularity over what is usual at the retailer, - 1."""
+    """Returns the sum over places of lists of (popularity over the retailer's usual one) - 1."""
     lift = 0.0
     for part in parts:
         usual = part["bought"] / max(part["customers"], 1)
