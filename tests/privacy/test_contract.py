@@ -31,7 +31,8 @@ PRICE = {f"price-{what}" for what in ("moments", "scores", "nuisance", "residual
 # Every customer is in every series: no clipping leaves anything of a day's total and its score.
 SHIFT = {"behaviour-sums", "loyal-sums", "shift-scores"}
 FACTORS = {"als-moments", "als-products"}
-UNBOUND = TREES | FACTORS | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT
+RATINGS = {"rating-counts", "rating-moments", "rating-classes"}
+UNBOUND = TREES | RATINGS | FACTORS | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT
 CLIPPED = {"price-pairs"}  # under epsilon, instead of the exact moments
 
 
