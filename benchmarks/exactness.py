@@ -63,6 +63,7 @@ _TIE_BREAK = 1e-6
 NOT_ASKED = {"feature-sums", "price-pairs", "group-gaps", "price-trials", "segment-moments"}
 NOT_ASKED |= {"bridge-sums", "content-vectors"}
 NOT_ASKED |= {"tree-leaves"}
+NOT_ASKED |= {"rating-counts", "rating-moments", "rating-classes"}  # see recommend-ratings
 # Of these a unit's score is its place among its retailer's own: not that among everybody's.
 RANKED = {"churn", "value", "segments"}
 

@@ -206,6 +206,7 @@ def test_the_tasks_ask_every_installed_query(frames, common):
     asked |= {"als-moments"}  # where equations are solved as they are, not by steps
     asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns: no task has them
     asked |= {"price-pairs", "tree-leaves"}  # under epsilon alone
+    asked |= {"rating-counts", "rating-moments", "rating-classes"}  # by a program of one's own
     asked |= {"price-trials", "segment-moments"}  # of prices: by a program of one's own
     asked |= {"feature-sums"}  # under epsilon alone
     asked |= {f"tree-{what}" for what in ("histograms", "progress", "residuals", "target")}

@@ -29,7 +29,13 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks import next_basket, own_products, recommend_in_noise, recommend_models
+from grandtotal.tasks import (
+    next_basket,
+    own_products,
+    reach,
+    recommend_in_noise,
+    recommend_models,
+)
 from grandtotal.tasks import scope as scopes
 from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
 from grandtotal.tasks.lines import titles
@@ -153,6 +159,8 @@ class Recommend:
             held = purchases_at(lines, cut, cut + horizon, *shape).without(absent)
             again = with_baskets(held, lines, cut, cut + horizon) if self.repeat else held
             rows[split] = again
+        if (brands := reach.brands_of(tables, self.common)) is not None:
+            rows[reach.BRANDS] = brands
         if HYBRID in self.models:
             rows[CONTENT] = content_of(tables, self.common)
         if self.scope == scopes.CONSORTIUM:
@@ -297,13 +305,17 @@ class Recommend:
         return own_products.blended_frames(shared, own, weight, top)
 
     def detail(self, model: Model, rows: Rows) -> Json:
-        """Returns how the hits spread over the ranks, for the report's plot."""
+        """Returns how the hits spread over the ranks, and who is reached at which cost."""
         ranks = np.zeros(self.top)
         customers = 0
         for ranked, wanted in self._test_lists(model, rows["test"]):
             ranks[: ranked.shape[1]] += np.take_along_axis(wanted, ranked, axis=1).sum(axis=0)
             customers += len(ranked)
-        return {"hits_by_rank": (ranks / max(customers, 1)).round(6).tolist()}
+        hits = (ranks / max(customers, 1)).round(6).tolist()
+        everything, nothing = np.ones(self.products, bool), np.zeros(self.products, np.float32)
+        wished = Wished(cast(Lists, model), everything, nothing, self.repeat)
+        found = reach.reach(wished, rows["test"], rows.get(reach.BRANDS), self.top)
+        return {"hits_by_rank": hits, "reach": found}
 
     def _test_lists(
         self, model: Model, purchases: Purchases
@@ -343,8 +355,9 @@ class Recommend:
         joined: dict[str, Callable[[list[Any]], Any]] = {
             CONTENT: Content.pooled,
             scopes.OFFERED: sum,
+            reach.BRANDS: lambda parts: parts[0],
         }
         return {
             name: joined.get(name, Purchases.pooled)([part[name] for part in rows])
-            for name in rows[0]
+            for name in set.intersection(*({*part} for part in rows))
         }

@@ -85,9 +85,9 @@ def lift(
     """
     moved = np.zeros(len(common.catalogue))
     if wishes.margin:
-        moved += wishes.margin * _standard(_margins(tables, common))
+        moved += wishes.margin * standard(_margins(tables, common))
     if wishes.reach:
-        moved -= wishes.reach * _standard(log(customers + 1.0))
+        moved -= wishes.reach * standard(log(customers + 1.0))
     return moved.astype(np.float32)
 
 
@@ -221,7 +221,7 @@ def _margins(tables: Tables, common: Common) -> NDArray[np.float64]:
     return margins
 
 
-def _standard(values: NDArray[Any]) -> NDArray[np.float64]:
+def standard(values: NDArray[Any]) -> NDArray[np.float64]:
     """Returns the values with mean 0 and deviation 1; 0 where nothing is known."""
     known = np.isfinite(values)
     if not known.any() or values[known].std() == 0:

@@ -1,17 +1,19 @@
 """Recommendations on the page."""
 
 from grandtotal.report.details.kind import Kind, Measure, Question, detail, small_columns
-from grandtotal.report.markup import Html
+from grandtotal.report.details.reach import frontier
+from grandtotal.report.markup import Html, joined
 from grandtotal.report.source import Findings
 
 
 def details(found: Findings) -> Html:
-    """Returns where in the list the hits are."""
-    return small_columns(
+    """Returns where in the list the hits are, and who is reached."""
+    hits = small_columns(
         detail(found, "hits_by_rank"),
         "Where in the list the hits are",
         "Hits per customer at each place of the list, from the first to the last.",
     )
+    return joined([hits, frontier(list(detail(found, "reach").values()))])
 
 
 _ASKED = {
