@@ -40,6 +40,8 @@ class _Dilated(nn.Module):
         super().__init__()
         self.first = nn.Linear(channels, filters)
         self.layers = nn.ModuleList(nn.Linear(2 * filters, filters) for _ in range(layers))
+        # Layers are added up: what a window of mostly gaps makes must not outgrow all others.
+        self.norm = nn.LayerNorm(filters)
 
     def forward(self, window: Any) -> Any:
         """Returns the last time of the last layer, (records, filters)."""
@@ -49,4 +51,4 @@ class _Dilated(nn.Module):
         for layer in self.layers:
             pairs = x.reshape(len(x), -1, 2 * x.shape[2])
             x = x[:, 1::2] + relu(layer(pairs))
-        return x[:, 0]
+        return self.norm(x[:, 0])
