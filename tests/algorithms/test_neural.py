@@ -381,3 +381,16 @@ def test_moments_that_were_kept_are_those_that_go_on():
     again.put({n: p.detach().numpy().copy() for n, p in trainer.shared.items()})
     first, second = (each.train(loaded, None, 2).update for each in (trainer, again))
     assert arrays_digest(first) == arrays_digest(second)
+
+
+def test_pairs_of_times_are_the_dilated_convolutions_at_the_last_time():
+    layers = 3
+    encoder, _ = CNN(history=8, horizon=2, features=1, period=2, filters=5, layers=layers).encoder()
+    window = torch.randn(4, 8, 2, generator=torch.Generator().manual_seed(1))
+    x = encoder.first(window).transpose(1, 2)
+    for k, layer in enumerate(encoder.layers):
+        weight = layer.weight.view(5, 2, 5).permute(0, 2, 1)
+        before = torch.nn.functional.pad(x, (2**k, 0))
+        x = x + torch.relu(torch.nn.functional.conv1d(before, weight, layer.bias, dilation=2**k))
+    expected = encoder.norm(x[:, :, -1]).detach().numpy()
+    assert encoder(window).detach().numpy() == pytest.approx(expected, abs=1e-5)
