@@ -210,6 +210,8 @@ def test_the_tasks_ask_every_installed_query(frames, common):
     asked |= {"price-trials", "segment-moments"}  # of prices: by a program of one's own
     asked |= {"feature-sums"}  # under epsilon alone
     asked |= {f"tree-{what}" for what in ("histograms", "progress", "residuals", "target")}
+    # Of networks, whose training has a test of its own.
+    asked |= {f"network-{what}" for what in ("records", "scores", "updates")}
     for kind, task_class in installed("tasks").items():
         for small in SMALL[kind]:
             task = task_class(common, **small)
