@@ -21,6 +21,7 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.covariates import ahead_standing
 from grandtotal.tasks.demand_detail import where_it_is_good
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID, spelled_out
 from grandtotal.tasks.demand_home import best_at_home, rmspe
@@ -308,8 +309,9 @@ class Demand:
         return with_model(shared, own.filter(pl.col("product").is_in(self.common.own)))
 
     def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
-        """Returns how many of the plan's periods have sales, and whether stock was there."""
-        return (self._history(rows), stock_standing(rows["test"].parts[0].shelf, self.every))
+        """Returns how many periods have sales, whether stock was there, and what is known ahead."""
+        stock = stock_standing(rows["test"].parts[0].shelf, self.every)
+        return (self._history(rows), stock, *ahead_standing(rows["now"].parts[0], self.every))
 
     def _history(self, rows: Rows) -> Standing:
         sold = np.flatnonzero(rows["test"].parts[0].units.sum(axis=0) > 0)
