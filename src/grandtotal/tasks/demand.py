@@ -330,7 +330,7 @@ class Demand:
         return {
             **where_it_is_good(self, demand, rows["test"]),
             "own_level": bool(demand.level.size),
-            "kept": demand.kept or "everybody's",
+            "kept": demand.kept,
             "baselines": {
                 self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
                 for name in BASELINES

@@ -136,7 +136,8 @@ def adapted(
     """Returns the model with the retailer's own level, where it helped, and with quantiles.
 
     The quantiles are the consortium's, or its own where those were clearly better on the later half
-    of the validation when made of the earlier. All is learned on rows before the test and stays at home.
+    of the validation when made of the earlier. All is learned on rows before the test and stays at
+    home.
     before: the model as it was before the validation, where it is not only what travelled.
     """
     before = before or model.validated

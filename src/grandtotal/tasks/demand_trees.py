@@ -194,8 +194,8 @@ def _column(seen: Seen, sold: Floats, name: str) -> Floats:
 def _learned(panel: Panel, sales: Any) -> tuple[Seen, Floats]:
     """Returns the open cases of origins before the cut, and what was sold, without outliers."""
     past, horizon, periods = sales.past, sales.horizon, sales.periods
-    year = periods.year + periods.level
-    first = year if panel.cut - year > 2 * horizon else periods.level
+    # Cases without a whole year before them teach what a day of the month is worth all the same.
+    first = periods.windows[3] if panel.cut - periods.windows[3] > 2 * horizon else periods.level
     parts = []
     for t in range(panel.cut - horizon, first - 1, -horizon):
         recent = past.units[:, max(t - periods.windows[-1], 0) : t]
