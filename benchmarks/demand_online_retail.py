@@ -1,7 +1,8 @@
 """Weekly units of every product, eight weeks ahead: Online Retail II at five retailers.
 
 Customers are divided by a hash; the test is the last twelve weeks, before Christmas, with an origin
-every second week. The kinds of model are chosen among on summed validation scores alone. AutoETS of
+every second week. The kinds of model that forecast a mean are chosen among on summed validation
+scores alone; a median would have the smaller WAPE and forecast far too little. AutoETS of
 statsforecast is fitted anew to every series of a sample at every origin, without a season: a year
 of weeks is longer than it takes. Bias is judged by its size. The coverage table is of all products.
 With --quick: regressions alone, and a smaller sample.
@@ -28,7 +29,7 @@ from grandtotal.tasks.scores import UnitScores
 
 RETAILERS = 5
 JUDGED = ("wape", "bias", "rmsse")
-KINDS = ("ridge", "poisson", "trees", "trees-log")
+KINDS = ("ridge", "poisson", "trees")
 
 
 @dataclass(frozen=True)
