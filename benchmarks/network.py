@@ -74,6 +74,10 @@ def run(data: Path, quick: bool) -> list[Row]:  # noqa: ARG001
             shutil.copytree(example / retailer, home, ignore=shutil.ignore_patterns("door"))
         parties = Apart(folder, example / "plan.toml", homes, host=ADDRESS)
         parties.prepare()
+        # Without it nobody answers for three what was answered for four: the difference is east's.
+        for retailer in RETAILERS[:-1]:
+            consent = ("--consent", ",".join(RETAILERS[:-1]))
+            parties.type(retailer, "ledger", "retailer.toml", *consent)
         parties.start()
         try:
             return list(_rows(parties, whole))
@@ -103,8 +107,11 @@ def _rows(parties: Loopback, whole: RunFolder) -> Iterator[Row]:
     _link("east", "down")
     state = parties.wait(held, within_s=600.0)
     _link("east", "up")
-    wrong = [finding for finding in verify(held.folder) if not finding.ok]
-    went_on = state == "finished" and held.folder.left() == ("east",) and not wrong
+    went_on = (
+        state == "finished"
+        and held.folder.left() == ("east",)
+        and all(finding.ok for finding in verify(held.folder))
+    )
     yield at_most(0, "a partition that stays: runs that did not go on without it", not went_on)
 
 
