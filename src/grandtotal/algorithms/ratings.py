@@ -20,6 +20,7 @@ https://doi.org/10.1007/978-3-540-68880-8_32
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -145,11 +146,12 @@ def _ridge(
     """Returns (many, width): each owner's regression of y on x, whose first column is 1."""
     width = x.shape[1]
     left, right = np.zeros((many, width, width)), np.zeros((many, width))
-    for a in range(width):
-        weighted = x[:, a] * weights
-        right[:, a] = np.bincount(owner, weighted * y, many)
-        for b in range(a + 1):
-            left[:, a, b] = left[:, b, a] = np.bincount(owner, weighted * x[:, b], many)
+    starts = np.searchsorted(owner, np.arange(many + 1))
+    with one_thread():
+        for row, (first, last) in enumerate(pairwise(starts.tolist())):
+            own = x[first:last]
+            weighted = (own * weights[first:last, None]).T
+            left[row], right[row] = weighted @ own, weighted @ y[first:last]
     return _solved(left, right, home)
 
 
@@ -220,13 +222,20 @@ class RatingMoments:
         left = np.rint((cut.known.stars - mean - mine[:, 0]) * _E_STEPS)
         x = np.rint(mine * _P_STEPS)
         x[:, 0] = _P_STEPS
-        pairs = np.tril_indices(x.shape[1])
-        columns = [self._sum(cut, x[:, a] * x[:, b]) for a, b in zip(*pairs, strict=True)]
-        sums = [self._sum(cut, each * left) for each in x.T]
-        return {"moments": np.stack(columns, axis=1), "sums": np.stack(sums, axis=1)}
+        return self._sums(cut.known.products, x, left)
 
-    def _sum(self, cut: Cut, values: Floats) -> NDArray[np.int64]:
-        return np.bincount(cut.known.products, values, self.products).astype(np.int64)
+    def _sums(self, products: NDArray[np.intp], x: Floats, left: Floats) -> Arrays:
+        order = np.argsort(products, kind="stable")
+        starts = np.searchsorted(products[order], np.arange(self.products + 1))
+        lower = np.tril_indices(x.shape[1])
+        moments = np.zeros((self.products, len(lower[0])), np.int64)
+        sums = np.zeros((self.products, x.shape[1]), np.int64)
+        with one_thread():
+            for row, (first, last) in enumerate(pairwise(starts.tolist())):
+                own = x[order[first:last]]
+                moments[row] = (own.T @ own)[lower].astype(np.int64)
+                sums[row] = (own.T @ left[order[first:last]]).astype(np.int64)
+        return {"moments": moments, "sums": sums}
 
 
 @dataclass(frozen=True)
