@@ -11,7 +11,7 @@ ANSWERS = {
     "co-purchases": "cf5487c44adba589",
     "demand-series": "b1b25136bbbf5ff0",
     "forecast-errors": "0ff25680a3477fb0",
-    "forecast-scores": "ad1adf3053d4da3f",
+    "forecast-scores": "3fab6701abda484f",
     "glm-moments": "f1d5c8ab9df4550d",
     "purchase-counts": "646c0f0c5d8472df",
     "quantile-counts": "c9a31452928f606e",

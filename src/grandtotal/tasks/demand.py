@@ -64,12 +64,13 @@ class Demand:
     """Settings of `kind = "demand"`.
 
     models: what the choice is made of, the best on validation wins: "ridge" and "poisson" are
-        regressions ("glm": both); "trees" boost for the median, "trees-poisson" and "trees-tweedie"
-        for the mean, "forest" is a random forest; "mlp", "lstm" and "cnn" are networks,
-        which need the extra [neural]; "mean" and "seasonal-naive" need no model; "auto" stands for
-        all but tweedie, the forest and networks.
+    regressions ("glm": both); "trees" and "trees-tweedie" are boosted for the mean, "trees-log"
+    and "forest", a random forest, for the logarithm: they forecast less than the mean, and
+    are for series that sell in every period; "mlp", "lstm" and "cnn" are networks, which need
+    the extra [neural]; "mean" and "seasonal-naive" need no model; "auto" is the regressions,
+    "trees" and these two.
     by: what a series is: a "product", a "store", or a product in a store, "product-store".
-    trees, leaves: how many trees are boosted, and how large they are.
+    trees, leaves: how many trees are boosted, and how large they are; a forest has a fifth.
     judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
     every: "week" or "day", the length of a period.
     horizon: how many periods ahead; test: how many periods are kept for the test, and as many
@@ -333,7 +334,7 @@ class Demand:
         return {
             "wape_by_period_ahead": by_ahead,
             "own_level": bool(demand.level.size),
-            "kept": demand.kept or "everybody's",
+            "kept": demand.kept,
             "baselines": {
                 self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
                 for name in BASELINES

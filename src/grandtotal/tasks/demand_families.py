@@ -106,7 +106,7 @@ FAMILIES: dict[str, Family] = {
     **NETWORKS,
 }
 # Names in a plan that stand for several.
-AUTO = ("ridge", "poisson", "trees", "trees-poisson", *BASELINES)
+AUTO = ("ridge", "poisson", "trees", *BASELINES)
 SEVERAL: Mapping[str, tuple[str, ...]] = {"auto": AUTO, "glm": tuple(GRID)}
 
 

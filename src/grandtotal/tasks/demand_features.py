@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms.elementary import exp
+from grandtotal.algorithms.elementary import exp, log
 from grandtotal.algorithms.tree_sampling import mixed
 from grandtotal.tasks.demand_origins import Origin, Past, changes, run
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from grandtotal.tasks.sales import Sales
 
 Floats = NDArray[np.float64]
+LITTLE = 0.1  # units: how small a usual sale may be
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,17 @@ class At:
         """The logarithm that sales are compared with, see above."""
         found: Floats = self.origin.like[self.s, self.past.kind(self.s, self.u)]
         return found
+
+    @cached_property
+    def scale(self) -> Floats:
+        """The units that sales are a multiple of: the mean of like periods, and a little."""
+        found: Floats = self.origin.like_units[self.s, self.past.kind(self.s, self.u)] + LITTLE
+        return found
+
+    def multiple(self, window: int) -> Floats:
+        """The logarithm of the units of the last open periods, as a multiple of the usual ones."""
+        usual = self.origin.mean_units(self.past.year)[self.s] + LITTLE
+        return log((self.origin.mean_units(window)[self.s] + LITTLE) / usual)
 
     def drift(self, window: int) -> Floats:
         """How the last open periods lay above their levels, in the mean."""
@@ -125,12 +137,15 @@ Feature = Callable[[At], Floats]
 
 
 def _rolling() -> dict[str, Feature]:
-    def made(i: int) -> dict[str, Feature]:
-        return {
-            f"mean of recent sales, window {i + 1}": lambda at: at.drift(at.past.windows[i]),
-        }
-
-    return {name: f for i in range(5) for name, f in made(i).items()}
+    made: dict[str, Feature] = {}
+    for i, words in enumerate(("last", "second", "third", "fourth", "longest")):
+        made[f"recent sales, {words} window"] = partial(
+            lambda i, at: at.drift(at.past.windows[i]), i
+        )
+        made[f"recent units, {words} window"] = partial(
+            lambda i, at: at.multiple(at.past.windows[i]), i
+        )
+    return made
 
 
 FEATURES: dict[str, Feature] = {
@@ -238,6 +253,11 @@ class Seen:
     def level(self) -> Floats:
         """The logarithm of the level that each case is relative to."""
         return self.gathered(lambda at: at.level)
+
+    @cached_property
+    def scale(self) -> Floats:
+        """The units that each case is a multiple of."""
+        return self.gathered(lambda at: at.scale)
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:

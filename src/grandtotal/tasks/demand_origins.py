@@ -33,7 +33,7 @@ class Past:
             self.open_now &= sales.shelf >= LEARNED
         self.units = np.where(self.open_now, sales.capped(), 0.0)
         self.log_units = np.where(self.open_now, log(self.units + 1.0), 0.0)
-        self.logs = running(self.log_units)
+        self.logs, self.sold = running(self.log_units), running(self.units)
         self.open = running(self.open_now.astype(np.float64))
         self.nothing = running((self.open_now & (self.units == 0)).astype(np.float64))
         self.promoted = running(sales.promoted)
@@ -123,6 +123,14 @@ class Origin:
     @cached_property
     def like(self) -> Floats:
         """The mean logarithm of each kind of period in the last year, (series, kinds)."""
+        return self._by_kind(self.past.log_units, self.mean_log(self.t, self.past.year))
+
+    @cached_property
+    def like_units(self) -> Floats:
+        """The mean units of each kind of period in the last year, (series, kinds)."""
+        return self._by_kind(self.past.units, self.mean_units(self.past.year))
+
+    def _by_kind(self, values: Floats, usual: Floats) -> Floats:
         past = self.past
         window = slice(max(self.t - past.year, 0), self.t)
         kinds = past.kinds[:, window]
@@ -130,13 +138,18 @@ class Origin:
         cell = kinds + count * np.arange(len(kinds))[:, None]
         weights = past.open_now[:, window].astype(np.float64)
         size = count * len(kinds)
-        sums = np.bincount(cell.ravel(), past.log_units[:, window].ravel(), size)
+        sums = np.bincount(cell.ravel(), values[:, window].ravel(), size)
         many = np.bincount(cell.ravel(), weights.ravel(), size)
-        usual = np.nan_to_num(self.mean_log(self.t, past.year))[:, None]
-        found: Floats = (sums.reshape(-1, count) + _PRIOR * usual) / (
+        found: Floats = (sums.reshape(-1, count) + _PRIOR * np.nan_to_num(usual)[:, None]) / (
             many.reshape(-1, count) + _PRIOR
         )
         return found
+
+    def mean_units(self, window: int) -> Floats:
+        """The mean units of the open periods of the last ones."""
+        first = max(self.t - window, 0)
+        total = self.past.sold[:, self.t] - self.past.sold[:, first]
+        return divided(total, self.past.open[:, self.t] - self.past.open[:, first])
 
     @cached_property
     def _above(self) -> Floats:

@@ -1,8 +1,9 @@
 """Trees of a demand forecast: boosted or a forest, of what a series sells relative to its level.
 
 Series of all sizes are one model, since each is scaled by its own level at home. Boosting for the
-mean (Poisson, Tweedie) takes sold / level; for the squared error of a logarithm, whose forecast is
-a median, log (sold + 1) - log level.
+mean (Poisson, Tweedie) takes sold / usual units. For the squared error of the logarithm it takes
+log (sold + 1) less its usual value; its forecast is below the mean, and near 0 where most periods
+sell nothing: for series that sell in every period, such as stores.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from grandtotal.tasks.sales import Cases, Panel
 
 Floats = NDArray[np.float64]
-RATIO, LOG, LEFT = "sold / level", "log of sold / level", "left over"
+RATIO, LOG, LEFT = "sold / usual", "log of sold / usual", "left over"
+_SHARE_OF_FOREST = 5  # a tree of a forest is larger
 _SHARE_ON_TOP = 6  # a retailer's own trees on top are a sixth of what all grow together
 _BINS = Binning(bins=128)
 
@@ -60,7 +62,7 @@ class TreesOfDemand:
     def sized(self, task: Demand) -> Boosting | Forest:
         """Returns the algorithm with the number and size of trees of the plan."""
         if isinstance(self.algorithm, Forest):
-            return self.algorithm
+            return replace(self.algorithm, trees=max(task.trees // _SHARE_OF_FOREST, 1))
         growth = replace(self.algorithm.growth, leaves=task.leaves)
         # A step of 0.05 for 300 trees, which is larger where there are fewer.
         rate = min(max(15 / task.trees, 0.05), 0.3)
@@ -93,7 +95,7 @@ class TreesOfDemand:
         """Returns a few trees of what the trees in `parts` leave over on a retailer's own rows."""
         shared = self.model(parts)
         left = LeftOver(rows, shared.scores(cast(Columns, rows)))
-        base = TREES["trees"].sized(task)
+        base = TREES["trees-log"].sized(task)
         assert isinstance(base, Boosting)
         few = replace(base, trees=max(base.trees // _SHARE_ON_TOP, 1))
         data = Data(LEFT, feature_names(task.periods.days), split="own")
@@ -102,14 +104,14 @@ class TreesOfDemand:
     def forecast_on_top(self, parts: Arrays, own: Arrays, cases: Cases) -> Floats:
         """Returns the expected units of each case by the trees of both."""
         columns = cast(Columns, cases.seen)
-        left = TREES["trees"].model(own).scores(columns)
+        left = TREES["trees-log"].model(own).scores(columns)
         return self.units(self.model(parts).scores(columns) + left, cases.seen)
 
     def units(self, scores: Floats, seen: Seen) -> Floats:
         """Returns the units that scores stand for."""
         if self.target == LOG:
             return np.maximum(exp(np.clip(scores + seen.level, -30.0, 30.0)) - 1.0, 0.0)
-        return np.maximum(self.objective.mean(scores) * exp(seen.level), 0.0)
+        return np.maximum(self.objective.mean(scores) * seen.scale, 0.0)
 
 
 def _of_bins(given: Arrays) -> Arrays:
@@ -182,7 +184,7 @@ def with_trees(panels: dict[str, Any]) -> dict[str, Any]:
 
 def _column(seen: Seen, sold: Floats, name: str) -> Floats:
     if name == RATIO:
-        return sold / exp(seen.level)
+        return sold / seen.scale
     if name == LOG:
         found: Floats = log(sold + 1.0) - seen.level
         return found
@@ -192,8 +194,8 @@ def _column(seen: Seen, sold: Floats, name: str) -> Floats:
 def _learned(panel: Panel, sales: Any) -> tuple[Seen, Floats]:
     """Returns the open cases of origins before the cut, and what was sold, without outliers."""
     past, horizon, periods = sales.past, sales.horizon, sales.periods
-    year = periods.year + periods.level
-    first = year if panel.cut - year > 2 * horizon else periods.level
+    # Cases without a whole year before them teach what a day of the month is worth all the same.
+    first = periods.windows[3] if panel.cut - periods.windows[3] > 2 * horizon else periods.level
     parts = []
     for t in range(panel.cut - horizon, first - 1, -horizon):
         recent = past.units[:, max(t - periods.windows[-1], 0) : t]
@@ -208,23 +210,21 @@ def _learned(panel: Panel, sales: Any) -> tuple[Seen, Floats]:
     return Seen(sales, series, origin, ahead_), sold
 
 
-GROWTH = Growth(leaves=64, rows=20)
 FOREST = Forest(
     trees=60, growth=Growth(leaves=1024, rows=5, l2=0.0), binning=_BINS, columns=0.33, together=12
 )
+
+
+def _boosted(objective: Objective, target: str, step: float) -> TreesOfDemand:
+    growth = Growth(leaves=64, rows=20, step=step)
+    grown = Boosting(objective, growth=growth, binning=_BINS, sampling=0.6, columns=0.4)
+    return TreesOfDemand(grown, target)
+
+
+# A leaf under a log link may not move far at once: where little sold, its curvature is small.
 TREES = {
-    "trees": TreesOfDemand(
-        Boosting(Objective("squared"), growth=GROWTH, binning=_BINS, sampling=0.6, columns=0.4), LOG
-    ),
-    "trees-poisson": TreesOfDemand(
-        Boosting(Objective("poisson"), growth=GROWTH, binning=_BINS, sampling=0.6, columns=0.4),
-        RATIO,
-    ),
-    "trees-tweedie": TreesOfDemand(
-        Boosting(
-            Objective("tweedie", 1.5), growth=GROWTH, binning=_BINS, sampling=0.6, columns=0.4
-        ),
-        RATIO,
-    ),
+    "trees": _boosted(Objective("poisson"), RATIO, step=1.0),
+    "trees-tweedie": _boosted(Objective("tweedie", 1.5), RATIO, step=1.0),
+    "trees-log": _boosted(Objective("squared"), LOG, step=0.0),
     "forest": TreesOfDemand(FOREST, LOG),
 }

@@ -145,12 +145,23 @@ class Sales:
         return share
 
     def capped(self) -> NDArray[np.float64]:
-        """Returns units without outliers; period t is judged by the periods before it only."""
+        """Returns units without outliers; period t is judged by the periods before it only.
+
+        Closed periods say nothing of what is usual: after months of them it is what sold before.
+        """
         sums = _cumulative(self.units)
+        count = self.units.shape[1]
+        open_ = _cumulative((~self.closed[:, :count]).astype(np.float64))
         capped = np.empty_like(self.units)
-        for t in range(self.units.shape[1]):
-            usual = _mean(sums, t, self.periods.windows[-1]) if t else self.units[:, 0]
-            capped[:, t] = np.minimum(self.units[:, t], self.cap * usual + _ROOM)
+        capped[:, 0] = np.minimum(self.units[:, 0], self.cap * self.units[:, 0] + _ROOM)
+        for t in range(1, count):
+            first = max(t - self.periods.windows[-1], 0)
+            many = open_[:, t] - open_[:, first]
+            recent = sums[:, t] - sums[:, first]
+            total = np.where(many > 0, recent, sums[:, t])
+            usual = total / np.maximum(np.where(many > 0, many, open_[:, t]), 1.0)
+            most = np.where(open_[:, t] > 0, self.cap * usual + _ROOM, np.inf)
+            capped[:, t] = np.minimum(self.units[:, t], most)
         return np.rint(capped * UNIT_STEPS) / UNIT_STEPS
 
 

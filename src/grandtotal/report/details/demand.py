@@ -26,7 +26,7 @@ def details(found: Findings) -> Html:
     )
     curves, levels = detail(found, "curve"), detail(found, "own_level")
     both = _baselines(detail(found, "baselines"))
-    return joined([both, errors, _largest_curve(found, curves), _own_level(levels)])
+    return joined([both, errors, _largest_curve(found, curves), _own_level(levels), _kept(found)])
 
 
 def _largest_curve(found: Findings, curves: Mapping[str, Json]) -> Html:
@@ -58,6 +58,20 @@ def _baselines(tried: Mapping[str, Mapping[str, float]]) -> Html:
     )
 
 
+def _kept(found: Findings) -> Html:
+    """Returns which retailers keep trees of their own, where trees were chosen."""
+    kept = detail(found, "kept")
+    own = {who: trees for who, trees in kept.items() if trees}
+    if not own:
+        return Html("")
+    words = ", ".join(f"{who} its {trees}" for who, trees in own.items())
+    return paragraph(
+        f"Kept at home, since it was better on the retailer’s own validation: {words}. The others "
+        "keep the shared model as it is.",
+        class_="note",
+    )
+
+
 def _own_level(helped: Mapping[str, bool]) -> Html:
     if not helped:
         return Html("")
@@ -84,7 +98,8 @@ _ASKED = {
         "has. A count of 1 is one product in one period.",
     ),
     "forecast-scores": Question(
-        "How far a candidate forecast was off: units missed and units sold, two sums.",
+        "How far a candidate forecast was off: units missed and units sold, and three sums of "
+        "forecast over sold, which tell its mean relative error.",
         "The retailer’s sales volume in the weeks that were scored.",
     ),
 }
@@ -105,6 +120,10 @@ DEMAND = Kind(
     models={
         "ridge": "ridge regression",
         "poisson": "Poisson regression",
+        "trees": "boosted trees",
+        "trees-tweedie": "boosted trees (Tweedie)",
+        "trees-log": "boosted trees of the logarithm",
+        "forest": "random forest",
         "mean": "recent mean",
         "seasonal-naive": "last season",
     },

@@ -1,0 +1,304 @@
+"""Trees of a demand forecast, series of stores, and what they know of a case at its origin."""
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from grandtotal.consortium.totals import Local
+from grandtotal.durable import arrays_digest
+from grandtotal.errors import DataError, PlanError
+from grandtotal.privacy.agreement import Agreement
+from grandtotal.tasks.covariates import Covariates, Revisions
+from grandtotal.tasks.demand import Demand
+from grandtotal.tasks.demand_features import DAILY, FEATURES, Seen, feature_names
+from grandtotal.tasks.demand_home import best_at_home, judged
+from grandtotal.tasks.demand_in_noise import private_models
+from grandtotal.tasks.sales import Periods, SeriesNames
+from grandtotal.tasks.task import Common
+
+TODAY = date(2024, 7, 1)  # a Monday
+SMALL = {"horizon": 4, "test": 8, "history": 80, "trees": 6, "leaves": 6}
+
+
+def known_of(rng, series, periods, horizon, origin, changed):
+    """Returns covariates of which those after the origin, or known after it, can be changed."""
+    length = periods.count + horizon
+    shares = {kind: (rng.random((2, length)) < 0.2) * 1.0 for kind in ("holiday", "school")}
+    shares["closed"] = (rng.random((2, length)) < 0.15) * 1.0
+    since = {kind: np.full((2, length), -(2**30)) for kind in shares}
+    for kind in ("holiday", "school"):
+        since[kind][:, ::5] = origin + 1  # told the day after
+    promotion = (rng.random((series, length)) < 0.15) * 1.0
+    days = np.arange(length * periods.days)
+    rows = [(group, day, when) for group in (0, 1) for day in days for when in (0, origin + 1)]
+    group, day, when = np.array(sorted(rows, key=lambda row: row[2])).T
+    value = rng.normal(size=len(rows))
+    if changed:
+        for kind in ("holiday", "school"):
+            shares[kind][:, ::5] = 1 - shares[kind][:, ::5]
+        promotion[:, origin + horizon :] = 1 - promotion[:, origin + horizon :]
+        value = np.where(when > origin, -value, value)
+    revised = {name: Revisions(group, day, when, value) for name in ("weather", "trend")}
+    return Covariates(
+        np.arange(series) % 2, shares, since, revised, promotion, promotion / 4, planned=True
+    )
+
+
+@pytest.mark.parametrize("days", [1, 7])
+def test_no_feature_sees_what_came_after_its_origin_or_was_known_later(build, days):
+    origin = 70 if days == 7 else 430
+    periods, horizon = Periods(TODAY, days, origin + 30), 5
+    found = []
+    for changed in (False, True):
+        rng = np.random.default_rng(3)
+        sales = build.sales(rng, 6, periods, horizon)
+        sales.units[5, : origin // 2] = 0.0
+        if changed:
+            later = np.random.default_rng(8)
+            for values in (sales.units, sales.price, sales.promoted):
+                values[:, origin:] = later.random(values[:, origin:].shape) * 40
+        known = known_of(np.random.default_rng(6), 6, periods, horizon, origin, changed)
+        names = SeriesNames(np.arange(6), (), np.arange(6) // 3)
+        sales = replace(sales, known=known, names=names)
+        s, ahead = (part.ravel() for part in np.meshgrid(np.arange(6), np.arange(1, 6)))
+        seen = Seen(sales, s, np.full(len(s), origin), ahead)
+        found.append({name: seen.number(name) for name in feature_names(days)})
+        found[-1]["level"] = seen.level
+    for name, values in found[0].items():
+        assert np.array_equal(values, found[1][name], equal_nan=True), name
+    informative = [name for name, values in found[0].items() if np.isfinite(values).any()]
+    assert set(feature_names(days)) - {*informative} <= {"open until"}
+
+
+def test_a_feature_of_a_few_numbers_is_what_its_words_say(build):
+    periods = Periods(TODAY, 7, 60)
+    sales = build.sales(np.random.default_rng(1), 3, periods, 4)
+    seen = Seen(sales, np.array([0, 2]), np.array([50, 50]), np.array([1, 3]))
+    logs = np.log(sales.capped() + 1)
+    level = (logs[[0, 2], :50].sum(axis=1) + 0.5 * logs[[0, 2], :50].mean(axis=1)) / 50.5
+    assert seen.level == pytest.approx(level)
+    assert seen.number("last period") == pytest.approx(logs[[0, 2], 49] - level)
+    recent = logs[[0, 2], 42:50].mean(axis=1)
+    assert seen.number("recent sales, third window") == pytest.approx(recent - level)
+    zeros = (sales.units[[0, 2], 42:50] == 0).mean(axis=1)
+    assert seen.number("share of periods without sales") == pytest.approx(zeros)
+    assert seen.number("month").tolist() == [4, 5]  # the middle of the weeks
+    assert seen.number("periods ahead").tolist() == [1, 3]
+    assert np.isnan(seen.number("weather")).all()
+    assert set(DAILY).isdisjoint(FEATURES)
+
+
+# --- series of stores ---
+
+
+@pytest.fixture(scope="module")
+def stores(common):
+    """Returns a maker of the task by store."""
+    return lambda by, **more: Demand(common, by=by, models=("trees-log",), **{**SMALL, **more})
+
+
+def test_series_of_products_in_stores_add_up_to_the_products(stores, frames, common):
+    by_both = stores("product-store").rows(frames["north"])["test"].parts[0]
+    by_product = stores("product").rows(frames["north"])["test"].parts[0]
+    in_stores = frames["north"]["transactions"].filter(pl.col("store").is_not_null())
+    whole = stores("product").rows({**frames["north"], "transactions": in_stores})["test"].parts[0]
+    sums = np.zeros_like(by_product.units)
+    np.add.at(sums, by_both.names.product, by_both.units)
+    returned = by_both.units.shape[0] > 0
+    assert returned
+    # A return in one store does not make sales of another one less.
+    assert (sums >= whole.units - 1e-9).all()
+    assert np.abs(sums - whole.units).sum() <= 0.02 * whole.units.sum()
+    assert set(by_both.names.store) <= set(frames["north"]["stores"]["store"])
+    assert len(common.catalogue) >= len(set(by_both.names.product))
+
+
+class Summed:
+    """Totals of several holders of rows: each answers alone, and the answers are added."""
+
+    def __init__(self, parts):
+        self.holders = [Local(part) for part in parts]
+
+    def total(self, query, broadcast=None):
+        found = [holder.total(query, broadcast) for holder in self.holders]
+        return {name: sum(part[name] for part in found) for name in found[0]}
+
+
+def test_federated_trees_of_stores_are_the_pooled_ones(stores, frames):
+    task = stores("product-store", trees=3, horizon=8)
+    parts = [task.rows(found) for found in frames.values()]
+    pooled = task.fit(Local(task.pooled(parts)))
+    federated = task.fit(Summed(parts))
+    assert arrays_digest(federated.model.arrays) == arrays_digest(pooled.model.arrays)
+
+
+def test_forecasts_by_store_name_the_store_and_no_summand_does(stores, frames):
+    task = stores("product-store")
+    rows = task.rows(frames["north"])
+    model = task.adapt(task.fit(Local(rows)).model, rows)
+    found = task.predict(model, rows, frames["north"], 5)
+    assert found.columns[:5] == ["product", "title", "store", "start", "ahead"]
+    assert found.group_by("product", "store").len()["len"].unique().to_list() == [4]
+    assert task.score(model, rows, "test").units > len(task.common.catalogue) / 2
+    assert task.detail(model, rows)["curve"]["product"].count("store") == 1
+
+
+def test_a_table_without_stores_cannot_be_forecast_by_store(stores, frames):
+    bare = {**frames["north"], "transactions": frames["north"]["transactions"].drop("store")}
+    with pytest.raises(DataError, match=r"map 'store' in retailer\.toml"):
+        stores("store").rows(bare)
+
+
+def shops(days=300, shops=3, seed=1):
+    """Returns daily sales of shops that are closed on Sundays, and know it."""
+    rng = np.random.default_rng(seed)
+    rows, closed = [], []
+    for back in range(days, 0, -1):
+        day = TODAY - timedelta(days=back)
+        for shop in range(shops):
+            if day.weekday() == 6:
+                closed.append((day, f"S{shop}", "closed"))
+                continue
+            mean = (20 + 10 * shop) * (1.5 if day.weekday() == 5 else 1.0)
+            rows.append((datetime.combine(day, datetime.min.time()), f"S{shop}", rng.poisson(mean)))
+    closed += [(TODAY + timedelta(days=6), f"S{shop}", "closed") for shop in range(shops)]
+    sold = pl.DataFrame(rows, schema=["time", "store", "quantity"], orient="row")
+    return {
+        "transactions": sold.with_columns(
+            pl.col("quantity").cast(pl.Float64),
+            pl.col("time").cast(pl.Datetime("us")),
+            product=pl.lit("all"),
+            price=pl.lit(1.0),
+        ),
+        "calendar": pl.DataFrame(closed, schema=["date", "region", "holiday"], orient="row"),
+    }
+
+
+def by_day(**more):
+    given = {"every": "day", "horizon": 7, "test": 14, "history": 300, "trees": 20, "leaves": 8}
+    return Demand(
+        Common(TODAY, ("all",)), by="store", **{"models": ("trees-log",), **given, **more}
+    )
+
+
+def test_a_day_that_is_known_to_be_closed_is_neither_learned_scored_nor_forecast():
+    tables, task = shops(), by_day()
+    rows = task.rows(tables)
+    model = task.adapt(task.fit(Local(rows)).model, rows)
+    found = task.predict(model, rows, tables, 5)
+    assert found["start"].n_unique() == 6
+    assert TODAY + timedelta(days=6) not in found["start"].to_list()
+    learned = rows["test trees"]
+    assert 6 not in learned.number("weekday")
+    assert (learned.number("closed the period after")[learned.number("weekday") == 5] == 1).all()
+    assert task.score(model, rows, "test").values()["wape"] < 0.25
+    saturday = found.filter(pl.col("start") == TODAY + timedelta(days=5))["units"]
+    friday = found.filter(pl.col("start") == TODAY + timedelta(days=4))["units"]
+    assert (saturday.to_numpy() > 1.2 * friday.to_numpy()).all()
+
+
+@pytest.mark.parametrize("models", [("trees-tweedie",), ("forest",), ("auto",)])
+def test_every_kind_of_trees_and_the_choice_among_all_beat_the_baseline(models):
+    tables = shops(shops=4, seed=2)
+    task = by_day(models=models, trees=12)
+    rows = task.rows(tables)
+    fitted = task.fit(Local(rows))
+    assert {tried["model"] for tried in fitted.choice["tried"]} == set(task.models)
+    wape = task.score(task.adapt(fitted.model, rows), rows, "test").values()["wape"]
+    assert wape < task.score(task.baseline(rows)[0], rows, "test").values()["wape"]
+
+
+# --- what stays at home ---
+
+
+@pytest.mark.parametrize("judge", ["wape", "rmspe"])
+def test_a_retailer_keeps_what_was_best_on_its_own_validation(judge):
+    task = by_day(judged_by=judge)
+    mine, other = (task.rows(shops(shops=3, seed=seed)) for seed in (1, 9))
+    shared = task.fit(Local(task.pooled([mine, other]))).model
+    before, now = best_at_home(task, shared, mine)
+    panel = mine["validation"]
+    assert judged(task, before, panel) <= judged(task, shared.validated, panel)
+    assert (before.kept, before.own.keys() == {"factor"}) == (
+        now.kept,
+        now.own.keys() == {"factor"},
+    )
+    # Trees that were grown for another target are worse than any of its own.
+    wrong = {**shared.parts, "base": shared.parts["base"] + 1.0}
+    spoiled = replace(shared, parts=wrong, before={**shared.before, "base": wrong["base"]})
+    assert best_at_home(task, spoiled, mine)[0].kept != ""
+    assert arrays_digest(now.arrays) == arrays_digest(shared.arrays)
+
+
+def test_the_squares_of_relative_errors_are_judged_at_their_best_factor():
+    task = by_day(judged_by="rmspe", models=("trees-log", "mean"))
+    rows = task.rows(shops())
+    fitted = task.fit(Local(rows))
+    tried = {score["model"]: score for score in fitted.choice["tried"]}
+    plain = replace(fitted.model.validated, parts={**fitted.model.before, "factor": np.ones(())})
+    best = tried[fitted.model.meta["model"]]["rmspe"]
+    assert best == pytest.approx(judged(task, fitted.model.validated, rows["validation"]), rel=1e-4)
+    assert best <= judged(task, plain, rows["validation"]) + 1e-6
+    assert task.headline == "rmspe"
+
+
+# --- bad input ---
+
+
+def test_a_constant_target_of_one_store_and_days_that_are_there_twice_are_forecast():
+    tables = shops(shops=1)
+    constant = tables["transactions"].with_columns(quantity=pl.lit(7.0))
+    doubled = pl.concat([constant, constant])  # every day twice: it counts twice
+    for lines, units in ((constant, 7.0), (doubled, 14.0)):
+        task = by_day()
+        frames = {**tables, "transactions": lines}
+        rows = task.rows(frames)
+        found = task.predict(task.adapt(task.fit(Local(rows)).model, rows), rows, frames, 5)
+        assert found["units"].to_numpy() == pytest.approx(units, rel=1e-3)
+        assert set(found["store"]) == {"S0"}
+
+
+def test_negative_and_fractional_units_and_gaps_are_sums_of_whole_steps():
+    tables, task = shops(shops=2), by_day()
+    lines = tables["transactions"]
+    other = lines.with_columns(
+        quantity=pl.when(pl.int_range(pl.len()) % 11 == 0)
+        .then(-pl.col("quantity"))
+        .otherwise(pl.col("quantity") + 0.25)
+    ).filter(pl.int_range(pl.len()) % 13 != 0)
+    frames = {**tables, "transactions": other}
+    rows = task.rows(frames)
+    units = rows["test"].parts[0].units
+    assert (units >= 0).all()
+    assert (units * 64 == np.rint(units * 64)).all()
+    model = task.adapt(task.fit(Local(rows)).model, rows)
+    assert np.isfinite(task.predict(model, rows, frames, 5)["units"].to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"by": "shop"}, "by = 'shop', expected product or store or product-store"),
+        ({"judged_by": "mape"}, "judged_by = 'mape', expected wape or rmspe"),
+        ({"trees": 0}, "trees = 0, expected a whole number from 1 on"),
+        ({"leaves": 1}, "leaves = 1, expected a whole number from 2 on"),
+        ({"models": ("tree",)}, "did you mean 'trees'?"),
+        ({"models": "auto", "horizon": 90, "test": 14}, "test = 14"),
+    ],
+)
+def test_a_setting_of_trees_that_cannot_be_is_refused(common, settings, words):
+    with pytest.raises(PlanError) as refused:
+        Demand(common, **settings)
+    assert words in str(refused.value)
+
+
+def test_under_epsilon_trees_are_left_out_and_stores_refused(common):
+    private = replace(common, privacy=Agreement(epsilon=8.0, delta=1e-6))
+    assert private_models(Demand(private, models=("auto",))) == ("ridge", "poisson")
+    with pytest.raises(PlanError, match="under epsilon at least one of ridge, poisson"):
+        Demand(private, models=("trees",))
+    with pytest.raises(PlanError, match="only series of products are hidden"):
+        Demand(private, by="store")
