@@ -57,6 +57,7 @@ NEURAL = (
     "local_optimizers.py",
     "lstm.py",
     "mlp.py",
+    "ncf.py",
     "neural_at_home.py",
     "neural_local.py",
 )
