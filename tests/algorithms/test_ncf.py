@@ -1,4 +1,4 @@
-"""RatingRecords by customer and product: what travels, what stays, and that planted tastes are found."""
+"""Ratings by customer and product: what travels, what stays, and that planted tastes are found."""
 
 import numpy as np
 import pytest
