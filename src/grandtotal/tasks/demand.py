@@ -64,11 +64,11 @@ class Demand:
     """Settings of `kind = "demand"`.
 
     models: what the choice is made of, the best on validation wins: "ridge" and "poisson" are
-    regressions ("glm": both); "trees" and "trees-tweedie" are boosted for the mean, "trees-log"
-    and "forest", a random forest, for the logarithm: they forecast less than the mean, and
-    are for series that sell in every period; "mlp", "lstm" and "cnn" are networks, which need
-    the extra [neural]; "mean" and "seasonal-naive" need no model; "auto" is the regressions,
-    "trees" and these two.
+        regressions ("glm": both); "trees" and "trees-tweedie" are boosted for the mean, "trees-log"
+        and "forest", a random forest, for the logarithm: they forecast less than the mean, and
+        are for series that sell in every period; "mlp", "lstm" and "cnn" are networks, which need
+        the extra [neural]; "mean" and "seasonal-naive" need no model; "auto" is the regressions,
+        "trees" and these two.
     by: what a series is: a "product", a "store", or a product in a store, "product-store".
     trees, leaves: how many trees are boosted, and how large they are; a forest has a fifth.
     judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
