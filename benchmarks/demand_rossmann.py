@@ -55,8 +55,8 @@ _FOREST = {
 
 def run(data: Path, quick: bool) -> list[Row]:
     """Returns RMSPE of all models, and seconds."""
-    found = shops(data, 120 if quick else 0)
-    trees = 60 if quick else 300
+    found = shops(data, 60 if quick else 0)
+    trees = 40 if quick else 300
     task = _task(found, "trees-log", trees)
     parts = {name: task.rows(tables) for name, tables in found.tables.items()}
     pooled = task.pooled(list(parts.values()))

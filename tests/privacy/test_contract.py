@@ -33,8 +33,9 @@ SHIFT = {"behaviour-sums", "loyal-sums", "shift-scores"}
 FACTORS = {"als-moments", "als-products"}
 # What one customer changes in weights after many steps at home is not known to anybody.
 NETWORKS = {"network-records", "network-scores", "network-updates"}
-UNBOUND = NETWORKS | TREES | FACTORS | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT
-CLIPPED = {"price-pairs"}  # under epsilon, instead of the exact moments
+RATINGS = {"rating-counts", "rating-moments", "rating-classes"}
+UNBOUND = NETWORKS | TREES | RATINGS | FACTORS | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT
+CLIPPED = {"price-pairs", "tree-leaves"}  # under epsilon, instead of the exact moments
 
 
 def words(query, broadcast, rows, folder):

@@ -140,8 +140,9 @@ def test_forecasts_by_store_name_the_store_and_no_summand_does(stores, frames):
     rows = task.rows(frames["north"])
     model = task.adapt(task.fit(Local(rows)).model, rows)
     found = task.predict(model, rows, frames["north"], 5)
-    assert found.columns[:5] == ["product", "title", "store", "start", "ahead"]
-    assert found.group_by("product", "store").len()["len"].unique().to_list() == [4]
+    assert found.columns[:6] == ["level", "product", "title", "store", "start", "ahead"]
+    of_series = found.filter(found["level"] == "product-store")
+    assert of_series.group_by("product", "store").len()["len"].unique().to_list() == [4]
     assert task.score(model, rows, "test").units > len(task.common.catalogue) / 2
     assert task.detail(model, rows)["curve"]["product"].count("store") == 1
 
@@ -226,9 +227,13 @@ def test_a_retailer_keeps_what_was_best_on_its_own_validation(judge):
         now.kept,
         now.own.keys() == {"factor"},
     )
-    # Trees that were grown for another target are worse than any of its own.
-    wrong = {**shared.parts, "base": shared.parts["base"] + 1.0}
-    spoiled = replace(shared, parts=wrong, before={**shared.before, "base": wrong["base"]})
+    # Leaves that say the opposite are worse than any trees of its own.
+    values = "trees values"
+    spoiled = replace(
+        shared,
+        parts={**shared.parts, values: -3 * shared.parts[values]},
+        before={**shared.before, values: -3 * shared.before[values]},
+    )
     assert best_at_home(task, spoiled, mine)[0].kept != ""
     assert arrays_digest(now.arrays) == arrays_digest(shared.arrays)
 
@@ -276,6 +281,18 @@ def test_negative_and_fractional_units_and_gaps_are_sums_of_whole_steps():
     assert (units * 64 == np.rint(units * 64)).all()
     model = task.adapt(task.fit(Local(rows)).model, rows)
     assert np.isfinite(task.predict(model, rows, frames, 5)["units"].to_numpy()).all()
+
+
+def test_weather_that_ends_too_early_is_told_with_its_first_day():
+    tables, task = shops(shops=1), by_day()
+    days = [TODAY + timedelta(days=back) for back in range(-300, 3)]
+    weather = pl.DataFrame({"date": days, "weather": [float(day.month) for day in days]})
+    calendar = pl.concat([tables["calendar"], weather], how="diagonal")
+    standing = task.standing(task.rows({**tables, "calendar": calendar}), tables)
+    (told,) = (one for one in standing if one.point == "weather")
+    assert told.verdict == "look"
+    assert told.found == "unknown for 4 of the coming days, the first from 2024-07-04"
+    assert {one.point for one in task.standing(task.rows(tables), tables)} == {"history", "stock"}
 
 
 @pytest.mark.parametrize(

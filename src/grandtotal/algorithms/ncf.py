@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from grandtotal.algorithms.networks import Examples, Tensors
 from grandtotal.algorithms.neural_local import Dropout
-from grandtotal.algorithms.ratings import Ratings
+from grandtotal.algorithms.rating_records import RatingRecords
 from grandtotal.consortium.query import Rows
 
 
@@ -56,7 +56,7 @@ class NCF:
 
     def examples(self, rows: Rows, split: str, scored: bool) -> Examples:
         """Returns the ratings before the cut, or after it."""
-        found: Ratings = rows[split]
+        found: RatingRecords = rows[split]
         kept = found.later == scored
         records = {
             name: getattr(found, name)[kept].astype(np.int64)

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.tasks.lines import positions
+from grandtotal.tasks.needs import Standing
 
 if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.tables.read import Tables
-    from grandtotal.tasks.sales import Periods
+    from grandtotal.tasks.sales import Periods, Sales
     from grandtotal.tasks.task import Common
 
 Floats = NDArray[np.float64]
@@ -99,6 +100,27 @@ def read_covariates(
     promotion, depth, planned = _promotions(tables, common, grid, series)
     numbers = {name: _revisions(facts, name) for name in NUMBERS}
     return Covariates(group, shares, since, numbers, promotion, depth, planned)
+
+
+def ahead_standing(sales: Sales, every: str) -> list[Standing]:
+    """Returns which numbers of the calendar are not known for which of the coming periods."""
+    if sales.known is None:
+        return []
+    periods, found = sales.periods, []
+    for name in NUMBERS:
+        if not len(sales.known.numbers[name].value):
+            continue
+        coming = sales.past.origin(periods.count).number(name)[:, periods.count :]
+        missing = np.flatnonzero(np.isnan(coming).any(axis=0))
+        expected = f"all of the {sales.horizon} {every}s that are forecast"
+        if not len(missing):
+            found.append(Standing(name, "yes", f"known for {expected}", expected, ""))
+            continue
+        first = periods.start(periods.count + int(missing[0]))
+        said = f"unknown for {len(missing)} of the coming {every}s, the first from {first}"
+        remedy = "a forecast of it in the calendar; where it is missing, trees do without"
+        found.append(Standing(name, "look", said, expected, remedy))
+    return found
 
 
 @dataclass(frozen=True)

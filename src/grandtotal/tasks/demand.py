@@ -21,6 +21,8 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.covariates import ahead_standing
+from grandtotal.tasks.demand_detail import where_it_is_good
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID, spelled_out
 from grandtotal.tasks.demand_home import best_at_home, rmspe
 from grandtotal.tasks.demand_in_noise import (
@@ -37,7 +39,7 @@ from grandtotal.tasks.demand_model import (
     wape,
 )
 from grandtotal.tasks.demand_neural import with_networks
-from grandtotal.tasks.demand_predict import forecasts, largest_curve
+from grandtotal.tasks.demand_predict import forecasts, with_totals
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.demand_scores import METRICS, series_scores
 from grandtotal.tasks.demand_trees import with_trees
@@ -287,8 +289,14 @@ class Demand:
         """Returns product, title, store where asked, start, ahead, units, quantiles, baselines.
 
         See `demand_predict`. Where products lie outside a private catalogue, also `model`, the
-        "shared" one or its "own".
+        "shared" one or its "own". By product and store also "level": rows of sums that add up.
         """
+        found = self._predicted(model, rows, tables)
+        if self.by != "product-store":
+            return found
+        return with_totals(self, cast(DemandModel, model), rows["validation"], tables, found)
+
+    def _predicted(self, model: Model, rows: Rows, tables: Tables) -> pl.DataFrame:
         import polars as pl
 
         shared = forecasts(self, cast(DemandModel, model), rows["now"], tables)
@@ -301,8 +309,9 @@ class Demand:
         return with_model(shared, own.filter(pl.col("product").is_in(self.common.own)))
 
     def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
-        """Returns how many of the plan's periods have sales, and whether stock was there."""
-        return (self._history(rows), stock_standing(rows["test"].parts[0].shelf, self.every))
+        """Returns how many periods have sales, whether stock was there, and what is known ahead."""
+        stock = stock_standing(rows["test"].parts[0].shelf, self.every)
+        return (self._history(rows), stock, *ahead_standing(rows["now"].parts[0], self.every))
 
     def _history(self, rows: Rows) -> Standing:
         sold = np.flatnonzero(rows["test"].parts[0].units.sum(axis=0) > 0)
@@ -320,26 +329,16 @@ class Demand:
         return Standing("history", verdict, found, expected, remedy)
 
     def detail(self, model: Model, rows: Rows) -> Json:
-        """Returns sold and forecast by period ahead, and the largest product's curve."""
+        """Returns where the forecast is good and where not, examples, and the baselines."""
         demand = cast(DemandModel, model)
-        (cases,) = cases_of(demand, rows["test"])
-        forecast = demand.forecast(cases)
-        error = np.abs(forecast - cases.sold)
-        by_ahead = [
-            round(
-                float(error[cases.ahead == a].sum() / max(cases.sold[cases.ahead == a].sum(), 1)), 6
-            )
-            for a in range(1, self.horizon + 1)
-        ]
         return {
-            "wape_by_period_ahead": by_ahead,
+            **where_it_is_good(self, demand, rows["test"]),
             "own_level": bool(demand.level.size),
             "kept": demand.kept,
             "baselines": {
                 self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
                 for name in BASELINES
             },
-            "curve": largest_curve(self, demand, cases, forecast, rows["test"]),
         }
 
     def pooled(self, rows: list[Rows]) -> Rows:
