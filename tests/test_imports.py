@@ -54,12 +54,15 @@ ROOMS = (
 NEURAL = (
     "cnn.py",
     "forecast_network.py",
+    "gru.py",
     "local_optimizers.py",
     "lstm.py",
     "mlp.py",
     "ncf.py",
     "neural_at_home.py",
     "neural_local.py",
+    "sasrec.py",
+    "sequence_network.py",
 )
 MAY_READ_TABLES = (
     "tasks",

@@ -11,6 +11,7 @@ from grandtotal.algorithms.als import ALS
 from grandtotal.algorithms.content import Hybrid
 from grandtotal.algorithms.item_model import Request
 from grandtotal.algorithms.model import load_arrays, save_arrays
+from grandtotal.algorithms.sequential import Sequential
 from grandtotal.consortium.consortium import Consortium
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
@@ -18,7 +19,12 @@ from grandtotal.tasks.ranking import RankingScores
 from grandtotal.tasks.recommend_models import GRIDS
 from grandtotal.tasks.wishes import NO_WISHES
 
-SMALL = {"als": ALS(8, epochs=2, steps=2), "hybrid": Hybrid(factors=8, epochs=2)}
+NETWORKS = ("gru", "sasrec")
+SMALL = {
+    "als": ALS(8, epochs=2, steps=2),
+    "hybrid": Hybrid(factors=8, epochs=2),
+    **{kind: Sequential(kind, length=5, width=4, rounds=1, epochs=1) for kind in NETWORKS},
+}
 
 
 @pytest.fixture(params=sorted(GRIDS))
@@ -35,7 +41,8 @@ def test_every_model_keeps_the_contract(task, frames, federate, tmp_path):
     federation = federate(list(parts.values()))
     model = task.fit(federation.totals).model
     pooled = task.pooled(list(parts.values()))
-    assert arrays_digest(task.fit(Local(pooled)).model.arrays) == arrays_digest(model.arrays)
+    if task.models[0] not in NETWORKS:  # a mean of networks is not the network of all rows
+        assert arrays_digest(task.fit(Local(pooled)).model.arrays) == arrays_digest(model.arrays)
     # Scores are totals: of the retailers they are those of the pooled rows.
     query = RankingScores(task.products, task.top, "test")
     for total in (federation.totals.total, Local(pooled).total):

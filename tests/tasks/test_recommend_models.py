@@ -84,7 +84,9 @@ def test_a_model_that_does_not_exist_is_refused_with_the_nearest_name(recommend,
         replace(recommend, models=models)
 
 
-@pytest.mark.parametrize("models", [("als",), ("ease", "transitions"), ("auto", "ease")])
+@pytest.mark.parametrize(
+    "models", [("als",), ("ease", "transitions"), ("auto", "ease"), ("sasrec",)]
+)
 def test_what_has_no_bound_is_refused_under_epsilon_by_name(recommend, models):
     private = replace(recommend.common, privacy=Agreement(epsilon=4.0, delta=1e-6, secure_sum=True))
     with pytest.raises(RefusedError, match=models[-1] if models[0] != "auto" else "auto"):

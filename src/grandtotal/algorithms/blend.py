@@ -17,6 +17,7 @@ from grandtotal.algorithms.als import FactorModel
 from grandtotal.algorithms.content import HybridModel
 from grandtotal.algorithms.item_model import ItemModel, Recommender
 from grandtotal.algorithms.offered import Offered
+from grandtotal.algorithms.sequential import SequenceModel
 from grandtotal.algorithms.transitions import TransitionModel
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
@@ -149,6 +150,8 @@ def recommender(arrays: Arrays, meta: Json) -> Recommender:
         return Offered(recommender(rest, meta), arrays["offered"] > 0)
     if "shares" in arrays:
         return Blend.build(arrays, meta)
+    if "network" in arrays:
+        return SequenceModel.build(arrays, meta)
     if "bridge" in arrays:
         return HybridModel.build(arrays, meta)
     if "factors" in arrays:

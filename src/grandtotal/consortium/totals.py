@@ -1,15 +1,16 @@
 """All that an algorithm sees: totals. Whether over one holder's rows or a consortium's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from grandtotal.consortium.query import Query, Rows
 from grandtotal.privacy.fixedpoint import Arrays, decode, encode, refuse_overflow
 
+Made = TypeVar("Made")
 NOTHING: Mapping[str, np.ndarray] = {}
 
 
@@ -75,6 +76,7 @@ class Remembering:
     def __init__(self, totals: Totals) -> None:
         self._totals = totals
         self._known: dict[Query, Arrays] = {}
+        self._made: dict[Hashable, Any] = {}
 
     def total(self, query: Query, broadcast: Arrays | None = None) -> Arrays:
         """Returns the total, from memory where the very same question was asked before."""
@@ -83,3 +85,10 @@ class Remembering:
         if query not in self._known:
             self._known[query] = self._totals.total(query)
         return self._known[query]
+
+    def once(self, what: Hashable, make: Callable[[], Made]) -> Made:
+        """Returns what `make` made the first time that it was asked for: training is long."""
+        if what not in self._made:
+            self._made[what] = make()
+        made: Made = self._made[what]
+        return made

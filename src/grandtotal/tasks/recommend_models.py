@@ -27,6 +27,7 @@ from grandtotal.algorithms.item_model import Recommender, top
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.sequential import Sequential
 from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
@@ -57,6 +58,8 @@ GRIDS: Mapping[str, tuple[Candidate, ...]] = {
         for half_life in (2.0, 5.0, 20.0)
         for follows in (2.0, 8.0, 32.0)
     ),
+    "sasrec": (Sequential("sasrec"),),
+    "gru": (Sequential("gru"),),
 }
 CORE = ("popularity", "item-knn", "ease", "als", "transitions")  # what "auto" alone stands for
 BOUNDED = ("popularity", "item-knn", "ease", "edlae")  # what a plan under epsilon may name

@@ -104,6 +104,8 @@ RECOMMEND = Kind(
         "hybrid": "factors that words of products speak for (hybrid)",
         "als": "factors of customers and products (ALS)",
         "transitions": "what follows what",
+        "sasrec": "network over the latest purchases (SASRec)",
+        "gru": "network over the latest purchases (GRU)",
     },
     asked=_ASKED,
     details=details,
