@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo consortium chaos test lint fix attacks audit bench docs clean
+.PHONY: demo consortium chaos guides test lint fix attacks audit bench docs clean
 
 demo: .venv/core            ## five retailers, real data, two tasks, a table and a report
 	$(BIN)/grandtotal demo
@@ -10,8 +10,11 @@ demo: .venv/core            ## five retailers, real data, two tasks, a table and
 consortium: .venv/test      ## the demo's plan across six processes with mutual TLS: the same digests
 	$(BIN)/python -m grandtotal.loopback
 
-chaos: .venv/test           ## kills real processes at random moments, over pipes and through FLARE
-	PYTHONPATH=tests $(BIN)/python -m chaos
+chaos: .venv/test           ## kills processes at random moments, over pipes and through FLARE: an hour
+	$(BIN)/python -m benchmarks.chaos --write
+
+guides:                     ## walks both guides as four system users, from a clean clone; needs root
+	$(PYTHON) tests/walk_guides.py
 
 test: .venv/test lint       ## every check and every test
 	$(BIN)/python -m pytest -n auto --dist worksteal

@@ -43,7 +43,7 @@ TODAY = datetime(2024, 7, 15)
 
 def run(data: Path, quick: bool) -> list[Row]:  # noqa: ARG001
     """Returns the four rows at every cut, epsilon, and the time of generated customers."""
-    retail = _generated() if quick else online_retail()
+    retail = generated_customers() if quick else online_retail()
     rows = _at_last_cut(retail, quick)
     if not quick:
         for back in CUTS:
@@ -54,7 +54,8 @@ def run(data: Path, quick: bool) -> list[Row]:  # noqa: ARG001
     return [*rows, *_times(sizes)]
 
 
-def _generated() -> Retail:
+def generated_customers() -> Retail:
+    """Returns lines of customers who come at their own rate until they leave."""
     lines = _customers(1500, 0).with_columns(basket=pl.lit(""))
     return Retail(lines, Common(TODAY.date(), ("p0",)))
 

@@ -54,7 +54,7 @@ def coverage_rows(found: Covered) -> list[Row]:
     for name, chosen in [("all", np.ones(len(found.ahead), bool)), *by_step, *by_class]:
         rows += _judged(name, found, chosen)
     cells = [a & c for _, a in by_step for _, c in by_class if (a & c).sum() >= ENOUGH]
-    return [*rows, *_in_cells(found, cells)]
+    return [*rows, *(_in_cells(found, cells) if cells else ())]
 
 
 def _judged(name: str, found: Covered, chosen: NDArray[np.bool_]) -> Iterator[Row]:

@@ -18,6 +18,7 @@ from shutil import copytree, ignore_patterns
 from tempfile import TemporaryDirectory
 
 from grandtotal.engine.conduct import Held
+from grandtotal.engine.slow_line import SlowLine
 from grandtotal.loopback import Loopback
 from grandtotal.runfolder import RunFolder
 from grandtotal.tables.example import make_example
@@ -94,11 +95,43 @@ class Rounds:
     def detail(self, model, rows):
         return {}
 """
+TREES = """
+
+import zlib
+
+from grandtotal.algorithms.columns import Columns
+from grandtotal.algorithms.tree_growth import Growth
+from grandtotal.algorithms.tree_questions import Data
+from grandtotal.algorithms.trees import Boosting
+
+
+@dataclass(frozen=True)
+class Forest(Rounds):
+    kind: ClassVar[str] = "sized-trees"
+    common: Common
+    words: int
+    rounds: int
+
+    def fit(self, totals):
+        boosting = Boosting(trees=self.rounds, growth=Growth(leaves=64, depth=6))
+        names = tuple(f"x{number}" for number in range(30))
+        trees, _ = boosting.fit(totals, Data("y", names))
+        return Fitted(Nothing(trees.arrays, {}), {"chosen": {}, "tried": []})
+
+    def rows(self, tables):
+        draw = np.random.default_rng(zlib.crc32(tables.config.retailer.encode()))
+        numbers = {f"x{number}": draw.normal(size=self.words) for number in range(30)}
+        x = list(numbers.values())
+        numbers["y"] = x[0] * x[1] + np.sin(3 * x[2]) + 0.1 * draw.normal(size=self.words)
+        keys = draw.integers(0, 2**63, self.words, dtype=np.uint64)
+        return {"train": Columns(numbers, {}, keys), "test": (), "validation": ()}
+"""
 ENTRIES = """[grandtotal.queries]
 sized-words = sized:Words
 
 [grandtotal.tasks]
 sized-rounds = sized:Rounds
+sized-trees = sized:Forest
 """
 IN_ONE = """
 import sys
@@ -137,15 +170,25 @@ class Parties:
 
     def plan(self, masked: bool, rounds: Mapping[str, int]) -> Path:
         """Writes the plan that asks for so many rounds of each size; returns its file."""
+        lines = []
+        for size, count in rounds.items():
+            lines.append(f'[tasks."{size}"]\nkind = "sized-rounds"')
+            lines.append(f"words = {SIZES[size] // 8}\nrounds = {count}")
+        return self._plan("masked" if masked else "clear", masked, lines)
+
+    def trees(self, masked: bool, trees: int, rows: int) -> Path:
+        """Writes the plan of so many trees of six levels on so many rows of each; its file."""
+        task = f'[tasks.trees]\nkind = "sized-trees"\nwords = {rows}\nrounds = {trees}'
+        return self._plan("masked-trees" if masked else "trees", masked, [task])
+
+    def _plan(self, name: str, masked: bool, tasks: list[str]) -> Path:
         lines = [
             f'[consortium]\nname = "sized"\nmembers = {json.dumps(list(self.members))}',
             'today = 2024-07-15\ncatalogue = "few.csv"',
             f"[privacy]\nsecure_sum = {str(masked).lower()}\nkeep_masked = false",
+            *tasks,
         ]
-        for size, count in rounds.items():
-            lines.append(f'[tasks."{size}"]\nkind = "sized-rounds"')
-            lines.append(f"words = {SIZES[size] // 8}\nrounds = {count}")
-        path = self.folder / f"{'masked' if masked else 'clear'}.toml"
+        path = self.folder / f"{name}.toml"
         path.write_text("\n".join(lines) + "\n")
         return path
 
@@ -180,7 +223,7 @@ def parties_of(members: int) -> Iterator[Parties]:
     with TemporaryDirectory(prefix="grandtotal-engine-") as name:
         folder, package = Path(name), Path(name) / "package"
         (package / "sized-1.dist-info").mkdir(parents=True)
-        (package / "sized.py").write_text(PACKAGE)
+        (package / "sized.py").write_text(PACKAGE + TREES)
         (package / "sized-1.dist-info/METADATA").write_text("Name: sized\nVersion: 1\n")
         (package / "sized-1.dist-info/entry_points.txt").write_text(ENTRIES)
         make_example(folder, NAMES[:members])
@@ -196,6 +239,22 @@ def parties_of(members: int) -> Iterator[Parties]:
             sys.modules.pop("sized", None)
             os.environ["PYTHONPATH"] = before
             _forget(installed, code_digest)
+
+
+@contextmanager
+def far(parties: Loopback, round_trip_s: float) -> Iterator[None]:
+    """Starts the parties again, each retailer at the end of a long line."""
+    line = SlowLine(parties.port, round_trip_s / 2)
+    parties.stop()
+    parties.through = dict.fromkeys(parties.homes, line.port)
+    for name in parties.homes:
+        parties.lead(name)
+    parties.start()
+    try:
+        yield
+    finally:
+        parties.stop()
+        line.close()
 
 
 def _forget(*cached: object) -> None:

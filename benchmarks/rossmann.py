@@ -15,7 +15,7 @@ from grandtotal.privacy.fingerprint import fingerprints
 
 TARGET = "sales"
 HORIZON = 42  # days
-_SOURCE = "kaggle.com/c/rossmann-store-sales"
+SOURCE = "kaggle.com/c/rossmann-store-sales"
 _LAGS = (42, 43, 49, 56, 63, 91, 182, 364)
 _WINDOWS = (7, 14, 28, 91, 182)
 
@@ -41,9 +41,9 @@ class Rossmann:
 def rossmann(data: Path) -> Rossmann:
     """Returns the features; the target is the logarithm of the sales."""
     folder = data / "rossmann"
-    path = need(folder / "rossmann.parquet", _SOURCE)
+    path = need(folder / "rossmann.parquet", SOURCE)
     frame = pl.read_parquet(path).with_columns(pl.col("Date").cast(pl.Date))
-    states = pl.read_csv(need(folder / "store_states.csv", _SOURCE))
+    states = pl.read_csv(need(folder / "store_states.csv", SOURCE))
     frame = frame.join(states, on="Store").sort("Store", "Date")
     made = _features(frame)
     cut = frame["Date"].max() - pl.duration(days=HORIZON)

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 
 from grandtotal.consortium.consortium import Consortium, Listener
@@ -13,12 +14,15 @@ from grandtotal.consortium.totals import Totals
 from grandtotal.consortium.transport import EmbeddedTransport
 from grandtotal.durable import Json, arrays_digest, canonical
 from grandtotal.privacy.accounting import Budget
+from grandtotal.privacy.door import Door
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.identity import Roster, make_identity, write_roster
 from grandtotal.privacy.terms import Terms
 from grandtotal.tasks.scores import ROWS, save_scores
 from grandtotal.tasks.task import Task
 
 TASK = "task"
+_NAME = "benchmark"  # of the consortium
 
 
 @dataclass(frozen=True)
@@ -47,30 +51,47 @@ def federated(
     task: Task | None = None,
     listener: Listener = lambda record: None,  # noqa: ARG005
     budget: Budget | None = None,
+    masked: bool = False,
 ) -> Iterator[Consortium]:
     """Yields a new, opened consortium of these retailers; `of(TASK)` are its totals.
 
-    budget: of noise, which each retailer then adds its share of; by default totals are exact. Sums
-    are not masked.
+    budget: of noise, which each retailer then adds its share of; by default totals are exact.
+    masked: whether sums are, with keys that are made here.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        doors = {name: Door(folder / name / "door") for name in holders}
         transport = EmbeddedTransport(
             {
                 name: Retailer(
                     name,
                     folder / name,
                     _opener(Holder(rows, task, folder / name)),
+                    doors[name],
                     agreeing=_agreeing(folder / name, budget),
                 )
                 for name, rows in holders.items()
             }
         )
-        consortium = Consortium(tuple(holders), transport, folder / "coordinator", listener)
-        consortium.open(canonical({"privacy": {"secure_sum": False}, "members": list(holders)}))
+        roster = _enrolled(doors) if masked else None
+        consortium = Consortium(tuple(holders), transport, folder / "coordinator", listener, roster)
+        agreed = {"name": _NAME, "members": list(holders)}
+        consortium.open(canonical({"consortium": agreed, "privacy": {"secure_sum": masked}}))
         yield consortium
         consortium.close()
         transport.close()
+
+
+def _enrolled(doors: Mapping[str, Door]) -> Roster:
+    """Gives everybody a key and the roster that all of them signed; returns it."""
+    keys = {name: make_identity(door.key_path) for name, door in doors.items()}
+    until = date.today() + timedelta(days=1)
+    roster = Roster(_NAME, 1, {name: key.public for name, key in keys.items()}, until)
+    for name, key in keys.items():
+        roster = roster.signed(name, key)
+    for door in doors.values():
+        write_roster(door.roster_path(_NAME), roster)
+    return roster
 
 
 def _opener(holder: Holder) -> Opener:

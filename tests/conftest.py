@@ -15,7 +15,7 @@ from builders import BUILDERS
 from builders.asked import TASK, Asked
 from builders.outcomes import make_split
 from builders.prices import make_prices
-from builders.purchases import make_purchases, with_baskets
+from builders.purchases import make_content, make_purchases, with_baskets
 from builders.sales import COMMON, HORIZON, PERIODS, make_panel, make_sales
 from builders.value import make_known, make_traits
 from grandtotal.consortium import query as queries
@@ -175,6 +175,7 @@ def build() -> SimpleNamespace:
     """Returns the builders of rows: purchases, sales, panel, and how panels are cut."""
     return SimpleNamespace(
         purchases=make_purchases,
+        content=make_content,
         with_baskets=with_baskets,
         sales=lambda rng, products=8, periods=PERIODS, horizon=HORIZON: make_sales(
             rng, products, periods, horizon

@@ -109,6 +109,23 @@ def test_predict_writes_a_table_for_each_task(consortium: Path, kind: str) -> No
     assert sorted(forecast["ahead"].unique()) == [1, 2, 3, 4]
 
 
+def test_predict_takes_wishes_and_answers_for_a_visit_or_a_product(consortium: Path) -> None:
+    words = ("predict", "latest", "--retailer", "north", "--json")
+    wished = ("--in-stock", "--price", "2-9", "--reach", "1", "--top", "2")
+    written = json.loads(grandtotal(*words, *wished, cwd=consortium).stdout)
+    assert list(written) == ["recommend"]
+    assert pl.read_parquet(consortium / written["recommend"])["rank"].max() == 2
+    visit = json.loads(grandtotal(*words, "--session", "P01, P02,none", cwd=consortium).stdout)
+    assert len(visit) == 10
+    assert set(visit[0]) == {"product", "title", "score", "because"}
+    shown = grandtotal(*words[:-1], "--similar", "P01", "--top", "2", cwd=consortium).stdout
+    assert shown.startswith("  1  P")
+    refused = grandtotal(*words, "--price", "cheap", cwd=consortium, status=2)
+    assert "expected two prices" in refused.stderr
+    refused = grandtotal(*words, "--task", "demand", "--reach", "1", cwd=consortium, status=7)
+    assert "wishes need one of kind recommend" in refused.stderr
+
+
 def test_nobody_is_recommended_what_they_have_bought(consortium: Path) -> None:
     lists = gt.Run.open("latest", consortium / "runs").predict("north", "recommend")
     lines = pl.read_csv(consortium / "mine/north/data/transactions.csv", infer_schema=False)

@@ -47,8 +47,19 @@ ROOMS = (
     "cli_orders",
     "cli_prices",
     "cli_decide",
+    "cli_predict",
     "cli",
     "loopback",
+)
+NEURAL = (
+    "cnn.py",
+    "forecast_network.py",
+    "local_optimizers.py",
+    "lstm.py",
+    "mlp.py",
+    "ncf.py",
+    "neural_at_home.py",
+    "neural_local.py",
 )
 MAY_READ_TABLES = (
     "tasks",
@@ -130,6 +141,8 @@ def test_nothing_that_arrives_is_ever_run(path):
     engines = {"torch", "numba", "tensorflow", "jax", "nvflare"}
     if path.name == "flare.py":  # the adapter, imported by the processes of a consortium alone
         engines -= {"nvflare"}
+    if path.name in NEURAL:  # imported when a network is named, if torch is installed
+        engines -= {"torch"}
     if path.name == "tree_kernels.py":  # imported when a tree grows, if numba is installed
         engines -= {"numba"}
     for module, _ in imports(path):
@@ -148,10 +161,20 @@ def test_the_adapter_of_flare_is_imported_only_where_a_process_of_it_starts(path
         assert module != "grandtotal.engine.flare" or not at_once
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_networks_are_imported_only_when_one_is_named(path):
+    if path.name in NEURAL:
+        return
+    for module, at_once in imports(path):
+        assert f"{module.rsplit('.', 1)[-1]}.py" not in NEURAL or not at_once
+
+
 def test_public_names_are_what_they_say_whatever_was_imported():
     for path in FILES:
         name = ".".join(("grandtotal", *path.relative_to(ROOT).with_suffix("").parts))
         if name == "grandtotal.engine.flare" and not importlib.util.find_spec("nvflare"):
+            continue
+        if path.name in NEURAL and not importlib.util.find_spec("torch"):
             continue
         if not name.endswith("__init__"):
             importlib.import_module(name)

@@ -1,18 +1,16 @@
 """A run from the plan to its last file: in one process, in four, and killed wherever it writes."""
 
 import json
-import os
 import shutil
 import signal
-import stat
 import subprocess
 import sys
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from dying import Dying, Killed
 from grandtotal import durable
 from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.transport import PipeTransport
@@ -350,113 +348,12 @@ def test_a_retailer_that_is_killed_is_named_and_the_run_goes_on(new_run, example
 # --- killed at a write ---
 
 
-class Killed(BaseException):
-    """The process is gone: no `except Exception` sees it, and nothing is written any more."""
-
-
-@dataclass
-class Dying:
-    """`os` for durable.py, which dies at one write and leaves a part of its bytes.
-
-    step: "fsync", before the bytes are safe; "replace", before the file has its name; "named",
-    after it. pattern: of the path in the run's folder. turn: which such write, from 0.
-    part: the share of the new bytes that the disk kept.
-    """
-
-    step: str
-    pattern: str
-    turn: int = 0
-    part: float = 0.5
-    root: Path = Path("/")
-    die: object = None
-    dead: bool = False
-    turns: int = 0
-    sizes: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self):
-        # What lies there already is on the disk: no death now takes it back.
-        files = (p for p in self.root.rglob("*") if p.is_file() and p.suffix != ".partial")
-        self.sizes = {str(path): path.stat().st_size for path in files}
-
-    def __getattr__(self, name):
-        return getattr(os, name)
-
-    def fsync(self, file):
-        self._refuse_the_dead()
-        if stat.S_ISDIR(os.fstat(file).st_mode):
-            os.fsync(file)
-            return
-        path, size = path_of(file), os.fstat(file).st_size
-        if self._is_now("fsync", path.removesuffix(".partial")):
-            before = self.sizes.get(path, 0)
-            os.ftruncate(file, before + int((size - before) * self.part))
-            self._die()
-        os.fsync(file)
-        self.sizes[path] = size
-
-    def replace(self, partial, path):
-        self._refuse_the_dead()
-        if self._is_now("replace", str(path)):
-            self._die()
-        os.replace(partial, path)
-        if self._is_now("named", str(path)):
-            self._die()
-
-    def _is_now(self, step, path):
-        if step != self.step or not fnmatch(path, f"{self.root}/{self.pattern}"):
-            return False
-        self.turns += 1
-        return self.turns == self.turn + 1
-
-    def _die(self):
-        self.dead = True
-        if self.die:
-            self.die()
-        raise Killed
-
-    def _refuse_the_dead(self):
-        if self.dead:
-            raise Killed
-
-
-def path_of(file):
-    """Returns the path of an open file."""
-    if sys.platform == "darwin":
-        import fcntl
-
-        return fcntl.fcntl(file, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\\0").decode()
-    return os.readlink(f"/proc/self/fd/{file}")
-
-
+# One of each kind: all of them are in test_crash_points.py, where every party is a process.
 DEATHS = [
-    ("fsync", "coordinator/versions.json", 0, 0.0),
-    ("replace", "coordinator/versions.json", 0, 1.0),
-    ("fsync", "coordinator/totals/*", 0, 0.5),
     ("fsync", "coordinator/totals/*", 6, 0.99),
-    ("replace", "coordinator/totals/*", 1, 1.0),
-    ("named", "coordinator/totals/*", 5, 1.0),
-    ("fsync", "coordinator/rounds.jsonl", 0, 0.0),
-    ("fsync", "coordinator/rounds.jsonl", 3, 0.5),
     ("fsync", "coordinator/rounds.jsonl", 8, 0.999),
-    ("fsync", "coordinator/rounds.jsonl", 14, 1.0),
-    ("fsync", "coordinator/models/demand.safetensors", 0, 0.3),
-    ("named", "coordinator/models/recommend.safetensors", 0, 1.0),
-    ("fsync", "coordinator/scores/demand.json", 0, 0.9),
-    ("replace", "coordinator/scores/recommend.json", 0, 1.0),
-    ("fsync", "coordinator/finished.json", 0, 0.5),
-    ("replace", "coordinator/finished.json", 0, 1.0),
     ("named", "coordinator/finished.json", 0, 1.0),
-    ("fsync", "retailers/south/plan.json", 0, 0.5),
-    ("replace", "retailers/west/tables.json", 0, 1.0),
     ("fsync", "retailers/south/egress.jsonl", 0, 0.0),
-    ("fsync", "retailers/north/egress.jsonl", 5, 0.5),
-    ("fsync", "retailers/west/egress.jsonl", 9, 0.999),
-    ("fsync", "retailers/west/egress.jsonl", 12, 1.0),
-    ("fsync", "retailers/north/models/demand.safetensors", 0, 0.5),
-    ("named", "retailers/west/models/recommend.safetensors", 0, 1.0),
-    ("fsync", "retailers/south/scores/demand.alone.safetensors", 0, 0.5),
-    ("named", "retailers/south/scores/recommend.federated.safetensors", 0, 1.0),
-    ("fsync", "retailers/north/scores/recommend.json", 0, 0.7),
     ("named", "retailers/north/scores/demand.json", 0, 1.0),
     ("fsync", "simulation.json", 0, 0.5),
     ("replace", "simulation.json", 0, 1.0),
@@ -499,13 +396,13 @@ PROCESS = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import test_run
+from dying import Dying
 from grandtotal import durable
 from grandtotal.runfolder import RunFolder
 from grandtotal.simulate import simulate
 folder = RunFolder(Path(sys.argv[2]))
 step, pattern, turn, part = sys.argv[3], sys.argv[4], int(sys.argv[5]), float(sys.argv[6])
-durable.os = test_run.Dying(
+durable.os = Dying(
     step, pattern, turn, part, root=folder.path, die=lambda: os._exit(9)
 )
 simulate(folder)

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from grandtotal.tasks.demand import Demand
     from grandtotal.tasks.price import Price
     from grandtotal.tasks.price_model import PriceModel
+    from grandtotal.tasks.recommend import Recommend
+    from grandtotal.tasks.recommend_lists import Serving
     from grandtotal.tasks.task import Task
+    from grandtotal.tasks.wishes import Wishes
     from grandtotal.verify import Finding
 
 Path_ = str | Path
@@ -224,16 +227,44 @@ class Run:
         return write_report(self.folder, retailer)
 
     def predict(
-        self, retailer: str, task: str, top: int = 10, config: Path_ | None = None
+        self,
+        retailer: str,
+        task: str,
+        top: int = 10,
+        config: Path_ | None = None,
+        wishes: Wishes | None = None,
     ) -> pl.DataFrame:
         """Returns a retailer's predictions as of the plan's today, made from its own tables.
 
         recommend: customer, rank, product, title, score, because. demand: product, title, start,
         ahead, units, p10, p50, p90, recent_mean, last_season. The columns of the others are those
         of their `predict` in `grandtotal.tasks`.
+
+        wishes: filters and weights of recommendations; RunError for a task of another kind.
         """
         found, model, rows, tables = self._at_home(retailer, task, config)
-        return found.predict(model, rows, tables, top)
+        if wishes is None:
+            return found.predict(model, rows, tables, top)
+        return _recommends(task, found).predict(model, rows, tables, top, wishes)
+
+    def serving(
+        self,
+        retailer: str,
+        task: str | None = None,
+        wishes: Wishes | None = None,
+        config: Path_ | None = None,
+    ) -> Serving:
+        """Returns a retailer's recommender in memory, for sessions and for similar products.
+
+        `session(products, k)` takes a list of its products in order, the latest last, and no
+        customer; `similar(product, k)` one. task: of the kind recommend; it can be left out where
+        the plan has one. wishes: filters and weights, as they are in the tables now.
+        """
+        from grandtotal.tasks.wishes import NO_WISHES
+
+        name = task or self._only("recommend")
+        found, model, rows, tables = self._at_home(retailer, name, config)
+        return _recommends(name, found).serving(model, rows, tables, wishes or NO_WISHES)
 
     def orders(
         self,
@@ -353,6 +384,12 @@ class Run:
         members = self.folder.plan().members
         if retailer not in members:
             raise RunError(f"no retailer '{retailer}' in the run: {', '.join(members)}")
+
+
+def _recommends(name: str, task: Task) -> Recommend:
+    if task.kind != "recommend":
+        raise RunError(f"'{name}' is of the kind {task.kind}; wishes need one of kind recommend")
+    return cast("Recommend", task)
 
 
 def verify(run: Path_, runs: Path_ = "runs", roster: Path_ | None = None) -> list[Finding]:

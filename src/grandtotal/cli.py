@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grandtotal import __version__, cli_decide, cli_door, cli_engine, cli_members
+from grandtotal import __version__, cli_decide, cli_door, cli_engine, cli_members, cli_predict
 from grandtotal.cli_parts import (
     Group,
     as_text,
     command,
-    config_option,
     json_option,
     processes_option,
     runs_option,
-    write_frame,
 )
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from grandtotal.api import Run
     from grandtotal.plan import Plan
     from grandtotal.runfolder import RunFolder
@@ -73,7 +69,11 @@ def demo(folder: Path, runs: Path, processes: bool, as_json: bool) -> None:
     """
     from grandtotal import api
 
-    _run(api.demo(folder), runs, processes, as_json)
+    done = _run(api.demo(folder), runs, processes, as_json)
+    if not as_json:
+        from grandtotal.cli_orders import first_orders
+
+        first_orders(done, done.folder.plan().members[0])
 
 
 @command(main, "grandtotal init my-consortium && grandtotal run my-consortium/plan.toml")
@@ -163,56 +163,6 @@ def run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
     _run(plan, runs, processes, as_json)
 
 
-@command(main, "grandtotal predict latest --retailer north --task recommend --top 5")
-@click.argument("run", metavar="RUN")
-@click.option("--retailer", required=True, help="Whose customers and products.")
-@click.option("--task", help="One task; all tasks of the run if left out.")
-@click.option("--top", default=10, show_default=True, help="Recommendations per customer.")
-@click.option(
-    "--format", "kind", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the files.")
-@config_option
-@runs_option
-@json_option
-def predict(
-    run: str,
-    retailer: str,
-    task: str | None,
-    top: int,
-    kind: str,
-    out: Path | None,
-    config: Path | None,
-    runs: Path,
-    as_json: bool,
-) -> None:
-    """Predict for one retailer from its own tables, as of the plan's today.
-
-    recommend: the best products for every customer, with what speaks for them. demand: units per
-    product and period with quantiles. price: elasticities and what they rest on. churn,
-    purchase-intent, value, segments: a row a customer or visit. shift: what changed, since when.
-    """
-    from grandtotal import terminal
-    from grandtotal.api import Run
-
-    opened = Run.open(run, runs)
-    matched = opened.matched(retailer)
-    folder = out or opened.folder.retailer(retailer) / "predictions"
-    names = [task] if task else list(opened.folder.plan().tasks)
-    frames = {name: opened.predict(retailer, name, top, config) for name in names}
-    written = {name: _write(frame, folder / f"{name}.{kind}") for name, frame in frames.items()}
-    if matched:
-        click.echo(f"{retailer}: {terminal.left_out(matched)}", err=True)
-    if as_json:
-        click.echo(as_text({name: str(path) for name, path in written.items()}))
-
-
-def _write(frame: pl.DataFrame, path: Path) -> Path:
-    write_frame(frame, path)
-    click.echo(f"{frame.height:,} rows -> {path}\n{frame.head(5)}", err=True)
-    return path
-
-
 @command(main, "grandtotal report latest")
 @click.argument("run", metavar="RUN")
 @click.option("--retailer", help="The report of one retailer, with its own rows only.")
@@ -229,6 +179,7 @@ for _command in (
     cli_members.retailer,
     cli_members.consortium,
     cli_decide.decide,
+    cli_predict.predict,
     *cli_engine.commands,
 ):
     main.add_command(_command)
@@ -312,7 +263,7 @@ def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
         Console().print(*terminal.comparison(found), sep="\n")
 
 
-def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
+def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> Run:
     from grandtotal import api
     from grandtotal.plan import Plan
     from grandtotal.simulate import find_configs, start
@@ -321,7 +272,7 @@ def _run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
     folder = start(read, find_configs(read, plan.parent), runs, processes)
     if not as_json:
         click.echo(f"{len(read.members)} retailers, {_catalogue(read)}.\n{_promise(read)}")
-    _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
+    return _with_progress(folder, as_json, functools.partial(api.resume, folder.path))
 
 
 def _catalogue(plan: Plan) -> str:
@@ -349,7 +300,7 @@ def _promise(plan: Plan) -> str:
     )
 
 
-def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -> None:
+def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -> Run:
     from rich.console import Console
 
     from grandtotal import terminal
@@ -357,6 +308,7 @@ def _with_progress(folder: RunFolder, as_json: bool, work: Callable[..., Run]) -
     with terminal.progress(len(folder.plan().tasks), Console(stderr=True)) as listener:
         done = work(listener=listener)
     _show(done, as_json)
+    return done
 
 
 def _show(run: Run, as_json: bool) -> None:

@@ -63,6 +63,20 @@ def create(alliance: Path, requests: Path, out: Path) -> None:
     click.echo(f"coordinator's fingerprint  {fingerprint(public)}: read it to each member.")
 
 
+@command(consortium, "grandtotal consortium revoke north --kit kits/coordinator")
+@click.argument("name")
+@kit_option
+def revoke(name: str, kit: Path) -> None:
+    """Turn away whoever dials with a certificate that was issued in this name so far.
+
+    Lines that are open are cut within seconds. What is issued later is valid.
+    """
+    from grandtotal.engine import kits, revocation
+
+    gone = revocation.revoke(kits.Kit.read(kit).own(kits.COORDINATOR).path, name)
+    click.echo(f"{name}: {len(gone)} certificates revoked; `consortium create` issues another")
+
+
 @command(coordinator, "grandtotal coordinator start kits/coordinator")
 @click.argument("kit", type=folder)
 @click.option("--metrics", type=int, help="A port on 127.0.0.1 for Prometheus.")
@@ -187,10 +201,16 @@ def submit(plan: Path, roster: Path | None, kit: Path, as_json: bool) -> None:
     from grandtotal.engine import conduct, kits
     from grandtotal.plan import Plan
 
-    path = conduct.submit(kits.Kit.read(kit).own(kits.COORDINATOR), Plan.read(plan), roster).path
-    click.echo(
-        as_text({"run": path.name, "folder": str(path)}) if as_json else f"submitted: {path}"
-    )
+    own = kits.Kit.read(kit).own(kits.COORDINATOR)
+    run = conduct.submit(own, Plan.read(plan), roster)
+    told = conduct.cohorts_before(own, run)
+    if as_json:
+        facts = {"run": run.path.name, "folder": str(run.path), "cohorts": told}
+        click.echo(as_text(facts))
+        return
+    for line in told:
+        click.echo(f"note: {line}")
+    click.echo(f"submitted: {run.path}")
 
 
 @click.command(epilog="\b\nExample:\n  grandtotal runs log latest --runs kits/coordinator/runs -f")

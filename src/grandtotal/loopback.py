@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from grandtotal.cli import main as main_group
-from grandtotal.durable import Json, read_json
+from grandtotal.durable import Json, read_json, write_json
 from grandtotal.engine.conduct import Held
 from grandtotal.engine.kits import COORDINATOR
 from grandtotal.errors import RunError
@@ -39,7 +39,8 @@ _START_S = 60.0
 class Loopback:
     """The parties of one plan. homes: of each retailer, with its retailer.toml in it.
 
-    users: give every party a user id of its own; only root may.
+    users: give every party a user id of its own; only root may. host: what retailers dial.
+    through: the ports that they dial in place of the coordinator's, such as that of a `SlowLine`.
     """
 
     folder: Path
@@ -48,6 +49,8 @@ class Loopback:
     users: bool = False
     patience_s: float = 10.0
     port: int = 0
+    host: str = "127.0.0.1"
+    through: Mapping[str, int] = field(default_factory=dict)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -80,14 +83,14 @@ class Loopback:
             self.type(name, "retailer", "keygen", "retailer.toml")
             self.type(name, "retailer", "certificate", "retailer.toml")
         self._kits(desk)
-        self._roster(desk)
+        self._hand_over(self.enrol(self.plan), self.kit(COORDINATOR) / "roster.json")
 
     def _kits(self, desk: Path) -> None:
         for name in self.homes:
             self._hand(name, f"door/{name}.csr", desk / "requests" / f"{name}.csr", COORDINATOR)
         members = json.dumps(list(self.homes))
         alliance = (
-            f'name = "loopback"\nmembers = {members}\nhost = "127.0.0.1"\n'
+            f'name = "loopback"\nmembers = {members}\nhost = "{self.host}"\n'
             f"port = {self.port}\npatience_s = {self.patience_s:g}\n"
         )
         (desk / "alliance.toml").write_text(alliance)
@@ -95,25 +98,36 @@ class Loopback:
         os.rename(desk / "kits" / COORDINATOR, self.kit(COORDINATOR))
         for name in self.homes:
             shutil.move(desk / "kits" / name, self.kit(name))
+            self.lead(name)
             self._give(self.kit(name), name)
 
-    def _roster(self, desk: Path) -> None:
-        for name in self.homes:
+    def lead(self, name: str) -> None:
+        """Has a retailer dial the port that it is to go through."""
+        file = self.kit(name) / "alliance.json"
+        said = read_json(file)
+        said["alliance"]["port"] = self.through.get(name, self.port)
+        write_json(file, said)
+
+    def enrol(self, plan: Path) -> Path:
+        """Has the members of a plan sign a roster; returns the coordinator's copy of it."""
+        desk, members = self.home(COORDINATOR), Plan.read(plan).members
+        for name in members:
             self._hand(name, f"door/{name}.pub", desk / f"{name}.pub", COORDINATOR)
-        keys = [f"{name}.pub" for name in self.homes]
-        self._hand_over(self.plan, desk / "plan.toml")
-        for table in self.plan.parent.glob("*.csv"):
+        self._hand_over(plan, desk / plan.name)
+        for table in plan.parent.glob("*.csv"):
             self._hand_over(table, desk / table.name)
-        self.type(COORDINATOR, "consortium", "roster", "plan.toml", *keys)
-        roster = desk / "roster.json"
-        for name in self.homes:
+        roster = desk / f"{plan.stem}.roster.json"
+        keys = [f"{name}.pub" for name in members]
+        words = ("consortium", "roster", plan.name, *keys, "--out", roster.name)
+        self.type(COORDINATOR, *words)
+        for name in members:
             self._hand_over(roster, self.home(name) / "roster.json", name)
             self.type(name, "retailer", "sign", "roster.json", "retailer.toml", "--yes")
             self._hand_over(self.home(name) / "roster.json", roster)
-        for name in self.homes:
+        for name in members:
             self._hand_over(roster, self.home(name) / "roster.json", name)
             self.type(name, "retailer", "pin", "roster.json", "retailer.toml")
-        self._hand_over(roster, self.kit(COORDINATOR) / "roster.json")
+        return roster
 
     # --- processes ---
 
@@ -158,12 +172,15 @@ class Loopback:
 
     # --- a run ---
 
-    def submit(self, plan: str = "plan.toml") -> Held:
-        """Submits a plan in the coordinator's home; returns its run."""
-        found: Json = json.loads(self.type(COORDINATOR, "submit", plan, "--kit", "kit", "--json"))
+    def submit(self, plan: str = "", *words: str) -> Held:
+        """Submits a plan in the coordinator's home, by default its own; returns its run."""
+        typed = ("submit", plan or self.plan.name, "--kit", "kit", "--json", *words)
+        found: Json = json.loads(self.type(COORDINATOR, *typed))
         return Held(RunFolder(Path(found["folder"])))
 
-    def decide(self, run: Held, word: str = "approve", *names: str, within_s: float = 60.0) -> None:
+    def decide(
+        self, run: Held, word: str = "approve", *names: str, within_s: float = 180.0
+    ) -> None:
         """Approves, or refuses, a run at these retailers, or at all, once they were asked."""
         wanted = json.loads((run.folder.coordinator / "run.json").read_text())["run"]
         waiting = list(names or run.folder.plan().members)
@@ -178,7 +195,7 @@ class Loopback:
                 raise RunError(f"{run.folder.path}: {', '.join(waiting)} were not asked in time")
             time.sleep(0.1)
 
-    def wait(self, run: Held, *states: str, within_s: float = 300.0) -> str:
+    def wait(self, run: Held, *states: str, within_s: float = 600.0) -> str:
         """Returns the state of a run once it is one of these, or over; RunError if it is late."""
         deadline = time.monotonic() + within_s
         while (state := run.state) not in (*states, "finished", "failed", "refused", "stopped"):

@@ -33,6 +33,8 @@ class Plan:
 
     source: its JSON value, with the catalogue in it; `content` is what every member gets.
     matching: how a private catalogue is found; None where the plan lists the products.
+    patience_s: across companies, for how long a member may be silent before a total goes on, or
+    waits, without it; None: as the alliance says.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Plan:
     tasks: Mapping[str, Task]
     source: Json
     matching: PrivateCatalogue | None = None
+    patience_s: float | None = None
 
     def with_catalogue(
         self,
@@ -135,6 +138,7 @@ class Plan:
             },
             source,
             agreed.matching,
+            agreed.patience_s,
         )
 
 
@@ -162,6 +166,7 @@ class _Agreed:
     seed: int = 7
     catalogue_min: int | None = None
     catalogue_most: int | None = None
+    patience_s: float | None = None
 
     def __post_init__(self) -> None:
         for text in ("name", "today"):
@@ -179,6 +184,8 @@ class _Agreed:
             raise ValueError("the catalogue is empty")
         if self.key not in ("product", "gtin"):
             raise ValueError(f'key = "{self.key}", expected "product" or "gtin"')
+        if self.patience_s is not None and not _is_patience(self.patience_s):
+            raise ValueError(f"patience_s = {self.patience_s!r}, expected seconds, 1 to 86400")
         self._check_matching()
 
     def _check_matching(self) -> None:
@@ -252,6 +259,10 @@ def _named(name: str, where: str) -> str:
 
 def _is_texts(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
+
+
+def _is_patience(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and 1 <= value <= 86400
 
 
 def _refuse_unknown(source: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

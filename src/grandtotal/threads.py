@@ -57,6 +57,20 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "rows")
 
 
+def side_by_side(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Returns what the calls return, as many at once as there are `workers`; each works alone."""
+    count = min(workers(), len(calls))
+    if count < 2:
+        return [call() for call in calls]
+    with limited_to(workers() // count):
+        return list(_side(count).map(lambda call: call(), calls))
+
+
+@cache
+def _side(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, "beside")
+
+
 def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Returns what the calls return; the first runs here, the others beside it."""
     if len(calls) < 2:

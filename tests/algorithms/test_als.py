@@ -83,7 +83,7 @@ def test_tastes_that_were_planted_are_found():
 def test_because_adds_up_to_the_score(rows):
     model = ALS(factors=5, epochs=3).fit(Local(rows), PRODUCTS, "test")
     history = rows["test"].history[[3]]
-    shares = (1 + model.fold.unobserved) * model._shares(history, 2)
+    shares = (1 + model.fold.unobserved) * model._shares(history.indices, [2])
     score = model.customers(history)[0] @ model.factors[2].astype(np.float64)
     assert shares.sum() == pytest.approx(score)
 

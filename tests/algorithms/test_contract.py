@@ -5,6 +5,7 @@ import pytest
 
 from grandtotal.algorithms.als import ALS
 from grandtotal.algorithms.blend import Blended
+from grandtotal.algorithms.content import CONTENT, Content, Hybrid
 from grandtotal.algorithms.elasticity import Elasticity
 from grandtotal.algorithms.glm import GLM
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
@@ -56,6 +57,7 @@ ALGORITHMS = {
     "edlae": item_model(EDLAE(l2=2.0, dropout=0.4)),
     "als": item_model(ALS(factors=4, epochs=2)),
     "als by conjugate gradients": item_model(ALS(factors=4, epochs=2, steps=2)),
+    "hybrid": item_model(Hybrid(factors=4, epochs=2)),
     "transitions": item_model(Transitions()),
     "blend": item_model(Blended((EASE(l2=2.0), Transitions()), (0.25, 0.75))),
     "ridge": regression(GLM("ridge")),
@@ -88,10 +90,16 @@ def deal(request, build):
         count = len(parts)
     else:
         everyone = build.purchases(rng, 60, PRODUCTS)
+        listed = build.content(rng, PRODUCTS)
         count = 60
 
         def of(chosen):
-            return {"test": Purchases(everyone.history[chosen], everyone.future[chosen])}
+            # A listing goes with the customer of its number.
+            own = [i for i in chosen if i < len(listed.products)]
+            return {
+                "test": Purchases(everyone.history[chosen], everyone.future[chosen]),
+                CONTENT: Content(listed.features[own], listed.products[own]),
+            }
 
     def dealt(retailers, seed):
         order = np.random.default_rng(seed).permutation(count)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grandtotal.algorithms import tree_engine, tree_numpy
+from grandtotal.algorithms import tree_engine, tree_histograms, tree_numpy
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.algorithms.target_statistics import TargetEncoder
@@ -17,6 +17,7 @@ from grandtotal.algorithms.tree_growth import Growth
 from grandtotal.algorithms.tree_model import TreesModel
 from grandtotal.algorithms.tree_objectives import Objective
 from grandtotal.algorithms.tree_questions import Data
+from grandtotal.algorithms.tree_search import Layout
 from grandtotal.algorithms.trees import Boosting, Forest
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest, canonical
@@ -91,6 +92,14 @@ def test_numpy_makes_the_same_trees_as_numba(algorithm, shop, data_for, monkeypa
     with_numpy, _ = fitted(algorithm, local(shop, later=shop), data_for)
     assert arrays_digest(with_numba.arrays) == arrays_digest(with_numpy.arrays)
     assert np.array_equal(with_numba.predict(shop), with_numpy.predict(shop))
+
+
+def test_millions_of_rows_in_blocks_are_the_same_sums(algorithm, shop, data_for, monkeypatch):
+    expected, _ = fitted(algorithm, local(shop, later=shop), data_for)
+    monkeypatch.setattr(Layout, "packed", False)
+    monkeypatch.setattr(tree_histograms, "BLOCK_BITS", 5)
+    model, _ = fitted(algorithm, local(shop, later=shop), data_for)
+    assert arrays_digest(model.arrays) == arrays_digest(expected.arrays)
 
 
 @pytest.mark.parametrize("by", ["level", "leaf"])

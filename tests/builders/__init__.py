@@ -5,13 +5,34 @@ from pathlib import Path
 
 import numpy as np
 
-from builders import behaviour, columns, outcomes, prices, purchases, sales, scores, value
+from builders import (
+    behaviour,
+    columns,
+    networks,
+    outcomes,
+    prices,
+    purchases,
+    ratings,
+    sales,
+    scores,
+    value,
+)
 from builders.asked import Asked
 
 Builder = Callable[[np.random.Generator, Path], Asked]
 
+FAMILIES = (
+    behaviour,
+    columns,
+    networks,
+    outcomes,
+    prices,
+    purchases,
+    ratings,
+    sales,
+    scores,
+    value,
+)
 BUILDERS: Mapping[str, Builder] = {
-    name: build
-    for family in (behaviour, columns, outcomes, prices, purchases, sales, scores, value)
-    for name, build in family.BUILDERS.items()
+    name: build for family in FAMILIES for name, build in family.BUILDERS.items()
 }

@@ -26,6 +26,9 @@ class Holder:
     def kept(self, name: str) -> bytes | None:
         return (self.folder / name).read_bytes()
 
+    def forget(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
 
 @dataclass(frozen=True)
 class Asked:

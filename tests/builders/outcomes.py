@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from builders.asked import Asked, Holder
-from grandtotal.consortium.query import Query
+from grandtotal.algorithms.trees_in_noise import TreeLeaves, TreesInNoise
+from grandtotal.consortium.query import Query, shared
 from grandtotal.tasks.outcome_queries import GroupGaps, OutcomeScores
-from grandtotal.tasks.outcomes import Cases, Split, in_steps
+from grandtotal.tasks.outcomes import OUTCOME, Cases, Split, in_steps
 
 OUTCOMES = ("one", "recency", "visits")
 
@@ -27,17 +29,41 @@ def make_split(rng: np.random.Generator, units: int) -> Split:
     return Split(cases(2), cases(1), {"tier": tiers})
 
 
-def _of_outcomes(query: Query) -> Callable[..., Asked]:
+def _of_outcomes(query: Query, split: str = "test", **given: Any) -> Callable[..., Asked]:
     def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
         parts = [make_split(rng, units) for units in (17, 30, 4)]
-        holders = [Holder({"test": part}, folder) for part in parts]
-        given = {"coefficients": np.array([0.2, 1.0, -0.5])}
-        return Asked(query, given, holders, Holder({"test": Split.pooled(parts)}, folder))
+        holders = [Holder({split: part}, folder) for part in parts]
+        broadcast = given or {"coefficients": np.array([0.2, 1.0, -0.5])}
+        return Asked(query, broadcast, holders, Holder({split: Split.pooled(parts)}, folder))
 
     return build_asked
 
 
+class _Asking:
+    """Totals that keep what is asked first, and answer with zeros."""
+
+    first: dict[str, Any] | None = None
+
+    def total(self, query: Query, broadcast: Any) -> Any:
+        self.first = self.first or dict(broadcast)
+        fields = query.fields(broadcast)
+        return {name: np.zeros(field.shape) for name, field in fields.items()}
+
+
+def drawn_trees(names: tuple[str, ...], **settings: Any) -> dict[str, Any]:
+    """Returns what is asked first about trees with drawn splits."""
+    asking = _Asking()
+    TreesInNoise(**settings).fit(asking, names, OUTCOME, "test")
+    assert asking.first is not None
+    return asking.first
+
+
 BUILDERS = {
     "group-gaps": _of_outcomes(GroupGaps("logistic", "test", ("tier = gold", "tier = basic"), 3)),
+    "tree-leaves": _of_outcomes(
+        TreeLeaves(OUTCOME, "test", "logistic", 0.0, 2.0),
+        shared("test"),
+        **drawn_trees(OUTCOMES[1:], releases=1, trees=3, depth=2),
+    ),
     "outcome-scores": _of_outcomes(OutcomeScores("logistic", "test")),
 }

@@ -10,6 +10,13 @@ from scipy.sparse import csr_array, random_array
 from builders.asked import Asked, Holder
 from grandtotal.algorithms.als_totals import ALSMoments, ALSProducts
 from grandtotal.algorithms.blend import parts_arrays
+from grandtotal.algorithms.content import (
+    CONTENT,
+    WIDTH,
+    BridgeSums,
+    Content,
+    ContentVectors,
+)
 from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.pair_counts import PairCounts
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
@@ -19,6 +26,7 @@ from grandtotal.consortium.totals import Local
 from grandtotal.tasks.next_basket import BasketScores
 from grandtotal.tasks.ranking import RankingScores
 from grandtotal.tasks.recommend_models import BlendScores
+from grandtotal.tasks.scope import OfferedProducts
 
 
 def make_purchases(rng: np.random.Generator, customers: int, products: int) -> Purchases:
@@ -71,13 +79,42 @@ def _of_blends(rng: np.random.Generator, folder: Path) -> Asked:
     return Asked(asked.query, given, asked.parts, asked.pooled)
 
 
+def _of_offers(rng: np.random.Generator, folder: Path) -> Asked:
+    offers = [rng.integers(0, 2, 12) for _ in range(3)]
+    holders = [Holder({"offered": part}, folder) for part in offers]
+    return Asked(OfferedProducts(12), {}, holders, Holder({"offered": sum(offers)}, folder))
+
+
+def make_content(rng: np.random.Generator, products: int) -> Content:
+    """Returns listings of some products, of words that say the remainder by 3 among others."""
+    listed = np.flatnonzero(rng.random(products) < 0.8)
+    words = [[f"kind {i % 3}", f"colour {rng.integers(9)}"] for i in listed]
+    return Content.of(words, listed.tolist())
+
+
+def _of_content(query: Query, **given: Any) -> Callable[..., Asked]:
+    def build_asked(rng: np.random.Generator, folder: Path) -> Asked:
+        parts = [make_content(rng, 12) for _ in range(3)]
+        holders = [Holder({CONTENT: part}, folder) for part in parts]
+        return Asked(query, given, holders, Holder({CONTENT: Content.pooled(parts)}, folder))
+
+    return build_asked
+
+
 _FACTORS = np.random.default_rng(3).normal(size=(12, 5)) / 2
 
 
 _FOLD = {"l2": 0.1, "unobserved": 0.2, "scaled": 1.0, "bits": 20, "most": 24}
 
 
+_BRIDGE = np.random.default_rng(4).normal(size=(WIDTH, 5))
+
+
 BUILDERS = {
+    "bridge-sums": _of_content(
+        BridgeSums(12), factors=_FACTORS, known=np.arange(12, dtype=np.uint8) % 4
+    ),
+    "content-vectors": _of_content(ContentVectors(12), bridge=_BRIDGE),
     "als-moments": _of_purchases(ALSMoments(12, "test", **_FOLD), factors=_FACTORS),
     "als-products": _of_purchases(
         ALSProducts(12, "test", **_FOLD, fine=20, first=True),
@@ -87,6 +124,7 @@ BUILDERS = {
     "basket-scores": _of_baskets,
     "blend-scores": _of_blends,
     "co-purchases": _of_purchases(CoPurchases(12, "test")),
+    "offered-products": _of_offers,
     "pair-counts": _of_purchases(PairCounts(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),

@@ -157,7 +157,7 @@ def test_of_three_retailers_none_may_be_missing(masked, given_query):
         made.totals.total(given_query())
 
 
-def again(made):
+def again(made, **privacy):
     """Returns the consortium as its coordinator finds it after a restart."""
     consortium = Consortium(
         MEMBERS[: len(made.held)],
@@ -165,8 +165,33 @@ def again(made):
         made.folder / "coordinator",
         roster=made.consortium._roster,
     )
-    consortium.open(masked_plan(len(made.held)))
+    consortium.open(masked_plan(len(made.held), **privacy))
     return consortium
+
+
+def test_who_is_away_when_a_run_goes_on_is_left_out(masked, given_query):
+    made = masked(5, losing(open_2="west"), dropouts=1)
+    made.totals.total(given_query(), {"model": np.array([1.0])})
+    consortium = again(made, dropouts=1)
+    stayed = ("north", "south", "east", "abroad")
+    assert consortium.members == stayed
+    assert read_json(made.folder / "coordinator/left.json") == ["west"]
+    for name, held in made.held.items():
+        held.rows = {"answer": {"sum": 2 * ANSWERS[MEMBERS.index(name)]["sum"]}}
+    found = consortium.of("task").total(given_query(), {"model": np.array([2.0])})
+    assert (found["sum"] // 2).tolist() == total_of(*stayed)
+
+
+def test_a_run_without_a_total_waits_for_all(masked):
+    with pytest.raises(RetailerError, match="no answer from 'west'"):
+        masked(5, losing(open_1="west"), dropouts=1)
+
+
+def test_a_plan_without_dropouts_waits_for_all(masked, given_query):
+    made = masked(5, losing(open_2="west"))
+    made.totals.total(given_query())
+    with pytest.raises(RetailerError, match="no answer from 'west'"):
+        again(made)
 
 
 class KilledError(Exception):

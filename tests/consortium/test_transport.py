@@ -1,5 +1,6 @@
 import io
 import sys
+import threading
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from grandtotal.consortium.transport import (
     write_frame,
 )
 from grandtotal.errors import RetailerError
+from grandtotal.threads import limited_to, workers
 
 ECHO = """
 import sys
@@ -135,3 +137,24 @@ def test_closing_ends_every_process(pipes):
     transport.exchange({"a": b"x"})
     transport.close()
     assert all(process.poll() is not None for process in transport._processes.values())
+
+
+def test_retailers_of_one_process_share_its_threads():
+    class Meeting:
+        """Answers when another one is asked as well, with how many threads it may use."""
+
+        def handle(self, message):
+            barrier.wait(timeout=60)
+            return message + bytes([workers()])
+
+        def close(self):
+            pass
+
+    barrier = threading.Barrier(2)
+    transport = EmbeddedTransport({"north": Meeting(), "south": Meeting()})
+    with limited_to(3):
+        replies = transport.exchange({"south": b"s", "north": b"n"})
+        assert workers() == 3
+    transport.close()
+    assert replies == {"south": b"s\x01", "north": b"n\x01"}
+    assert list(replies) == ["south", "north"]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from grandtotal.decide.inventory import newsvendor
-from grandtotal.decide.orders import LIMITS, Demand, Shelf, Target, orders
+from grandtotal.decide.inventory import economic_order_quantity, newsvendor
+from grandtotal.decide.orders import LIMITS, Demand, Shelf, Target, Terms, orders
 from grandtotal.errors import PlanError
 
 PRODUCTS, DRAWS, PERIODS = 6, 4000, 8
@@ -17,6 +17,9 @@ PRODUCTS, DRAWS, PERIODS = 6, 4000, 8
 
 def constant(value, products=PRODUCTS):
     return np.full(products, float(value))
+
+
+WAITS = Terms(waits=True)
 
 
 def shelf(products=PRODUCTS, **changes):
@@ -45,7 +48,7 @@ def demand():
 
 
 def test_the_level_of_least_cost_is_the_newsvendors(demand):
-    found = orders(demand, shelf(), 1, Target("cost"), holding=0.1)
+    found = orders(demand, shelf(), 1, Target("cost"), Terms(holding=0.1, waits=True))
     known = newsvendor(stats.poisson(15), 0.1 * 2, 1)
     assert np.abs(found.level - known.low).max() <= 1
 
@@ -73,7 +76,7 @@ def test_weeks_that_go_together_need_more_than_weeks_that_do_not():
     together = np.repeat(rng.poisson(5, (1, DRAWS, 1)), PERIODS, axis=2).astype(float)
     apart = rng.poisson(5, (1, DRAWS, PERIODS)).astype(float)
     levels = [
-        orders(Demand(paths), shelf(1), 1, Target("cycle", 0.95)).level[0]
+        orders(Demand(paths), shelf(1), 1, Target("cycle", 0.95), WAITS).level[0]
         for paths in (together, apart)
     ]
     assert levels[0] > levels[1]
@@ -85,12 +88,41 @@ def test_half_a_period_sells_half(demand):
 
 
 def test_what_is_there_or_on_its_way_is_not_ordered_again(demand):
-    empty = orders(demand, shelf(), 1, Target("cycle"))
-    some = orders(demand, shelf(on_hand=4, on_order=3), 1, Target("cycle"))
+    empty = orders(demand, shelf(), 1, Target("cycle"), WAITS)
+    some = orders(demand, shelf(on_hand=4, on_order=3), 1, Target("cycle"), WAITS)
     assert (empty.units - some.units == 7).all()
-    owed = orders(demand, shelf(on_hand=-4), 1, Target("cycle"))
+    owed = orders(demand, shelf(on_hand=-4), 1, Target("cycle"), WAITS)
     assert (owed.units - empty.units == 4).all()
     assert (orders(demand, shelf(on_hand=500), 1, Target("cycle")).units == 0).all()
+
+
+def test_what_is_lost_before_the_order_is_here_is_not_ordered(demand):
+    # Nothing is there for two periods: only the third is ordered for, unless customers wait.
+    lost, waits = (orders(demand, shelf(), 1, Target("cycle", 0.9), t) for t in (Terms(), WAITS))
+    one = orders(demand, shelf(lead_time=0), 1, Target("cycle", 0.9))
+    assert np.abs(lost.units - one.units).max() <= 1
+    assert lost.before == pytest.approx(10, abs=0.3)
+    assert (waits.units > lost.units + 8).all()
+    assert lost.expected == pytest.approx(waits.expected)
+    full = [orders(demand, shelf(on_hand=90), 1, Target("cycle"), t) for t in (Terms(), WAITS)]
+    assert (full[0].level == full[1].level).all()
+
+
+def test_what_will_have_sold_leaves_room_on_the_shelf(demand):
+    given = shelf(on_hand=10, space=20)
+    found = orders(demand, given, 1, Target("cycle", 0.95))
+    (later,) = {LIMITS[i] for i in found.limit}
+    assert later == ""
+    assert (found.units > 5).all()
+    assert (orders(demand, shelf(on_hand=10, space=12), 1, Target("cycle")).units <= 11).all()
+
+
+def test_an_order_line_that_costs_makes_fewer_and_larger_orders(demand):
+    small = orders(demand, shelf(on_hand=12), 1, Target("cycle"), Terms(0.1))
+    large = orders(demand, shelf(on_hand=12), 1, Target("cycle"), Terms(0.1, line=8))
+    quantity = economic_order_quantity(8, 0.1 * 2, 5).high
+    assert large.units - small.units == pytest.approx(quantity, abs=2)
+    assert (orders(demand, shelf(on_hand=40), 1, Target("cycle"), Terms(line=8)).units == 0).all()
 
 
 def test_orders_are_whole_packs_and_not_below_the_minimum(demand):
@@ -102,9 +134,9 @@ def test_orders_are_whole_packs_and_not_below_the_minimum(demand):
 @pytest.mark.parametrize(
     ("changes", "most", "limit"),
     [
-        ({"space": 10}, 10, "space"),
-        ({"space": 10, "pack": 12}, 0, "space"),  # a pack that is larger than the shelf
-        ({"space": 10, "minimum": 12}, 0, "minimum order"),
+        ({"space": 6}, 6, "space"),
+        ({"space": 6, "pack": 8}, 0, "space"),  # a pack that is larger than the shelf
+        ({"space": 6, "minimum": 12}, 0, "minimum order"),
         ({"shelf_life": 0.5}, 13, "shelf life"),
     ],
 )
@@ -126,7 +158,7 @@ def test_a_lead_time_beyond_the_forecast_is_refused(demand):
 
 
 def test_a_budget_of_nothing_orders_nothing_and_says_why(demand):
-    found = orders(demand, shelf(), 1, Target("cycle"), budget=0)
+    found = orders(demand, shelf(), 1, Target("cycle"), Terms(budget=0))
     assert (found.units == 0).all()
     assert {LIMITS[i] for i in found.limit} == {"budget"}
 
@@ -136,7 +168,7 @@ def test_a_budget_buys_the_best_of_all_choices():
     demand = Demand(rng.poisson([[[3]], [[6]], [[2]]], (3, 500, 3)).astype(float))
     given = shelf(3, lead_time=1, pack=[2, 4, 3], unit_cost=[1, 2, 4], missing=[2, 3, 9])
     free = orders(demand, given, 1, Target("cycle", 0.9))
-    found = orders(demand, given, 1, Target("cycle", 0.9), budget=30)
+    found = orders(demand, given, 1, Target("cycle", 0.9), Terms(budget=30))
     until = demand.until(constant(2, 3))
 
     def worth(units):
@@ -153,7 +185,9 @@ def test_a_budget_buys_the_best_of_all_choices():
 
 
 def test_a_budget_that_is_enough_changes_nothing(demand):
-    free, rich = (orders(demand, shelf(), 1, Target("cycle"), budget=b) for b in (math.inf, 1e6))
+    free, rich = (
+        orders(demand, shelf(), 1, Target("cycle"), Terms(budget=b)) for b in (math.inf, 1e6)
+    )
     assert (free.units == rich.units).all()
 
 
@@ -167,6 +201,12 @@ def test_products_that_never_sell_are_not_ordered():
 def test_a_supply_that_cannot_be_is_refused_by_name(wrong):
     with pytest.raises(PlanError, match=next(iter(wrong))):
         shelf(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"budget": -1}, {"line": math.nan}, {"holding": -0.1}])
+def test_terms_that_cannot_be_are_refused_by_name(wrong):
+    with pytest.raises(PlanError, match=next(iter(wrong))):
+        Terms(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [("best", 0.9), ("cycle", 1.0), ("fill", 0)])

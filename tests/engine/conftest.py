@@ -1,6 +1,8 @@
-"""One consortium of three companies for all tests: real processes, mutual TLS on loopback.
+"""One consortium of five companies for all tests: real processes, mutual TLS on loopback.
 
 Its coordinator lies: its own FLARE server allows everything. What is refused, the retailers refuse.
+plan.toml and clear.toml are of three of them; five.toml of all, one of whom may drop out.
+The line of `coast` is one that can be cut.
 """
 
 import shutil
@@ -11,10 +13,39 @@ from pathlib import Path
 
 import pytest
 
-from grandtotal.loopback import Loopback
+from conftest import SMALL
+from grandtotal.engine.slow_line import SlowLine
+from grandtotal.loopback import Loopback, free_port
+from grandtotal.tables.example import make_example
 
 RETAILERS = ("north", "south", "west")
+FIVE = (*RETAILERS, "east", "coast")
 CLEAR = "\n[privacy]\nsecure_sum = false\n"
+PATIENCE_S = 6.0
+# A customer and a price that are in no log; the second line is set aside, which is told at home.
+PLANTED = {
+    "customers.csv": "planted-customer,45-59,suburb,basic,2019-04-05,yes\n",
+    "transactions.csv": "planted-receipt,2024-01-02 11:42,S4,planted-customer,P25,1,7777.31,,\n"
+    "planted-receipt,no time,S4,planted-customer,P25,1,7777.31,,\n",
+}
+FIVE_PLAN = """\
+[consortium]
+name = "five"
+members = ["north", "south", "west", "east", "coast"]
+today = 2024-07-15
+catalogue = "few.csv"
+patience_s = 6
+
+[privacy]
+dropouts = 1
+
+[tasks.demand]
+kind = "demand"
+models = ["ridge"]
+horizon = 2
+test = 4
+history = 30
+"""
 
 LIES = """
 import json, sys
@@ -46,6 +77,9 @@ sys.exit(parties.start_coordinator(Kit.read(Path("kit"))))
 class Lying(Loopback):
     """Parties whose coordinator does not keep to FLARE's rules."""
 
+    line: SlowLine
+    """What `coast` dials."""
+
     def command(self, party: str) -> list[str]:
         if party == "coordinator":
             return [sys.executable, "-c", LIES]
@@ -53,18 +87,45 @@ class Lying(Loopback):
 
 
 @pytest.fixture(scope="session")
-def companies(example: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
-    """Returns the started parties; their plans are plan.toml, and clear.toml without masks."""
+def alliance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with five retailers and the three plans."""
+    folder = make_example(tmp_path_factory.mktemp("alliance"), FIVE)
+    few = (folder / "catalogue.csv").read_text().splitlines()[:13]
+    (folder / "few.csv").write_text("\n".join(few) + "\n")
+    for table, lines in PLANTED.items():
+        with (folder / "west/data" / table).open("a") as file:
+            file.write(lines)
+    (folder / "plan.toml").write_text(SMALL)
+    (folder / "clear.toml").write_text(SMALL + CLEAR)
+    (folder / "five.toml").write_text(FIVE_PLAN)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def companies(alliance: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """Returns the started parties."""
     if find_spec("nvflare") is None:
         pytest.skip("NVIDIA FLARE is not installed: pip install 'grandtotal[flare]'")
     folder = tmp_path_factory.mktemp("companies")
-    homes = {name: folder / name for name in RETAILERS}
+    homes = {name: folder / name for name in FIVE}
     for name, home in homes.items():
-        shutil.copytree(example / name, home, ignore=shutil.ignore_patterns("door"))
-    parties = Lying(folder, example / "plan.toml", homes, patience_s=6.0)
+        shutil.copytree(alliance / name, home, ignore=shutil.ignore_patterns("door"))
+    port = free_port()
+    line = SlowLine(port)
+    through = {"coast": line.port}
+    parties = Lying(
+        folder, alliance / "plan.toml", homes, patience_s=PATIENCE_S, port=port, through=through
+    )
     parties.prepare()
-    text = (example / "plan.toml").read_text()
-    (parties.home("coordinator") / "clear.toml").write_text(text + CLEAR)
+    parties.enrol(alliance / "five.toml")
+    # Nobody answers what plan.toml asks for another cohort as well, unless its people say so.
+    for name in RETAILERS:
+        for cohort in (RETAILERS, FIVE, FIVE[:-1]):
+            parties.type(name, "ledger", "retailer.toml", "--consent", ",".join(cohort))
+    for plan in ("clear.toml", "five.toml"):
+        shutil.copy(alliance / plan, parties.home("coordinator"))
+    parties.line = line
     parties.start()
     yield parties
     parties.stop()
+    parties.line.close()

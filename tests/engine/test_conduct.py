@@ -1,13 +1,17 @@
 """Consent and the order of a run, with real retailers in one process: no FLARE is needed for it."""
 
+import os
 import shutil
+import time
 
 import pytest
 
+from grandtotal import durable
 from grandtotal.consortium.transport import EmbeddedTransport
 from grandtotal.engine.conduct import Held, conduct, go_on, pause, submit
 from grandtotal.engine.consent import Decision, Requests
 from grandtotal.engine.desk import RetailerLostError
+from grandtotal.engine.doctor import clock
 from grandtotal.engine.kits import Alliance, Kit
 from grandtotal.engine.site import Site
 from grandtotal.errors import RefusedError
@@ -157,3 +161,67 @@ def test_a_refusal_of_the_products_own_is_told_and_ends_the_run(parties, run):
     conducted(parties, run, refuse)
     assert run.state == "failed"
     assert "a promise could not be kept" in run.segments[-1]["why"]
+
+
+def full(monkeypatch, folder):
+    """Lets no file below a folder be written, as when its disk is full."""
+    real = durable.os
+
+    class Full:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def fsync(self, file):
+            if os.readlink(f"/proc/self/fd/{file}").startswith(str(folder)):
+                raise OSError(28, "No space left on device")
+            real.fsync(file)
+
+    monkeypatch.setattr(durable, "os", Full())
+
+
+def test_a_run_whose_member_has_a_full_disk_ends_and_goes_on_when_there_is_room(
+    parties, run, monkeypatch
+):
+    kit, _ = parties
+
+    def fill(sent):
+        decide(kit, Decision.APPROVED)
+        if sent == 9:
+            full(monkeypatch, kit.path.parent / "west")
+
+    conducted(parties, run, fill)
+    assert run.state == "failed"
+    assert "'west': it could not write its record of what leaves" in run.segments[-1]["why"]
+    monkeypatch.undo()
+    go_on(kit.runs, "latest")
+    conducted(parties, run)
+    assert run.state == "finished"
+
+
+def test_a_coordinator_whose_own_disk_is_full_goes_on_by_itself_when_there_is_room(
+    parties, run, monkeypatch
+):
+    kit, _ = parties
+
+    def fill(sent):
+        decide(kit, Decision.APPROVED)
+        if sent == 9:
+            full(monkeypatch, kit.path)
+
+    conducted(parties, run, fill)
+    assert run.open
+    monkeypatch.undo()
+    conducted(parties, run)
+    assert run.state == "finished"
+
+
+def test_how_far_apart_the_clocks_are_is_told_by_the_doctor(parties, run, monkeypatch):
+    kit, _ = parties
+    west = Kit(kit.path.parent / "west", kit.alliance, "west", kit.coordinator)
+    assert clock(west).verdict == "yes"
+    now = time.time
+    with monkeypatch.context() as late:
+        late.setattr("grandtotal.engine.conduct._now", lambda: now() + 86_000)
+        conducted(parties, run, lambda _: decide(kit, Decision.APPROVED))
+    assert clock(west).verdict == "look"
+    assert "ahead when it asked last" in clock(west).found

@@ -15,11 +15,12 @@ from grandtotal.durable import write_json
 from grandtotal.engine import certificates, kits
 from grandtotal.engine.certificates import Root, issue, read_certificate, read_key, request
 from grandtotal.engine.conduct import Held, conduct, submit
-from grandtotal.engine.consent import Decision, Proposal, Requests, shown
+from grandtotal.engine.consent import Decision, Proposal, Requests, cohorts, shown
 from grandtotal.engine.doctor import examine
-from grandtotal.engine.kits import Alliance, Kit, ask, create, transport_key
+from grandtotal.engine.kits import Alliance, Kit, ask, create, patience_of, transport_key
 from grandtotal.engine.metrics import metrics_text, serve_metrics
 from grandtotal.engine.parties import know_coordinator
+from grandtotal.engine.revocation import revoke, revoked, without_certificate
 from grandtotal.engine.workspace import of_coordinator, of_retailer
 from grandtotal.errors import AnswerError, PlanError, RefusedError
 from grandtotal.plan import Plan
@@ -294,3 +295,64 @@ def test_metrics_are_answered_on_loopback_alone(written):
         assert b"# TYPE grandtotal_certificate_days gauge" in answer.read()
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/else", timeout=5)
+
+
+def test_a_revoked_name_is_known_until_another_certificate_is_issued(written):
+    folder = written["coordinator"]
+    assert without_certificate(folder) == set()
+    done = CliRunner().invoke(
+        cli.main, ["consortium", "revoke", "south", "--kit", str(folder)], catch_exceptions=False
+    )
+    assert "certificates revoked" in done.output
+    serial = read_certificate(written["south"] / "client.crt").serial_number
+    assert serial in revoked(folder)
+    assert without_certificate(folder) == {"south"}
+    with pytest.raises(PlanError, match="no valid certificate of 'south'; there are some of"):
+        revoke(folder, "south")
+    kit = Kit.read(written["north"])
+    create(kit.alliance, folder.parent.parent / "requests", folder.parent)
+    assert without_certificate(folder) == set()
+    assert serial in revoked(folder)
+
+
+def test_what_two_cohorts_reveal_is_said_before_it_happens(signed, tmp_path, example):
+    requests = Requests(tmp_path / "requests")
+    requests.of(signed[1]).decide(Decision.APPROVED)
+    text = (example / "plan.toml").read_text().replace('"west"]', '"west", "east"]')
+    shutil.copy(example / "few.csv", tmp_path)
+    (tmp_path / "four.toml").write_text(text)
+    four = Plan.read(tmp_path / "four.toml")
+    request = requests.of(replace(signed[1], plan=four.content.decode()))
+    told = shown(request, requests.last_approved(request))
+    assert "the difference is the summand of east alone: masks do not hide it" in told
+    assert cohorts(("a", "b", "c"), ("b", "c", "a")) == []
+    assert "the summand of a, d together" in cohorts(("a", "b", "c"), ("b", "c", "d"))[0]
+
+
+def test_a_plan_says_how_long_a_member_is_waited_for(written, example, tmp_path):
+    kit = Kit.read(written["north"])
+    shutil.copy(example / "few.csv", tmp_path)
+    text = (example / "plan.toml").read_text()
+    said = {"": 60.0, "patience_s = 600": 600.0}
+    for line, seconds in said.items():
+        (tmp_path / "plan.toml").write_text(text.replace("\n\n", f"\n{line}\n\n", 1))
+        assert patience_of(kit, Plan.read(tmp_path / "plan.toml")) == seconds
+    for wrong in ("0.5", "true", '"long"', "1e9"):
+        lines = text.replace("\n\n", f"\npatience_s = {wrong}\n\n", 1)
+        (tmp_path / "plan.toml").write_text(lines)
+        with pytest.raises(PlanError, match=r"patience_s = .*, expected seconds, 1 to 86400"):
+            Plan.read(tmp_path / "plan.toml")
+
+
+@pytest.mark.parametrize("words", [("requests",), ("show", "1"), ("approve", "1"), ("refuse", "1")])
+def test_a_coordinator_decides_nothing_for_a_retailer(written, words):
+    kit = ["--kit", str(written["coordinator"])]
+    done = CliRunner().invoke(cli.main, ["retailer", *words, *kit])
+    assert "the kit of a coordinator, expected that of a retailer" in done.output
+
+
+def test_a_retailer_submits_and_revokes_nothing(written, example):
+    kit = ["--kit", str(written["north"])]
+    for words in (["submit", str(example / "plan.toml")], ["consortium", "revoke", "south"]):
+        done = CliRunner().invoke(cli.main, [*words, *kit])
+        assert "the kit of a retailer, expected that of a coordinator" in done.output

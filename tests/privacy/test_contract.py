@@ -31,8 +31,11 @@ PRICE = {f"price-{what}" for what in ("moments", "scores", "nuisance", "residual
 # Every customer is in every series: no clipping leaves anything of a day's total and its score.
 SHIFT = {"behaviour-sums", "loyal-sums", "shift-scores"}
 FACTORS = {"als-moments", "als-products"}
-UNBOUND = TREES | FACTORS | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT
-CLIPPED = {"price-pairs"}  # under epsilon, instead of the exact moments
+# What one customer changes in weights after many steps at home is not known to anybody.
+NETWORKS = {"network-records", "network-scores", "network-updates"}
+RATINGS = {"rating-counts", "rating-moments", "rating-classes"}
+UNBOUND = NETWORKS | TREES | RATINGS | FACTORS | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT
+CLIPPED = {"price-pairs", "tree-leaves"}  # under epsilon, instead of the exact moments
 
 
 def words(query, broadcast, rows, folder):

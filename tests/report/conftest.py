@@ -99,7 +99,20 @@ def detail(task: str) -> Json:
         "low": [0.0, 0.0],
         "high": [11.0, 12.0],
     }
-    return {"wape_by_period_ahead": [0.4, 0.5], "own_level": True, "curve": curve}
+    return {
+        "wape_by_period_ahead": [0.4, 0.5],
+        "by_volume": [
+            {"least": 0.0, "most": 1.0, "series": 7, "wape": 1.4, "inside": 0.81},
+            {"least": 64.0, "most": None, "series": 2, "wape": 0.4, "inside": None},
+        ],
+        "short": 0.034,
+        "own_level": True,
+        "curve": curve,
+        "examples": [
+            {"which": which, "wape": wape} | curve
+            for which, wape in (("best", 0.21), ("median", 0.62), ("worst", 2.5))
+        ],
+    }
 
 
 class Run:

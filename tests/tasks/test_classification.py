@@ -234,12 +234,21 @@ class Noisy:
         return (drawn + drawn.T) / 2**0.5 if field.symmetric else drawn
 
 
-@pytest.fixture(scope="module", params=["churn", "purchase-intent"])
+MODELS = {"regression": ("logistic", "trees"), "trees": ("trees",)}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(kind, model) for kind in ("churn", "purchase-intent") for model in MODELS],
+    ids=" by ".join,
+)
 def private(request, common, frames):
-    """Returns each task under epsilon, and everybody's rows."""
+    """Returns each task under epsilon with each of its models, and everybody's rows."""
+    kind, model = request.param
     common = replace(common, privacy=PRIVATE)
     churn = {"horizon_days": 56, "history_days": 560, "groups": ("tier = basic",)}
-    task = Churn(common, **churn) if request.param == "churn" else PurchaseIntent(common)
+    given = {"models": MODELS[model]}
+    task = Churn(common, **given, **churn) if kind == "churn" else PurchaseIntent(common, **given)
     return task, task.pooled([task.rows(found) for found in frames.values()])
 
 
@@ -253,10 +262,11 @@ def test_under_epsilon_what_is_asked_is_bounded_and_in_the_schedule(private):
     for query in (*totals.asked, scores):
         assert isinstance(query.bound, Bound)
         assert query.bound.unit == task.unit
-    assert "no private form" in fitted.choice["left_out"]["trees"]
+    assert fitted.choice["chosen"]["model"] == task.models[0]
+    assert fitted.choice["left_out"].keys() == {*task.models[1:]}
 
 
-def test_under_little_noise_the_regression_is_better_than_the_mean(private):
+def test_under_little_noise_the_model_is_better_than_the_mean(private):
     task, rows = private
     model = task.fit(Noisy(rows, 0.01)).model
     share = rows["test"].train.y.mean()
@@ -264,14 +274,12 @@ def test_under_little_noise_the_regression_is_better_than_the_mean(private):
     found = unit_scores(scored, model).values()
     assert found["auc"] > 0.6
     assert found["log-loss"] < log_loss(scored.y, np.full(len(scored), share)) + 0.02
+    assert np.isfinite(model.reasons(scored)).all()
 
 
-def test_under_epsilon_trees_alone_and_a_horizon_of_ones_own_are_refused(common):
-    common = replace(common, privacy=PRIVATE)
-    with pytest.raises(PlanError, match="trees have no private form"):
-        Churn(common, horizon_days=84, models=("trees",))
+def test_under_epsilon_a_horizon_of_ones_own_is_refused(common):
     with pytest.raises(PlanError, match="the horizon has to be agreed"):
-        Churn(common)
+        Churn(replace(common, privacy=PRIVATE))
 
 
 def test_whoever_asks_cannot_choose_whom_noise_hides(private):

@@ -31,6 +31,7 @@ SMALL = {
         {"horizon_days": 42, "models": ("auto", "als", "transitions")},
         {"horizon_days": 42},
         {"horizon_days": 42, "repeat": True},
+        {"horizon_days": 42, "models": ("hybrid",), "scope": "consortium"},
     ),
     "demand": ({"horizon": 4, "test": 8, "history": 80},),
     "price": ({"test": 12, "history": 80},),
@@ -204,10 +205,13 @@ def test_the_tasks_ask_every_installed_query(frames, common):
     asked = {TestScores.name, "catalogue-presence"}  # asked for by the run, not by a fit
     asked |= {"als-moments"}  # where equations are solved as they are, not by steps
     asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns: no task has them
-    asked |= {"price-pairs"}  # under epsilon alone
+    asked |= {"price-pairs", "tree-leaves"}  # under epsilon alone
+    asked |= {"rating-counts", "rating-moments", "rating-classes"}  # by a program of one's own
     asked |= {"price-trials", "segment-moments"}  # of prices: by a program of one's own
     asked |= {"feature-sums"}  # under epsilon alone
     asked |= {f"tree-{what}" for what in ("histograms", "progress", "residuals", "target")}
+    # Of networks, whose training has a test of its own.
+    asked |= {f"network-{what}" for what in ("records", "scores", "updates")}
     for kind, task_class in installed("tasks").items():
         for small in SMALL[kind]:
             task = task_class(common, **small)

@@ -303,6 +303,21 @@ def test_the_curve_of_the_report_is_the_largest_product(demand, frames):
     assert len(detail["wape_by_period_ahead"]) == demand.horizon
 
 
+def test_the_examples_are_the_best_the_middle_and_the_worst_of_what_sells(demand, frames):
+    rows = demand.rows(frames["south"])
+    model = demand.adapt(demand.fit(Local(rows)).model, rows)
+    found = demand.detail(model, rows)
+    best, median, worst = found["examples"]
+    assert [one["which"] for one in found["examples"]] == ["best", "median", "worst"]
+    assert best["wape"] < median["wape"] < worst["wape"]
+    (cases,) = rows["test"].cases(model.series)
+    mine = cases.series == demand.common.catalogue.index(worst["product"])
+    error = np.abs(model.forecast(cases)[mine] - cases.sold[mine]).sum()
+    assert worst["wape"] == pytest.approx(error / cases.sold[mine].sum(), abs=1e-6)
+    assert sum(row["series"] for row in found["by_volume"]) >= len(np.unique(cases.series))
+    assert all(0 <= row["inside"] <= 1 for row in found["by_volume"])
+
+
 # --- settings ---
 
 

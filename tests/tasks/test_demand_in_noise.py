@@ -144,8 +144,10 @@ def test_whoever_asks_cannot_choose_how_little_noise_is_enough(private, pooled):
 def test_without_epsilon_nothing_is_other_than_it_was(common, frames):
     known, few = Demand(common, **SETTINGS), Demand(common, **SETTINGS, products_per_customer=2)
     rows, other = (task.rows(frames["north"]) for task in (known, few))
-    trees = {"validation trees", "test trees"}
-    assert rows.keys() == other.keys() == {"validation", "test", "now", *trees}
+    fitted = {
+        f"{split} {family}" for split in ("validation", "test") for family in ("trees", "windows")
+    }
+    assert rows.keys() == other.keys() == {"validation", "test", "now", *fitted}
     digests = {arrays_digest(task.fit(Local(rows)).model.arrays) for task in (known, few)}
     assert len(digests) == 1
 

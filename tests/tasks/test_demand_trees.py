@@ -140,8 +140,9 @@ def test_forecasts_by_store_name_the_store_and_no_summand_does(stores, frames):
     rows = task.rows(frames["north"])
     model = task.adapt(task.fit(Local(rows)).model, rows)
     found = task.predict(model, rows, frames["north"], 5)
-    assert found.columns[:5] == ["product", "title", "store", "start", "ahead"]
-    assert found.group_by("product", "store").len()["len"].unique().to_list() == [4]
+    assert found.columns[:6] == ["level", "product", "title", "store", "start", "ahead"]
+    of_series = found.filter(found["level"] == "product-store")
+    assert of_series.group_by("product", "store").len()["len"].unique().to_list() == [4]
     assert task.score(model, rows, "test").units > len(task.common.catalogue) / 2
     assert task.detail(model, rows)["curve"]["product"].count("store") == 1
 

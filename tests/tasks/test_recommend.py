@@ -295,3 +295,30 @@ def test_lines_before_the_cut_do_change_the_model(recommend, frames):
     lines = shuffled_after(tables["transactions"], cut)
     found, known = recommend.rows({**tables, "transactions": lines}), recommend.rows(tables)
     assert dense(found["test"])[0] != dense(known["test"])[0]
+
+
+# --- rows that are unusual ---
+
+
+def test_a_customer_of_50_000_lines_is_one_customer():
+    many = [(1 + i % 300, "a", KEYS[i % 4], 1) for i in range(50_000)]
+    found = rows(*many, (40, "b", "tea", 1), (3, "b", "jam", 1), horizon=10)
+    assert found["test"].history.shape == (2, 4)
+    model = EASE(1.0).fit(Local(found), 4, "test")
+    assert np.isfinite(model.affinities(found["now"].history)).all()
+
+
+def test_a_retailer_without_a_repeat_customer_is_told_that_nobody_can_be_scored():
+    task = Recommend(Common(TODAY, KEYS), ("item-knn",), horizon_days=10)
+    tables = {"transactions": frame((30, "a", "tea", 1), (30, "b", "jam", 1))}
+    found = task.rows(tables)
+    (standing,) = task.standing(found, tables)
+    assert (standing.verdict, standing.found) == ("no", "2 with a history, 0 of them scored")
+    assert task.predict(task.fit(Local(found)).model, found, tables, 1).height == 2
+
+
+def test_a_retailer_of_one_product_has_nothing_new_to_recommend():
+    task = Recommend(Common(TODAY, KEYS[:1]), ("item-knn",), horizon_days=10)
+    tables = {"transactions": frame((30, "a", "tea", 1), (3, "a", "tea", 1))}
+    found = task.rows(tables)
+    assert task.predict(task.fit(Local(found)).model, found, tables, 5).is_empty()

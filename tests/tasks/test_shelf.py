@@ -9,6 +9,7 @@ import pytest
 from grandtotal.consortium.totals import Local
 from grandtotal.tasks.demand import Demand
 from grandtotal.tasks.demand_model import cases_of
+from grandtotal.tasks.demand_paths import PastErrors
 from grandtotal.tasks.sales import Periods
 from grandtotal.tasks.shelf import filled, read_shelf
 from grandtotal.tasks.task import Common
@@ -207,3 +208,15 @@ def test_it_is_said_whether_stock_is_known(planted):
         assert (history.point, stocked.point) == ("history", "stock")
         assert stocked.verdict == verdict
         assert stocked.found.startswith(words)
+
+
+def test_sample_paths_run_through_periods_without_stock(planted):
+    _, sold, left = planted
+    rows = TASK.rows({"transactions": sold, "stock": left})
+    model = TASK.adapt(TASK.fit(Local(rows)).model, rows)
+    past = PastErrors.of(model, [rows["validation"], rows["test"]])
+    (now,) = cases_of(model, rows["now"])
+    _, paths = past.sample(model, rows["now"].parts[0], now, 50, seed=1)
+    assert paths.shape == (PRODUCTS, 50, TASK.horizon)
+    # Sold out or not, what is ordered for is near what is forecast.
+    assert paths.mean() == pytest.approx(model.forecast(now).mean(), rel=0.1)

@@ -14,7 +14,9 @@ Penalty scaled by frequency: Rendle, Krichene, Zhang, Koren, "Revisiting the per
 item recommendation benchmarks", 2022, https://arxiv.org/abs/2110.14037
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -223,12 +225,34 @@ class FactorModel(Recommender):
     def customers(self, history: csr_array) -> Floats:
         """Returns (customers, d) factors of histories: nothing is trained for a new customer."""
         x = binary(history, np.ones(history.nnz, bool))
-        return self.fold.solve(x, self.factors.astype(np.float64))
+        return self.fold.solve(x, self._doubles, self._common)
 
     def affinities(self, history: csr_array) -> NDArray[np.float32]:
         """Returns (customers, products) scores, of the products bought already as well."""
-        scores = exact_products(self.customers(history), self.factors.astype(np.float64))
+        scores = _products(self.customers(history), *self._columns)
         return (scores + self.prior).astype(np.float32)
+
+    # What every customer's answer needs, made once: one customer is then served in milliseconds.
+    @cached_property
+    def _doubles(self) -> Floats:
+        return self.factors.astype(np.float64)
+
+    @cached_property
+    def _common(self) -> Floats:
+        return self.fold.common(self._doubles)
+
+    @cached_property
+    def _columns(self) -> tuple[Floats, Any]:
+        return _rounded(self._doubles, np.abs(self._doubles).max(initial=0.0))
+
+    def similar(self, product: int) -> NDArray[np.float32]:
+        """Returns (products,) the cosines of the products' factors with this one's."""
+        lengths = np.linalg.norm(self.factors, axis=1)
+        together = lengths * lengths[product]
+        dots = np.einsum("ij,j->i", self.factors, self.factors[product])
+        cosines: NDArray[np.float32] = np.zeros_like(dots)
+        np.divide(dots, together, out=cosines, where=together > 0)
+        return cosines
 
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns the bought products with the largest share of the score.
@@ -236,20 +260,23 @@ class FactorModel(Recommender):
         As in Hu et al., section 5: with W the inverse of the customer's equations, a bought product
         i adds (1 + unobserved) q_i' W q.
         """
-        x = csr_array(
-            (np.ones(len(history)), np.asarray(history), np.array([0, len(history)])),
-            shape=(1, len(self.prior)),
-        )
-        return strongest(history, self._shares(x, product), most)
+        return strongest(history, self._shares(history, [product])[:, 0], most)
 
-    def _shares(self, history: csr_array, product: int) -> Floats:
-        factors = self.factors.astype(np.float64)
-        bought = factors[history.indices]
-        left = self.fold.unobserved * (factors.T @ factors) + bought.T @ bought
+    def reasons(self, history: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
+        """Returns what `because` does, for each of a customer's recommendations."""
+        shares = self._shares(history, products)
+        return [strongest(history, shares[:, place], 2) for place in range(len(products))]
+
+    def _shares(self, history: NDArray[Any], products: Sequence[int]) -> Floats:
+        """Returns (history, products) what each bought product adds to each score."""
+        factors = self._doubles
+        bought = factors[history]
+        left = self._common + bought.T @ bought
         left[np.diag_indices(len(left))] += self.fold.penalty(
             np.array(len(bought)), len(self.prior)
         )
-        return bought @ np.linalg.solve(left, factors[product])
+        shares: Floats = bought @ np.linalg.solve(left, factors[list(products)].T)
+        return shares
 
 
 def exact_products(left: Floats, right: Floats) -> Floats:
@@ -258,8 +285,11 @@ def exact_products(left: Floats, right: Floats) -> Floats:
     Entries are multiples of the 22nd bit of the largest of their row, or of all of `right`: sums of
     at most 256 products are integers below 2^53.
     """
+    return _products(left, *_rounded(right, np.abs(right).max(initial=0.0)))
+
+
+def _products(left: Floats, columns: Floats, column_steps: Any) -> Floats:
     rows, row_steps = _rounded(left, np.abs(left).max(axis=1, initial=0.0)[:, None])
-    columns, column_steps = _rounded(right, np.abs(right).max(initial=0.0))
     with one_thread():
         products: Floats = (rows @ columns.T) * row_steps * column_steps
     return products

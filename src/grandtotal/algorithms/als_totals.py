@@ -54,10 +54,16 @@ class FoldIn:
         scaled: Floats = self.l2 * (base if self.scaled == 1 else base**self.scaled)
         return scaled
 
-    def solve(self, history: csr_array, factors: Floats) -> Floats:
-        """Returns (customers, d) factors; a customer's do not depend on who else is asked about."""
+    def common(self, factors: Floats) -> Floats:
+        """Returns the part of the equations, (d, d), that is the same for every customer."""
         with one_thread():
-            common = self.unobserved * (factors.T @ factors)
+            shared: Floats = self.unobserved * (factors.T @ factors)
+        return shared
+
+    def solve(self, history: csr_array, factors: Floats, common: Floats | None = None) -> Floats:
+        """Returns (customers, d) factors; a customer's do not depend on who else is asked about."""
+        common = self.common(factors) if common is None else common
+        with one_thread():
             solved = np.zeros((history.shape[0], factors.shape[1]))
             for some in blocks(history.shape[0], _SOLVED):
                 left, right = _bought_moments(history, factors, some)

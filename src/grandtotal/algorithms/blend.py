@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from grandtotal.algorithms.als import FactorModel
+from grandtotal.algorithms.content import HybridModel
 from grandtotal.algorithms.item_model import ItemModel, Recommender
+from grandtotal.algorithms.offered import Offered
 from grandtotal.algorithms.transitions import TransitionModel
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
@@ -77,6 +79,14 @@ class Blend(Recommender):
         """Returns (customers, products) scores, of the products bought already as well."""
         return mixed(standardised(self.parts, history), self.shares)
 
+    def similar(self, product: int) -> NDArray[np.float32]:
+        """Returns (products,) the weighted sum of the parts' own, each in its deviations."""
+        total = np.zeros(len(self.parts[0].prior), np.float64)
+        for part, share in zip(self.parts, self.shares.tolist(), strict=True):
+            found = part.similar(product).astype(np.float64)
+            total += share * found / (found.std() or 1.0)
+        return total.astype(np.float32)
+
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns what the part with the largest share that has a reason says."""
         for place in np.argsort(-self.shares, kind="stable").tolist():
@@ -134,8 +144,13 @@ def _number(name: str) -> int:
 
 def recommender(arrays: Arrays, meta: Json) -> Recommender:
     """Returns the model of whichever kind these arrays are; none needs its meta to score."""
+    if "offered" in arrays:
+        rest = {name: array for name, array in arrays.items() if name != "offered"}
+        return Offered(recommender(rest, meta), arrays["offered"] > 0)
     if "shares" in arrays:
         return Blend.build(arrays, meta)
+    if "bridge" in arrays:
+        return HybridModel.build(arrays, meta)
     if "factors" in arrays:
         return FactorModel.build(arrays, meta)
     if "starts" in arrays:

@@ -5,6 +5,7 @@ customer who was never seen in training, or a session without a customer, is ser
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +53,8 @@ class Recommender(ABC):
 
     prior: NDArray[np.float32]  # (products,): the score without any history
     meta: Json
+    # (products,) what others let a retailer show that does not sell it; None: nothing.
+    offered: NDArray[np.bool_] | None = None
 
     @property
     @abstractmethod
@@ -69,6 +72,19 @@ class Recommender(ABC):
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns the bought products that speak most for this one, at most so many."""
 
+    def reasons(self, history: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
+        """Returns what `because` does, for each of a customer's recommendations."""
+        return [self.because(history, product) for product in products]
+
+    def similar(self, product: int) -> NDArray[np.float32]:
+        """Returns (products,) how much each goes with this one, 0 where nothing is known.
+
+        What a history of this one product adds to the score of no history.
+        """
+        alone = self.affinities(in_order((product,), len(self.prior)))[0]
+        added: NDArray[np.float32] = alone - self.affinities(in_order((), len(self.prior)))[0]
+        return added
+
     def scores(self, history: csr_array) -> NDArray[np.float32]:
         """Returns the affinities; -inf where the customer has bought already."""
         scores = self.affinities(history)
@@ -81,9 +97,9 @@ class Recommender(ABC):
         history = in_order(request.products, len(self.prior))
         scores = self.affinities(history) if request.again else self.scores(history)
         scores[0, list(request.exclude)] = -np.inf
-        best = [i for i in top(scores, request.k)[0] if np.isfinite(scores[0, i])]
-        bought = history.indices
-        return [Recommendation(int(i), float(scores[0, i]), self.because(bought, i)) for i in best]
+        best = [i for i in top(scores, request.k)[0].tolist() if np.isfinite(scores[0, i])]
+        reasons = zip(best, self.reasons(history.indices, best), strict=True)
+        return [Recommendation(i, float(scores[0, i]), because) for i, because in reasons]
 
 
 def in_order(products: tuple[int, ...], many: int) -> csr_array:

@@ -8,6 +8,7 @@ Hu et al., "Modeling personalized item frequency information for next-basket rec
 https://arxiv.org/abs/2006.00556
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,11 @@ class NextBasket:
         return {**self.items.arrays, "habit": np.array([self.habit.decay, self.habit.share])}
 
     @property
+    def offered(self) -> NDArray[np.bool_] | None:
+        """What others let a retailer show that does not sell it, (products,); None: nothing."""
+        return self.items.offered
+
+    @property
     def meta(self) -> Json:
         """The item model's settings with the habit's."""
         return {**self.items.meta, "decay": self.habit.decay, "share": self.habit.share}
@@ -65,6 +71,10 @@ class NextBasket:
         """Returns the product itself if it was bought before, and what speaks most for it."""
         itself = (product,) if product in history else ()
         return (*itself, *self.items.because(history, product, 2 - len(itself)))
+
+    def reasons(self, history: NDArray[np.int32], products: Sequence[int]) -> list[tuple[int, ...]]:
+        """Returns what `because` does, for each of a customer's recommendations."""
+        return [self.because(history, product) for product in products]
 
 
 def goes_with(items: Recommender, purchases: Purchases) -> NDArray[np.float32]:

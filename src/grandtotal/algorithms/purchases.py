@@ -66,11 +66,17 @@ class Purchases:
         sold[0, list(absent)] = False
         return replace(self, sold=sold, seller=np.zeros(self.history.shape[0], np.intp))
 
-    def only_sold(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns (customers, products) scores, -inf where the retailer does not sell."""
+    def only_sold(
+        self, scores: NDArray[np.float32], offered: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Returns (customers, products) scores, -inf where the retailer does not sell.
+
+        offered: (products,) what others let it show all the same.
+        """
         if self.sold is None:
             return scores
-        return np.where(self.sold[self.seller], scores, np.float32(-np.inf))
+        shown = self.sold if offered is None else self.sold | offered
+        return np.where(shown[self.seller], scores, np.float32(-np.inf))
 
     @staticmethod
     def pooled(parts: list["Purchases"]) -> "Purchases":

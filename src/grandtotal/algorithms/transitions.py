@@ -158,5 +158,11 @@ class TransitionModel(Recommender):
 
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns the bought products with the largest weight towards this one."""
-        weight = np.asarray(self.weights[history][:, [product]].toarray())[:, 0]
+        starts, columns = self.weights.indptr, self.weights.indices
+        weight = np.zeros(len(history), np.float32)
+        for place, bought in enumerate(np.asarray(history).tolist()):
+            first, last = starts[bought], starts[bought + 1]
+            at = first + columns[first:last].searchsorted(product)
+            if at < last and columns[at] == product:
+                weight[place] = self.weights.data[at]
         return strongest(history, weight, most)

@@ -7,6 +7,7 @@ of the target, which for a training row leaves out the row's own fold.
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,14 @@ class Feature:
 
     def bin(self, values: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Returns the bin of each of these values."""
-        known = ~np.isnan(values)
+        missing = np.isnan(values)
         if self.kind == CATEGORY:
-            found = values
+            found = np.where(missing, 0.0, values).astype(np.uint8)
         else:
-            found = np.searchsorted(self.edges, values, side="left").astype(np.float64)
-        return np.where(known, found + 1, 0).astype(np.uint8)
+            found = np.searchsorted(self.edges, values, side="left").astype(np.uint8)
+        found += 1
+        found[missing] = 0
+        return found
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Bins:
 
     features: tuple[Feature, ...]
 
-    @property
+    @cached_property
     def counts(self) -> NDArray[np.int64]:
         """The number of bins of each feature."""
         return np.array([feature.bins for feature in self.features], np.int64)

@@ -4,10 +4,11 @@ Every row's numbers are whole steps before they are added, so a histogram is the
 of the rows. All questions carry the latest trees as a link, see `tree_rows`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,15 @@ from grandtotal.algorithms import tree_engine
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.quantiles import LogBuckets
 from grandtotal.algorithms.tree_objectives import Objective, exponents, steps
-from grandtotal.algorithms.tree_rows import Binned, Growing, Work, Workspace, in_parts, workspace
+from grandtotal.algorithms.tree_rows import (
+    Binned,
+    Growing,
+    Segments,
+    Work,
+    Workspace,
+    in_parts,
+    workspace,
+)
 from grandtotal.algorithms.tree_sampling import MOST_DRAWS
 from grandtotal.algorithms.tree_search import Layout
 from grandtotal.consortium.query import Rows, State
@@ -27,6 +36,7 @@ from grandtotal.threads import together, workers
 
 MAGNITUDES = 256
 MOST_LOSS_BITS = 32  # of one row's loss
+BLOCK_BITS = 16  # of the rows in a block: 28 bits of a weighted gradient, their sum and its count
 
 
 @dataclass(frozen=True)
@@ -198,14 +208,9 @@ class TreeHistograms(_AboutNodes):
             nodes = asked[asked[:, 0] == tree, 1]
             shape = (len(nodes), size, self.layout.channels)
             end = at + int(np.prod(shape))
-            _add_nodes(
-                space.train.bins,
-                self._words(space, int(tree), growing.weights),
-                growing.segments,
-                nodes,
-                (columns, starts),
-                sums[at:end].reshape(shape),
-            )
+            words = self._words(space, int(tree), growing.weights)
+            add = partial(_add_rows, space.train.bins, words, self.layout, (columns, starts))
+            _add_nodes(add, growing.segments, nodes, sums[at:end].reshape(shape))
             at = end
         more = _progress(self.aim, space, self.loss_scale) if self.progress else {}
         return {"sums": sums, **more}
@@ -224,7 +229,7 @@ class TreeHistograms(_AboutNodes):
     def _words(
         self, space: Workspace, tree: int, weights: NDArray[np.uint8] | None
     ) -> NDArray[np.int64]:
-        """Returns what each row adds, (rows, channels); they change with the scores."""
+        """Returns what each row adds, see `_write`; they change with the scores."""
         key = (
             self.everyone,
             self.gradient_scale,
@@ -233,7 +238,7 @@ class TreeHistograms(_AboutNodes):
         )
         if space.words is None or space.words[0] != key:
             rows = space.train
-            words = np.empty((len(rows.y), self.layout.channels), np.int64)
+            words = np.empty((len(rows.y), 1 + self.layout.varies), np.int64)
             cuts = np.linspace(0, len(words), workers() + 1).astype(int)
             parts = [slice(*cut) for cut in pairwise(cuts)]
             together([partial(self._write, rows, part, weights, words[part]) for part in parts])
@@ -247,17 +252,15 @@ class TreeHistograms(_AboutNodes):
         weights: NDArray[np.uint8] | None,
         words: NDArray[np.int64],
     ) -> None:
+        """Writes gradient and count as one word, and the hessian as another where it varies."""
         shape, scales = self.layout, (self.gradient_scale, self.hessian_scale)
         most = (shape.gradient_bits, shape.hessian_bits)
         g, h = self.aim.gradient_steps(rows.y[part], rows.scores[part], scales, most)
         if weights is not None:
             weight = weights[part].astype(np.int64)
             g, h = g * weight, weight if h is None else h * weight
-        if shape.packed:
-            np.left_shift(g, shape.count_bits, out=words[:, 0])
-            words[:, 0] += 1
-        else:
-            words[:, 0], words[:, 1] = g, 1
+        np.left_shift(g, shape.count_bits if shape.packed else BLOCK_BITS + 1, out=words[:, 0])
+        words[:, 0] += 1
         if h is not None:
             words[:, -1] = h
 
@@ -273,12 +276,35 @@ def starts_of(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     return ends - counts, int(ends[-1])
 
 
-def _add_nodes(
+def _add_rows(
     bins: NDArray[np.uint8],
     words: NDArray[np.int64],
-    segments: Any,
-    nodes: NDArray[np.int32],
+    layout: Layout,
     columns: tuple[NDArray[np.int64], NDArray[np.int64]],
+    rows: NDArray[np.uint32],
+    out: NDArray[np.int64],
+) -> None:
+    """Adds rows to a histogram (bins, channels).
+
+    Gradient and count of a block share a word even where those of all rows do not.
+    """
+    add = tree_engine.loops().add_histogram
+    if layout.packed:
+        add(bins, words, rows, *columns, out)
+        return
+    for start in range(0, len(rows), 2**BLOCK_BITS):
+        block = np.zeros((len(out), words.shape[1]), np.int64)
+        add(bins, words, rows[start : start + 2**BLOCK_BITS], *columns, block)
+        count = block[:, 0] & (2 ** (BLOCK_BITS + 1) - 1)
+        out[:, 0] += block[:, 0] >> (BLOCK_BITS + 1)
+        out[:, 1] += count
+        out[:, 2:] += block[:, 1:]
+
+
+def _add_nodes(
+    add_rows: Callable[[NDArray[np.uint32], NDArray[np.int64]], None],
+    segments: Segments,
+    nodes: NDArray[np.int32],
     out: NDArray[np.int64],
 ) -> None:
     """Adds each node's rows to its histogram; threads share the rows, not the histograms."""
@@ -292,9 +318,7 @@ def _add_nodes(
             apart = not first and number == 0 and begin != work[i][1]
             place = np.zeros_like(out[i]) if apart else out[i]
             own = (i, place) if apart else own
-            tree_engine.loops().add_histogram(
-                bins, words, segments.rows[begin:end], *columns, place
-            )
+            add_rows(segments.rows[begin:end], place)
         return own
 
     calls = [partial(add, part, k == 0) for k, part in enumerate(parts)]

@@ -24,6 +24,7 @@ from grandtotal.threads import together, workers
 
 _FEW = 8192  # rows: fewer are not worth waking a thread
 _FIRST = np.zeros(32, np.uint8)
+_WORD = 40  # bytes of a split: parent, feature, and a bit for each bin
 
 Rowset = NDArray[np.uint32]
 Work = tuple[int, int, int]  # what it is for, and the rows of it, from and to
@@ -96,22 +97,26 @@ class Segments:
         self._scratch = np.empty_like(rows)
         self.ranges: dict[int, tuple[int, int]] = {0: (0, len(rows))}
         self.split_at: dict[int, int] = {}
-        self.made: list[bytes] = []
+        self.made = np.empty((0, _WORD), np.uint8)
 
     def follow(
         self, parent: NDArray[np.int32], feature: NDArray[np.int32], left: NDArray[np.uint8]
     ) -> None:
         """Makes the splits that come after those that were made."""
-        while len(self.made) < len(parent):
-            first = last = len(self.made)
-            while last < len(parent) and int(parent[last]) in self.ranges:
-                self.split_at[int(parent[last])] = last
-                self.made.append(_word(parent, feature, left, last))
+        made = first = last = len(self.made)
+        if made == len(parent):
+            return
+        nodes, features, tables = parent.tolist(), feature.tolist(), spread(left[made:])
+        while first < len(nodes):
+            while last < len(nodes) and nodes[last] in self.ranges:
+                self.split_at[nodes[last]] = last
                 last += 1
             if first == last:
                 raise AnswerError(Code.MALFORMED, f"split {last} is of a node that is not there")
-            splits = [(i, int(parent[i]), int(feature[i])) for i in range(first, last)]
-            self._cut(splits, {i: spread(left[i]) for i in range(first, last)})
+            self._cut([(i, nodes[i], features[i], tables[i - made]) for i in range(first, last)])
+            first = last
+        new = _words(parent[made:], feature[made:], left[made:])
+        self.made = np.concatenate([self.made, new])
 
     def complete(self, tree: Trees) -> bool:
         """Makes the splits of a finished tree; False if another split was made in one's place.
@@ -120,11 +125,13 @@ class Segments:
         """
         mine, last = {0: 0}, len(self.made)
         parent, new = [0] * last, []
-        for i in range(len(tree.parent)):
-            node = mine[int(tree.parent[i])]
+        had = [word[4:].tobytes() for word in self.made]  # without the number of the parent
+        splits = [word[4:].tobytes() for word in _words(tree.parent, tree.feature, tree.left)]
+        for i, above in enumerate(tree.parent.tolist()):
+            node = mine[above]
             j = self.split_at.get(node, len(parent))
             if j < last:
-                if self.made[j][4:] != _word(tree.parent, tree.feature, tree.left, i)[4:]:
+                if had[j] != splits[i]:
                     return False
             else:
                 parent.append(node)
@@ -140,37 +147,38 @@ class Segments:
         self, parent: NDArray[np.int32], feature: NDArray[np.int32], left: NDArray[np.uint8]
     ) -> bool:
         """Returns whether what was done so far is the beginning of these splits."""
-        words = (_word(parent, feature, left, i) for i in range(len(parent)))
-        return len(self.made) <= len(parent) and all(
-            mine == word for mine, word in zip(self.made, words, strict=False)
-        )
+        made = len(self.made)
+        same = _words(parent[:made], feature[:made], left[:made])
+        return made <= len(parent) and np.array_equal(self.made, same)
 
-    def _cut(
-        self, splits: list[tuple[int, int, int]], tables: dict[int, NDArray[np.bool_]]
-    ) -> None:
-        feature = {i: which for i, _, which in splits}
-        work = [(i, *self.ranges[node]) for i, node, _ in splits]
+    def _cut(self, splits: list[tuple[int, int, int, NDArray[np.bool_]]]) -> None:
+        """Cuts the ranges of nodes: number of the split, node, feature and what goes left."""
+        by_number = {i: (self._codes[feature], left) for i, _, feature, left in splits}
+        work = [(i, *self.ranges[node]) for i, node, _, _ in splits]
 
         def cut(part: list[Work]) -> list[tuple[int, int, int, int]]:
+            loop = tree_engine.loops().partition
             return [
                 (
-                    *item,
-                    tree_engine.loops().partition(
-                        self._codes[feature[item[0]]],
-                        self.rows[item[1] : item[2]],
-                        self._scratch[item[1] : item[2]],
-                        tables[item[0]],
+                    i,
+                    begin,
+                    end,
+                    loop(
+                        by_number[i][0],
+                        self.rows[begin:end],
+                        self._scratch[begin:end],
+                        by_number[i][1],
                     ),
                 )
-                for item in part
+                for i, begin, end in part
             ]
 
         done = together([partial(cut, part) for part in in_parts(work)])
-        pieces: dict[int, list[tuple[int, int, int]]] = {i: [] for i, _, _ in splits}
+        pieces: dict[int, list[tuple[int, int, int]]] = {i: [] for i, _, _, _ in splits}
         for part in done:
             for i, begin, end, lefts in part:
                 pieces[i].append((begin, end, int(lefts)))
-        for i, node, _ in splits:
+        for i, node, _, _ in splits:
             begin, end = self.ranges[node]
             at = begin
             for start, _, lefts in pieces[i]:
@@ -208,8 +216,12 @@ class Segments:
         together([partial(give, part) for part in in_parts(work)])
 
 
-def _word(parent: Any, feature: Any, left: Any, i: int) -> bytes:
-    return bytes(parent[i].tobytes() + feature[i].tobytes() + left[i].tobytes())
+def _words(
+    parent: NDArray[np.int32], feature: NDArray[np.int32], left: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Returns all that there is to say about each split, (splits, _WORD)."""
+    parts = (part.view(np.uint8).reshape(-1, 4) for part in (parent, feature))
+    return np.concatenate([*parts, left], axis=1)
 
 
 @dataclass
@@ -317,17 +329,16 @@ def workspace(
     state: State, rows: Rows, broadcast: Arrays, target: str, split: str, watched: str
 ) -> Workspace:
     """Returns the rows as they stand after the trees that a question names."""
-    link = _carried(state, broadcast)
     before = broadcast["before"].tobytes()
     key = f"trees of {target} in {split} and {watched}"
     found: tuple[Rows, Workspace] | None = state.memory.get(key)
     holder, space = found or (None, None)
-    if space is not None and holder is rows:
-        if space.at == before:
-            return space
-        if space.at == link["previous"].tobytes():
-            space.apply(link)
-            return space
+    if space is not None and holder is rows and space.at == before:
+        return space  # the link was looked at and kept with an earlier question
+    link = _carried(state, broadcast)
+    if space is not None and holder is rows and space.at == link["previous"].tobytes():
+        space.apply(link)
+        return space
     first, *later = _whole_chain(state, [link])
     setup = _name(first).tobytes()
     if space is None or holder is not rows or space.setup != setup:

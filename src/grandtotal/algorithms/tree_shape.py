@@ -1,6 +1,6 @@
 """Trees as arrays: splits in the order in which they were made, and what each node holds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -13,6 +13,7 @@ from grandtotal.errors import RunError
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.threads import together, workers
 
+_FEW = 4096  # rows: fewer are not worth waking a thread
 _FIELDS = ("splits", "parent", "feature", "left", "values", "rows")
 
 
@@ -113,10 +114,35 @@ class Trees:
             "roots": roots,
         }
 
+    @property
+    def inner(self) -> NDArray[np.bool_]:
+        """Which nodes are no leaf, (all nodes,)."""
+        return np.asarray(self.flat()["feature"] >= 0)
+
+    def leaves(self, bins: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Returns in which node of each tree, of all nodes, each row ends: (rows, trees)."""
+        found = np.empty((len(bins), len(self)), np.int64)
+        first = 0
+        for number, tree in enumerate(self):
+            place = np.zeros(len(bins))
+            nodes = np.arange(first, first + len(tree.values))
+            replace(tree, values=nodes.astype(np.float64)).add_scores(bins, place)
+            found[:, number], first = place, first + len(nodes)
+        return found
+
+    def with_leaves(self, values: NDArray[np.float64], rows: NDArray[np.int64]) -> "Trees":
+        """Returns these trees with these values, and the rows of their leaves added up."""
+        rows, flat = rows.copy(), self.flat()
+        for node in np.flatnonzero(flat["feature"] >= 0)[::-1]:
+            child = flat["child"][node]
+            rows[node] = rows[child] + rows[child + 1]
+        return replace(self, values=values, rows=rows)
+
     def add_scores(self, bins: NDArray[np.uint8], scores: NDArray[np.float64]) -> None:
         """Adds to the scores (rows,) what each tree gives to rows of bins (rows, features)."""
         flat = self.flat()
-        cuts = np.linspace(0, len(bins), workers() + 1).astype(int)
+        count = workers() if len(bins) > _FEW else 1
+        cuts = np.linspace(0, len(bins), count + 1).astype(int)
         walk = tree_engine.loops().walk
         together(
             [

@@ -83,7 +83,15 @@ class Consortium:
             "members": list(self._all),
             "run": run,
         }
-        self._tell(Message("open", body), "opened")
+        self._open(Message("open", body))
+
+    def _open(self, message: Message) -> None:
+        # Of a run that has totals, whoever is away is left out as if it were away from a total. One
+        # without any waits: a member that never took part has no reason to be left out.
+        may_miss = self._sums.may_miss if self._log.records else 0
+        asked = dict.fromkeys(self.members, message)
+        opened = self._exchange(asked, "opened", may_miss)
+        self._sums.leave(set(asked) - set(opened))
 
     def _run(self) -> str:
         # Drawn once: a run that goes on after a crash is the same one to its retailers.

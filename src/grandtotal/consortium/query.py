@@ -41,6 +41,10 @@ class State(Protocol):
         """Returns what was kept under the name, None where nothing was."""
         ...
 
+    def forget(self, name: str) -> None:
+        """Lets go of what was kept under the name, if anything was."""
+        ...
+
 
 class Query(Protocol):
     """A summand's definition. Implementations are frozen dataclasses of JSON-able parameters."""

@@ -96,6 +96,10 @@ class Retailer:
         path = self.folder / name
         return path.read_bytes() if path.exists() else None
 
+    def forget(self, name: str) -> None:
+        """Removes what was kept under the name, if anything was."""
+        (self.folder / name).unlink(missing_ok=True)
+
     def _answer(self, message: Message) -> Message:
         if message.kind == "open":
             return self._open(message.body)

@@ -77,6 +77,15 @@ class Sums(Protocol):
         """Who is asked; who dropped out is not among them any more."""
         ...
 
+    @property
+    def may_miss(self) -> int:
+        """How many of the members may still drop out."""
+        ...
+
+    def leave(self, names: set[RetailerId]) -> None:
+        """Asks these members for nothing more in this run."""
+        ...
+
     def total(self, asked: Asked) -> Arrays:
         """Returns the words of each field of the total."""
         ...
@@ -87,7 +96,9 @@ class Sums(Protocol):
 
 
 class PlainSums:
-    """Summands in the clear: the coordinator sees each."""
+    """Summands in the clear: the coordinator sees each. Nobody may be missing."""
+
+    may_miss = 0
 
     def __init__(self, members: tuple[RetailerId, ...], exchange: Exchange) -> None:
         self.members = members
@@ -101,6 +112,10 @@ class PlainSums:
             for name, reply in replies.items():
                 running.add(name, block, reply.arrays.get("summand", NOTHING))
         return running.words()
+
+    def leave(self, names: set[RetailerId]) -> None:
+        """Has nobody who may leave."""
+        assert not names, names
 
     def committed(self, question: str) -> None:
         """Has nothing to forget."""
@@ -125,6 +140,15 @@ class SecureSums:
         self._done: int | None = None
         if (path := folder / "left.json").exists():
             self._drop(set(read_json(path)))
+
+    @property
+    def may_miss(self) -> int:
+        """How many of the members may still drop out."""
+        return self._may_miss(self.members)
+
+    def leave(self, names: set[RetailerId]) -> None:
+        """Writes down that these members stay out of this run, and asks them no more."""
+        self._drop(names)
 
     def total(self, asked: Asked) -> Arrays:
         """Returns the total of those who answered; RetailerError where they are too few."""

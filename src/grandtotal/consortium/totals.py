@@ -41,6 +41,10 @@ class _Nowhere:
         """Returns what was kept under the name."""
         return self._kept.get(name)
 
+    def forget(self, name: str) -> None:
+        """Lets go of what was kept under the name."""
+        self._kept.pop(name, None)
+
 
 class Local:
     """One holder of rows: a retailer alone, or the pooled rows of a simulation.

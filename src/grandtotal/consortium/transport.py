@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
 from grandtotal.errors import RetailerError
-from grandtotal.threads import one_thread
+from grandtotal.threads import one_thread, side_by_side
 
 RetailerId = str
 Reply = bytes | RetailerError
@@ -47,7 +48,6 @@ class EmbeddedTransport:
 
     def __init__(self, retailers: Mapping[RetailerId, Handler]) -> None:
         self._retailers = retailers
-        self._threads = ThreadPoolExecutor(min(len(retailers), os.cpu_count() or 1))
 
     def exchange(
         self,
@@ -56,14 +56,10 @@ class EmbeddedTransport:
     ) -> dict[RetailerId, Reply]:
         # One thread of linear algebra each: threads of threads wait for each other.
         with one_thread():
-            replies = {
-                name: self._threads.submit(self._retailers[name].handle, message)
-                for name, message in messages.items()
-            }
-            return {name: reply.result() for name, reply in replies.items()}
+            calls = [partial(self._retailers[name].handle, m) for name, m in messages.items()]
+            return dict(zip(messages, side_by_side(calls), strict=True))
 
     def close(self) -> None:
-        self._threads.shutdown()
         for retailer in self._retailers.values():
             retailer.close()
 

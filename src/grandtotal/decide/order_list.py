@@ -1,10 +1,16 @@
-"""A retailer's order list: its forecast, its stock and its supply, put together at home."""
+"""A retailer's order list: its forecast, its stock and its supply, put together at home.
+
+With a warehouse there are two steps. What it holds goes to the stores, and what it lacks is ordered
+for all of them together: up to what the stores may sell until its next order has reached them, less
+all that is in the warehouse, in the stores and on its way. Eppen & Schrage, "Centralized ordering
+policies in a multi-warehouse system with lead times and random demand", 1981.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -12,24 +18,28 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.model import Model
 from grandtotal.consortium.query import Rows
+from grandtotal.decide.allocation import allocated, divided, proportional, shares
+from grandtotal.decide.order_course import Course, courses_of
+from grandtotal.decide.order_rows import Part, frame_of
 from grandtotal.decide.orders import (
-    LIMITS,
     Demand,
     Numbers,
-    Orders,
     Shelf,
     Target,
+    Terms,
+    instead,
+    needed,
     orders,
     outcome,
     whole_packs,
 )
+from grandtotal.decide.places import Places, Stocked, of_products, stocked
 from grandtotal.durable import Json
 from grandtotal.errors import DataError, PlanError
 from grandtotal.tasks import demand as demand_task
 from grandtotal.tasks.demand_model import DemandModel, cases_of
 from grandtotal.tasks.demand_paths import PastErrors
-from grandtotal.tasks.lines import on_catalogue, titles
-from grandtotal.tasks.sales import Panel, Periods
+from grandtotal.tasks.sales import Panel
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,6 +47,8 @@ if TYPE_CHECKING:
     from grandtotal.tables.read import Tables
 
 _YEAR = 365.25
+_CELLS = 2**27  # of sample paths that are kept at once, 1 GiB: with many stores there are fewer
+_FEWEST = 50  # paths
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,8 @@ class Ordering:
     lead_time: days, of products for which the supply table names none; None refuses them.
     holding: what keeping stock for a year costs, as a share of its cost. budget: the most that all
     orders may cost, in the retailer's currency; None is any. draws: sample paths of each product.
+    line: what placing the order of one product costs; see Terms. warehouse: the store, as the stock
+    table calls it, that supplies the others. together: one order for all stores.
     """
 
     review: float = 7.0
@@ -56,38 +70,87 @@ class Ordering:
     holding: float = 0.25
     budget: float | None = None
     draws: int = 400
+    line: float = 0.0
+    warehouse: str | None = None
+    together: bool = False
 
     def __post_init__(self) -> None:
         Target(self.target, self.service)
-        least = {"review": 0.01, "holding": 0.0, "draws": 10}
+        least = {"review": 0.01, "holding": 0.0, "draws": 10, "line": 0.0}
         least |= {name: 0.0 for name in ("lead_time", "budget") if getattr(self, name) is not None}
         for name, low in least.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= low):
                 raise PlanError(f"{name} = {value!r}, expected a number from {low:g} on")
+        if self.together and self.warehouse is not None:
+            raise PlanError("together and a warehouse exclude each other: a warehouse has stores")
+
+    def terms(self, days: int, budget: bool = True) -> Terms:
+        """Returns the terms for periods of so many days; of what is not bought, without budget."""
+        most = math.inf if self.budget is None or not budget else self.budget
+        return Terms(self.holding * days / _YEAR, self.line if budget else 0.0, most)
 
 
 @dataclass(frozen=True)
 class OrderList:
-    """frame: a row a product that the retailer sells, those to order first. notes: what to know."""
+    """frame: a row a product and store, those to order first. notes: what to know.
+
+    courses: of the largest orders. currency: of all money. warehouse: its name, if it supplies the
+    stores.
+    """
 
     frame: pl.DataFrame
     notes: tuple[str, ...]
+    courses: Course
+    currency: str = ""
+    warehouse: str | None = None
 
     def totals(self) -> Json:
-        """Returns the sums that stand under the list, for these orders and for today's policy."""
+        """Returns the sums that stand under the list, for these orders and for today's policy.
+
+        Units wanted, missing and left are counted where customers are: not in the warehouse.
+        """
         frame = self.frame
+        shops = frame.filter(frame["store"] != (self.warehouse or "\0"))
+        bought = frame if self.warehouse is None else frame.filter(frame["from"] == "supplier")
         return {
-            "products": frame.height,
-            "orders": int((frame["units"] > 0).sum()),
-            "units": float(frame["units"].sum()),
-            "cost": float(frame["cost"].sum()),
-            "expected": float(frame["expected"].sum()),
-            "missing": float(frame["missing"].sum()),
-            "left": float(frame["left"].sum()),
-            "today_units": float(frame["today_units"].sum()),
-            "today_missing": float(frame["today_missing"].sum()),
-            "today_left": float(frame["today_left"].sum()),
+            "products": frame["product"].n_unique(),
+            "orders": int((bought["units"] > 0).sum()),
+            "units": float(bought["units"].sum()),
+            "cost": float(bought["cost"].sum()),
+            "today_units": float(bought["today_units"].sum()),
+            "today_cost": float(bought["today_cost"].sum()),
+            **{
+                name: float(shops[name].sum())
+                for name in ("expected", "lost_before", "missing", "left", "left_cost")
+            },
+            **{
+                name: float(shops[name].sum())
+                for name in ("today_missing", "today_left", "today_left_cost")
+            },
+        }
+
+    def found(self, retailer: str, run: str, how: Ordering) -> Json:
+        """Returns what the page of orders shows, as JSON."""
+        courses = {
+            name: value.tolist() if isinstance(value, np.ndarray) else list(value)
+            for name, value in vars(self.courses).items()
+        }
+        return {
+            "retailer": retailer,
+            "run": run,
+            "how": asdict(how),
+            "totals": self.totals(),
+            "notes": list(self.notes),
+            "currency": self.currency,
+            "rows": [
+                {
+                    name: str(value) if isinstance(value, date) else value
+                    for name, value in row.items()
+                }
+                for row in self.frame.iter_rows(named=True)
+            ],
+            "courses": courses,
         }
 
 
@@ -102,232 +165,227 @@ def order_list(
     forecast = cast(DemandModel, model)
     (now,) = cases_of(forecast, rows["now"])
     panel: Panel = rows["now"]
-    past = PastErrors.of(forecast, [rows["validation"], rows["test"]])
-    seed = task.common.seed
-    product, paths = past.sample(forecast, panel.parts[0], now, how.draws, seed)
-    sold = ~np.isin(product, task.common.absent)
-    product, demand = product[sold], Demand(paths[sold])
-    shelf, stocked, notes = _shelf(task, tables, panel, product, how)
-    days = task.periods.days
-    review, holding = how.review / days, how.holding * days / _YEAR
-    budget = math.inf if how.budget is None else how.budget
-    target = Target(how.target, how.service)
-    made = orders(demand, shelf, review, target, holding, budget)
-    usual = _usual(panel, product, task.periods, shelf, review)
-    today = outcome(demand, shelf, review, usual)
-    frame = _frame(task, tables, product, stocked, shelf, made, usual, today, how)
-    return OrderList(frame, notes)
-
-
-def _shelf(
-    task: demand_task.Demand,
-    tables: Tables,
-    panel: Panel,
-    product: NDArray[np.intp],
-    how: Ordering,
-) -> tuple[Shelf, NDArray[np.bool_], tuple[str, ...]]:
-    """Returns the shelf of the products, which of them stock is known of, and what to know."""
-    stock, counted, notes = _stock(task, tables, product)
-    supply = _supply(task, tables, product)
-    lead = np.where(np.isnan(supply["lead_time"]), how.lead_time or np.nan, supply["lead_time"])
-    if how.lead_time == 0:
-        lead = np.where(np.isnan(lead), 0.0, lead)
-    if np.isnan(lead).any():
-        names = [task.common.catalogue[i] for i in product[np.isnan(lead)][:3]]
-        raise DataError(
-            f"supply: no lead time of {int(np.isnan(lead).sum()):,} products, such as "
-            f"{', '.join(names)}; add the column 'lead_time' (days), or give --lead-time for all"
+    names = panel.parts[0].names
+    if task.by == "store":
+        raise PlanError(
+            'by = "store": a forecast of whole stores orders no product; take a task by "product" '
+            'or "product-store"'
         )
-    cost = np.where(np.isnan(supply["unit_cost"]), supply["cost"], supply["unit_cost"])
-    if np.isnan(cost).any():
-        if how.target == "cost" or how.budget is not None:
+    sold = now.series if names is None else names.product[now.series]
+    product = np.setdiff1d(sold, task.common.absent)
+    where = stocked(task, tables, panel, product, how.warehouse, how.together)
+    past = PastErrors.of(forecast, [rows["validation"], rows["test"]])
+    places = max(len(where.shops), len(product), 1)
+    draws = min(how.draws, max(_CELLS // (places * task.horizon), _FEWEST))
+    series, paths = past.sample(forecast, panel.parts[0], now, draws, task.common.seed)
+    return _Maker(task, tables, panel, how, where).made(product, series, paths)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Puts the list together from what is where and what may sell."""
+
+    task: demand_task.Demand
+    tables: Tables
+    panel: Panel
+    how: Ordering
+    where: Stocked
+
+    def made(
+        self, product: NDArray[np.intp], series: NDArray[np.intp], paths: Numbers
+    ) -> OrderList:
+        shops, notes = self.where.shops, list(self.where.notes)
+        demand = Demand(self._of_places(product, series, paths))
+        paths = self._of_products(product, series, paths)
+        if self.where.warehouse is None:
+            parts = [self._ordered(shops, demand)]
+        else:
+            parts = self._through_the_warehouse(product, paths, demand)
+        notes += self._not_sold(product)
+        if np.isnan(_cost(shops)).any():
+            notes.append("Products without a unit_cost count as free in the cost of the orders.")
+        frame = frame_of(self.task, self.tables, parts, self.how)
+        courses = courses_of(self.task, parts[0], demand)
+        config = getattr(self.tables, "config", None)
+        currency = config.currency if config is not None else ""
+        return OrderList(frame, tuple(notes), courses, currency, self.how.warehouse)
+
+    def _of_products(
+        self, product: NDArray[np.intp], series: NDArray[np.intp], paths: Numbers
+    ) -> Numbers:
+        """Returns (products, draws, periods): the paths of its series, added up."""
+        names = self.panel.parts[0].names
+        whose = series if names is None else names.product[series]
+        sums = np.zeros((len(product), *paths.shape[1:]))
+        kept = np.isin(whose, product)
+        np.add.at(sums, np.searchsorted(product, whose[kept]), paths[kept])
+        return sums
+
+    def _of_places(
+        self, product: NDArray[np.intp], series: NDArray[np.intp], paths: Numbers
+    ) -> Numbers:
+        """Returns (places, draws, periods): forecast so, or a product's divided by what sold."""
+        shops, names = self.where.shops, self.panel.parts[0].names
+        if (shops.store == "").all():
+            return self._of_products(product, series, paths)
+        if names is not None and names.store:
+            whose = zip(names.product[series].tolist(), np.array(names.store)[series], strict=True)
+            place = {(p, str(store)): i for i, (p, store) in enumerate(whose)}
+            pairs = zip(shops.product.tolist(), shops.store, strict=True)
+            at = np.array([place.get((p, str(store)), len(paths)) for p, store in pairs])
+            known: Numbers = np.concatenate([paths, np.zeros((1, *paths.shape[1:]))])[at]
+            return known
+        stores, store = np.unique(shops.store, return_inverse=True)
+        weight = shares(shops.recent.sum(axis=1), store)
+        at = np.searchsorted(product, shops.product)
+        whole = self._of_products(product, series, paths)
+        return divided(whole, at, weight, self.task.common.seed + len(stores))
+
+    def _ordered(self, places: Places, demand: Demand) -> Part:
+        """Returns what each place orders from the supplier."""
+        shelf, review = self._shelf(places), self._review
+        target, terms = Target(self.how.target, self.how.service), self.how.terms(self._days)
+        made = orders(demand, shelf, review, target, terms)
+        usual = _usual(places, shelf, review)
+        today = outcome(demand, shelf, review, usual)
+        return Part(places, shelf, made, usual, today, "supplier")
+
+    def _through_the_warehouse(
+        self, product: NDArray[np.intp], paths: Numbers, demand: Demand
+    ) -> list[Part]:
+        """Returns what the stores get from the warehouse, and what it orders for all of them."""
+        shops, depot = self.where.shops, cast(Places, self.where.warehouse)
+        shelf, review, at = (
+            self._shelf(shops),
+            self._review,
+            np.searchsorted(product, shops.product),
+        )
+        target = Target(self.how.target, self.how.service)
+        made = orders(demand, shelf, review, target, self.how.terms(self._days, budget=False))
+        until = needed(demand, shelf, review)
+        sent = allocated(made.units, shelf.pack, at, until, depot.on_hand, shelf.position)
+        made = instead(made, sent, "warehouse", demand, shelf, review)
+        usual = proportional(_usual(shops, shelf, review), shelf.pack, at, depot.on_hand)
+        today = outcome(demand, shelf, review, usual)
+        stores = Part(shops, shelf, made, usual, today, str(self.how.warehouse))
+        return [stores, self._bought(depot, paths, at, stores)]
+
+    def _bought(self, depot: Places, paths: Numbers, at: NDArray[np.intp], stores: Part) -> Part:
+        """Returns the warehouse's orders: for the stores together, seen as one shelf behind it."""
+        own, review, count = self._shelf(depot), self._review, len(depot)
+        outside = np.bincount(at, stores.shelf.position, minlength=count)
+        further = np.zeros(count)
+        np.maximum.at(further, at, stores.shelf.lead_time)
+        whole = replace(
+            own,
+            on_hand=own.on_hand + outside,
+            lead_time=own.lead_time + further,
+            space=own.space + outside + np.bincount(at, stores.made.units, minlength=count),
+        )
+        target = Target(self.how.target, self.how.service)
+        made = orders(Demand(paths), whole, review, target, self.how.terms(self._days))
+        usual = _usual(depot, own, review)
+        today = outcome(Demand(paths), whole, review, usual)
+        return Part(depot, own, made, usual, today, "supplier")
+
+    @property
+    def _days(self) -> int:
+        return self.task.periods.days
+
+    @property
+    def _review(self) -> float:
+        return self.how.review / self._days
+
+    def _shelf(self, places: Places) -> Shelf:
+        lead = self._lead_time(places)
+        cost = _cost(places)
+        if np.isnan(cost).any() and (self.how.target == "cost" or self.how.budget is not None):
             raise DataError(
                 f"supply: no unit_cost of {int(np.isnan(cost).sum()):,} products, and the target "
                 f'"cost" and a budget need it; add it, or cost to products, or order by "fill"'
             )
-        notes.append("Products without a unit_cost count as free in the cost of the orders.")
-    price = _recent_price(panel, product)
-    margin = np.nan_to_num(np.maximum(price - np.nan_to_num(cost), 0.0))
-    days = task.periods.days
-    return (
-        Shelf(
-            on_hand=stock["on_hand"],
-            on_order=stock["on_order"],
-            lead_time=lead / days,
+        price, supply = _recent_price(self.panel, places.product), places.supply
+        return Shelf(
+            on_hand=places.on_hand,
+            on_order=places.on_order,
+            lead_time=lead / self._days,
             pack=np.maximum(np.nan_to_num(supply["pack"], nan=1.0), 1.0),
             minimum=np.nan_to_num(supply["minimum_order"]),
-            shelf_life=np.nan_to_num(supply["shelf_life"], nan=np.inf) / days,
+            shelf_life=np.nan_to_num(supply["shelf_life"], nan=np.inf) / self._days,
             space=np.nan_to_num(supply["space"], nan=np.inf),
             unit_cost=np.nan_to_num(cost),
-            missing=margin,
-        ),
-        counted,
-        tuple(notes),
-    )
-
-
-def _stock(
-    task: demand_task.Demand, tables: Tables, product: NDArray[np.intp]
-) -> tuple[dict[str, Numbers], NDArray[np.bool_], list[str]]:
-    """Returns the newest count of each product, over its stores; below 0 is none."""
-    import polars as pl
-
-    if "stock" not in tables:
-        raise DataError(
-            "no table of stock: orders need what is there; add [tables.stock] to retailer.toml "
-            "with the columns product, date and on_hand"
+            missing=np.nan_to_num(np.maximum(price - np.nan_to_num(cost), 0.0)),
         )
-    today = task.common.today
-    known = next(on_catalogue(tables, task.common, [tables["stock"]]))
-    known = known.filter(pl.col("date") < today)
-    place = [name for name in ("store",) if name in known.columns]
-    newest = known.sort("date").group_by("i", *place, maintain_order=True).last()
-    amounts = [name for name in ("on_hand", "on_order") if name in newest.columns]
-    per = newest.group_by("i").agg(
-        *(pl.col(name).clip(lower_bound=0).sum() for name in amounts),
-        pl.col("date").min(),
-        below=(pl.col("on_hand") < 0).sum(),
-    )
-    found = pl.DataFrame({"i": product.astype(np.uint32)}).join(
-        per, on="i", how="left", maintain_order="left"
-    )
-    counted = found["date"].is_not_null().to_numpy()
-    notes = _stock_notes(found["date"].min(), int(found["below"].sum()), counted, today)
-    columns = {
-        name: found[name].fill_null(0).to_numpy().astype(np.float64)
-        if name in amounts
-        else np.zeros(len(product))
-        for name in ("on_hand", "on_order")
-    }
-    return columns, counted, notes
+
+    def _lead_time(self, places: Places) -> Numbers:
+        """Returns days; DataError where none is said, or where the forecast ends before."""
+        lead = places.supply["lead_time"]
+        if self.how.lead_time is not None:
+            lead = np.where(np.isnan(lead), self.how.lead_time, lead)
+        if np.isnan(lead).any():
+            raise DataError(
+                f"supply: no lead time of {int(np.isnan(lead).sum()):,} products, such as "
+                f"{self._named(places, np.isnan(lead))}; add the column 'lead_time' (days), or "
+                f"give --lead-time for all"
+            )
+        reach = self.task.horizon * self._days
+        if (late := lead + self.how.review > reach + 1e-6).any():
+            raise PlanError(
+                f"{int(late.sum()):,} products take up to {lead.max():g} days to arrive, such as "
+                f"{self._named(places, late)}; with {self.how.review:g} days until the next order "
+                f"that is beyond the forecast of {reach:g} days: train with a longer horizon, or "
+                f"order more often"
+            )
+        return lead
+
+    def _named(self, places: Places, which: NDArray[np.bool_]) -> str:
+        names = [
+            self.task.common.catalogue[i] + (f" ({store})" if store else "")
+            for i, store in zip(places.product[which], places.store[which], strict=True)
+        ]
+        return ", ".join(names[:3])
+
+    def _not_sold(self, product: NDArray[np.intp]) -> list[str]:
+        """Returns a word on products that have stock or supply and no forecast: none sold yet."""
+        from grandtotal.tasks.lines import on_catalogue
+
+        known: set[int] = set()
+        for name in ("stock", "supply"):
+            if name in self.tables:
+                found = next(on_catalogue(self.tables, self.task.common, [self.tables[name]]))
+                known |= set(found["i"].to_list())
+        new = sorted(known - set(product.tolist()))
+        if not new:
+            return []
+        names = ", ".join(self.task.common.catalogue[i] for i in new[:3])
+        return [
+            f"{len(new):,} products are stocked or can be ordered and have not sold for half a "
+            f"year or ever, such as {names}: there is no forecast; order them by hand."
+        ]
 
 
-def _stock_notes(oldest: object, below: int, counted: NDArray[np.bool_], today: date) -> list[str]:
-    notes = []
-    if (missing := int((~counted).sum())) > 0:
-        notes.append(f"{missing:,} products have no count of stock and are taken as sold out.")
-    if below:
-        notes.append(
-            f"{below:,} counts are below 0, which no shelf can be: taken as sold out; count them."
-        )
-    if isinstance(oldest, date) and oldest < today - timedelta(days=7):
-        notes.append(f"The oldest count of stock is of {oldest}.")
-    return notes
-
-
-_SUPPLY = ("lead_time", "pack", "minimum_order", "shelf_life", "space", "unit_cost")
-
-
-def _supply(
-    task: demand_task.Demand, tables: Tables, product: NDArray[np.intp]
-) -> dict[str, Numbers]:
-    """Returns the columns of supply, and the cost of products, nan where it is not said."""
-    supply = _by_product(task, tables, "supply", _SUPPLY, product)
-    return supply | _by_product(task, tables, "products", ("cost",), product)
-
-
-def _by_product(
-    task: demand_task.Demand,
-    tables: Tables,
-    table: str,
-    columns: tuple[str, ...],
-    product: NDArray[np.intp],
-) -> dict[str, Numbers]:
-    """Returns columns of a table by product; of several rows the largest, so the slowest."""
-    import polars as pl
-
-    if table not in tables:
-        return {name: np.full(len(product), np.nan) for name in columns}
-    rows = next(on_catalogue(tables, task.common, [tables[table]]))
-    there = [name for name in columns if name in rows.columns]
-    per = rows.group_by("i").agg(pl.col(there).cast(pl.Float64).max())
-    found = pl.DataFrame({"i": product.astype(np.uint32)}).join(
-        per, on="i", how="left", maintain_order="left"
-    )
-    return {
-        name: found[name].fill_null(np.nan).to_numpy()
-        if name in there
-        else np.full(len(product), np.nan)
-        for name in columns
-    }
+def _cost(places: Places) -> Numbers:
+    supply = places.supply
+    return np.where(np.isnan(supply["unit_cost"]), supply["cost"], supply["unit_cost"])
 
 
 def _recent_price(panel: Panel, product: NDArray[np.intp]) -> Numbers:
-    """Returns the last price that each product was sold for, nan where it never was."""
-    price = panel.parts[0].price[product]
+    """Returns the last price of each product, the mean of its stores, nan where it never sold."""
+    price = panel.parts[0].price
     known = np.isfinite(price)
-    last = price.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
-    recent: Numbers = np.where(known.any(axis=1), price[np.arange(len(product)), last], np.nan)
-    return recent
+    last: NDArray[np.intp] = price.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
+    ever = np.asarray(known.any(axis=1))
+    recent = price[np.arange(len(price)), last]
+    recent[~ever] = 0.0
+    total = of_products(panel, recent, product)
+    count = of_products(panel, ever.astype(np.float64), product)
+    mean: Numbers = np.divide(total, count, out=np.full(len(product), np.nan), where=count > 0)
+    return mean
 
 
-def _usual(
-    panel: Panel, product: NDArray[np.intp], periods: Periods, shelf: Shelf, review: float
-) -> Numbers:
+def _usual(places: Places, shelf: Shelf, review: float) -> Numbers:
     """Returns what is ordered up to the recent mean and two standard deviations."""
-    recent = panel.parts[0].units[product][:, -periods.level :]
     reach = shelf.lead_time + review
-    level = reach * recent.mean(axis=1) + 2 * np.sqrt(reach) * recent.std(axis=1)
+    mean, sd = places.recent.mean(axis=1), places.recent.std(axis=1)
+    level = reach * mean + 2 * np.sqrt(reach) * sd
     return whole_packs(level - shelf.position, shelf.pack)
-
-
-def _frame(
-    task: demand_task.Demand,
-    tables: Tables,
-    product: NDArray[np.intp],
-    stocked: NDArray[np.bool_],
-    shelf: Shelf,
-    made: Orders,
-    usual: Numbers,
-    today: tuple[Numbers, Numbers],
-    how: Ordering,
-) -> pl.DataFrame:
-    import polars as pl
-
-    lead = shelf.lead_time * task.periods.days
-    arrives = [task.common.today + timedelta(days=math.ceil(days)) for days in lead]
-    return pl.DataFrame(
-        {
-            "product": np.array(task.common.catalogue)[product],
-            "title": titles(tables, task.common)[product].astype(str),
-            "units": made.units,
-            "packs": (made.units / shelf.pack).round().astype(np.int64),
-            "arrives": arrives,
-            "on_hand": np.where(stocked, shelf.on_hand, 0.0),
-            "on_order": shelf.on_order,
-            "expected": made.expected.round(2),
-            "level": made.level.round(2),
-            "enough": made.enough.round(4),
-            "missing": made.missing.round(3),
-            "left": made.left.round(2),
-            "cost": (made.units * shelf.unit_cost).round(2),
-            "held_back": made.held_back,
-            "limit": [LIMITS[i] for i in made.limit],
-            "today_units": usual,
-            "today_missing": today[0].round(3),
-            "today_left": today[1].round(2),
-            "why": [_why(shelf, made, lead, how, i) for i in range(len(product))],
-        }
-    ).sort("cost", "units", "product", descending=[True, True, False])
-
-
-def _why(shelf: Shelf, made: Orders, lead: Numbers, how: Ordering, i: int) -> str:
-    """Returns the order in a sentence that needs no statistics."""
-    reach = lead[i] + how.review
-    there = f"{shelf.on_hand[i]:g} there"
-    coming = f", {shelf.on_order[i]:g} on the way" if shelf.on_order[i] else ""
-    said = (
-        f"{made.expected[i]:.0f} are expected to sell in the {reach:.0f} days until the next "
-        f"order is here; {there}{coming}"
-    )
-    if made.limit[i]:
-        reason = {
-            "space": "the shelf is full then",
-            "shelf life": "more would spoil",
-            "budget": "the budget is better spent elsewhere",
-            "minimum order": "what fits is less than the minimum order",
-        }[LIMITS[made.limit[i]]]
-        return f"{said}; {made.held_back[i]:g} fewer than wanted, since {reason}"
-    if not made.units[i]:
-        return f"{said}: enough"
-    return f"{said}; with this order nobody goes without in {100 * made.enough[i]:.0f} of 100 cases"

@@ -4,6 +4,11 @@ Periodic review: what is ordered now arrives after the lead time and must last u
 arrives, a review period later. The demand of that time is the sum along each sample path, never a
 sum of quantiles: weeks that sell well follow each other. Snyder & Shen 2019, sections 4.3 and 4.4.
 
+Who finds an empty shelf buys elsewhere. What is wanted before the order is here and cannot be
+served is therefore not ordered later: along each path, what will be there when the order arrives is
+looked at, not what is there or on its way less all demand. van Jaarsveld & Arts, "Projected
+inventory-level policies for lost sales inventory systems", 2024.
+
 Arrays are per product, of length P; times are in periods of the forecast.
 """
 
@@ -96,9 +101,31 @@ class Orders:
     enough: Numbers
     missing: Numbers
     left: Numbers
+    before: Numbers
 
 
-LIMITS = ("", "space", "shelf life", "budget", "minimum order")
+LIMITS = ("", "space", "shelf life", "budget", "minimum order", "warehouse")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What orders cost beside their units, and whether customers wait.
+
+    holding: what keeping a unit for a period costs, as a share of its unit cost. line: what placing
+    the order of one product costs; above 0, a product is ordered less often and more of it: when
+    its level is passed, up to the level and an economic order quantity, an (s, S) policy. budget:
+    the most that all orders together may cost. waits: customers wait for what is missing.
+    """
+
+    holding: float = 0.005
+    line: float = 0.0
+    budget: float = math.inf
+    waits: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("holding", "line", "budget"):
+            if not getattr(self, name) >= 0:
+                raise PlanError(f"{name} = {getattr(self, name)!r}, expected a number from 0 on")
 
 
 @dataclass(frozen=True)
@@ -129,39 +156,57 @@ class Demand:
         return between
 
 
-def orders(
-    demand: Demand,
-    shelf: Shelf,
-    review: float,
-    target: Target,
-    holding: float = 0.005,
-    budget: float = math.inf,
-) -> Orders:
-    """Returns what to order now.
+@dataclass(frozen=True)
+class _Reach:
+    """The demand that an order meets: (products, draws) until it is here, and until the next is.
 
-    review: periods until the next order. holding: what keeping a unit for a period costs, as a
-    share of its unit cost. budget: the most that all orders together may cost.
+    before: what is wanted until it is here and is lost; it is in neither of the two.
     """
-    early = demand.until(shelf.lead_time)
-    until = demand.until(shelf.lead_time + review)
-    level = _levels(early, until, shelf, review * holding, target)
-    wanted = _packs(level - shelf.position, shelf)
-    units, limit = _limited(wanted, demand, shelf)
-    spent = float((units * shelf.unit_cost).sum())
-    if spent > budget:
-        within = _within(budget, units, until, shelf, review * holding)
+
+    early: Numbers
+    until: Numbers
+    before: Numbers
+
+    @staticmethod
+    def of(demand: Demand, shelf: Shelf, review: float, waits: bool) -> "_Reach":
+        early, until = demand.until(shelf.lead_time), demand.until(shelf.lead_time + review)
+        short = np.maximum(early - np.maximum(shelf.position, 0.0)[:, None], 0.0)
+        lost = np.zeros_like(short) if waits else short
+        return _Reach(early - lost, until - lost, lost)
+
+
+def orders(
+    demand: Demand, shelf: Shelf, review: float, target: Target, terms: Terms = Terms()
+) -> Orders:
+    """Returns what to order now; review: periods until the next order."""
+    reach = _Reach.of(demand, shelf, review, terms.waits)
+    level = _levels(reach, shelf, review * terms.holding, target)
+    missing = level - shelf.position
+    more = _economic(demand, shelf, terms) if terms.line else np.zeros_like(level)
+    wanted = _packs(np.where(missing > 1e-9, missing + more, 0.0), shelf)
+    units, limit = _limited(wanted, demand, reach, shelf)
+    if float((units * shelf.unit_cost).sum()) > terms.budget:
+        within = _within(terms.budget, units, reach.until, shelf, review * terms.holding)
         limit = np.where(within < units, LIMITS.index("budget"), limit)
         units = within
-    return _told(units, level, wanted, limit, early, until, shelf)
+    return _told(units, level, wanted, limit, reach, shelf)
 
 
-def _levels(
-    early: Numbers, until: Numbers, shelf: Shelf, holding: float, target: Target
-) -> Numbers:
+def _economic(demand: Demand, shelf: Shelf, terms: Terms) -> Numbers:
+    """Returns Harris's quantity for the mean demand; 0 where keeping a unit costs nothing."""
+    rate = demand.paths.mean(axis=(1, 2))
+    kept = terms.holding * shelf.unit_cost
+    square = np.divide(2 * terms.line * rate, kept, out=np.zeros_like(rate), where=kept > 0)
+    quantity: Numbers = np.sqrt(square)
+    return quantity
+
+
+def _levels(reach: _Reach, shelf: Shelf, holding: float, target: Target) -> Numbers:
+    until = reach.until
     if target.kind == "cycle":
         return np.quantile(until, target.level, axis=1, method="inverted_cdf")
     if target.kind == "fill":
-        return _fill_levels(early, until, target.level)
+        return _fill_levels(reach.early, until, target.level)
     kept = holding * shelf.unit_cost
     share = np.divide(
         shelf.missing, shelf.missing + kept, out=np.zeros_like(kept), where=shelf.missing > 0
@@ -204,11 +249,29 @@ def whole_packs(units: Numbers, pack: Numbers) -> Numbers:
     return packs * pack
 
 
+def instead(
+    made: Orders, units: Numbers, limit: str, demand: Demand, shelf: Shelf, review: float
+) -> Orders:
+    """Returns what follows if other units are ordered, no more than before: what forbade the rest.
+
+    Sales that nobody waits for, as in `Terms` by default.
+    """
+    reach = _Reach.of(demand, shelf, review, waits=False)
+    which = np.where(units < made.units, LIMITS.index(limit), made.limit)
+    wanted = made.units + made.held_back
+    return _told(units, made.level, wanted, which, reach, shelf)
+
+
+def needed(demand: Demand, shelf: Shelf, review: float) -> Numbers:
+    """Returns (products, draws) what stock and order must last for: lost sales are not in it."""
+    return _Reach.of(demand, shelf, review, waits=False).until
+
+
 def outcome(demand: Demand, shelf: Shelf, review: float, units: Numbers) -> tuple[Numbers, Numbers]:
     """Returns, if so much is ordered, the units expected missing in the review period, and left."""
-    early, until = demand.until(shelf.lead_time), demand.until(shelf.lead_time + review)
+    reach = _Reach.of(demand, shelf, review, waits=False)
     after = shelf.position + units
-    return _missing(early, until, after), _left(until, after)
+    return _missing(reach.early, reach.until, after), _left(reach.until, after)
 
 
 def _left(until: Numbers, level: Numbers) -> Numbers:
@@ -216,13 +279,16 @@ def _left(until: Numbers, level: Numbers) -> Numbers:
     return left
 
 
-def _limited(wanted: Numbers, demand: Demand, shelf: Shelf) -> tuple[Numbers, NDArray[np.int64]]:
+def _limited(
+    wanted: Numbers, demand: Demand, reach: _Reach, shelf: Shelf
+) -> tuple[Numbers, NDArray[np.int64]]:
     """Returns orders that fit on the shelf and will be sold in time; an order too small is none."""
     periods = demand.paths.shape[2]
-    room = shelf.space - np.maximum(shelf.position, 0)
+    # On average so much is still there when the order arrives.
+    room = shelf.space - _left(reach.early, shelf.position)
     # What is ordered now must go before it spoils: half of the paths sell what lies there by then.
     spoils = np.minimum(shelf.lead_time + shelf.shelf_life, periods)
-    sold = np.median(demand.until(spoils), axis=1)
+    sold = np.median(demand.until(spoils) - reach.before, axis=1)
     keeps = np.where(np.isinf(shelf.shelf_life), np.inf, sold - shelf.position)
     units, limit = wanted, np.zeros(len(wanted), np.int64)
     for name, most in (("space", room), ("shelf life", keeps)):
@@ -240,8 +306,6 @@ def _within(budget: float, units: Numbers, until: Numbers, shelf: Shelf, holding
     the best of all of them is a knapsack, which HiGHS solves. An increment is worth the missing
     units that it avoids, less the units that it leaves over.
     """
-    if budget < 0:
-        raise PlanError(f"budget = {budget!r}, expected a number from 0 on")
     product, upto = _increments(units, shelf)
     if not len(product):
         return np.zeros_like(units)
@@ -299,8 +363,7 @@ def _told(
     level: Numbers,
     wanted: Numbers,
     limit: NDArray[np.int64],
-    early: Numbers,
-    until: Numbers,
+    reach: _Reach,
     shelf: Shelf,
 ) -> Orders:
     after = shelf.position + units
@@ -309,8 +372,9 @@ def _told(
         level=level,
         held_back=np.maximum(wanted - units, 0.0),
         limit=np.where(wanted > units, limit, 0),
-        expected=until.mean(axis=1),
-        enough=(until <= after[:, None] + 1e-9).mean(axis=1),
-        missing=_missing(early, until, after),
-        left=_left(until, after),
+        expected=(reach.until + reach.before).mean(axis=1),
+        enough=(reach.until <= after[:, None] + 1e-9).mean(axis=1),
+        missing=_missing(reach.early, reach.until, after),
+        left=_left(reach.until, after),
+        before=reach.before.mean(axis=1),
     )

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,13 +20,14 @@ from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.transport import Reply, Transport
 from grandtotal.coordinate import coordinate
 from grandtotal.durable import Json, Log, read_json, read_log, write, write_json
-from grandtotal.engine.consent import Decision, Proposal
+from grandtotal.engine.consent import Decision, Proposal, cohorts
 from grandtotal.engine.desk import RetailerLostError
 from grandtotal.engine.kits import COORDINATOR, Kit
 from grandtotal.engine.site import LAUNCH
 from grandtotal.errors import Code, GrandtotalError, PlanError, RetailerError, RunError
 from grandtotal.plan import Plan
 from grandtotal.privacy.identity import read_identity, read_roster
+from grandtotal.privacy.protocol import least
 from grandtotal.report.report import write_report
 from grandtotal.runfolder import RunFolder
 from grandtotal.versions import code_digest
@@ -59,6 +60,21 @@ class Held:
     def stop(self) -> Path:
         """The file whose presence stops the run."""
         return self.folder.coordinator / "stop"
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The members that have not dropped out."""
+        left = self.folder.left()
+        return tuple(name for name in self.folder.plan().members if name not in left)
+
+    @property
+    def fewest(self) -> int:
+        """How many must be there: all until there is a total, then as many as the plan says."""
+        plan = self.folder.plan()
+        privacy = plan.common.privacy
+        if not self.folder.rounds() or not privacy.secure_sum:
+            return len(self.present)
+        return least(len(plan.members), privacy.dropouts)
 
     @property
     def segments(self) -> list[Json]:
@@ -132,6 +148,14 @@ def held(kit: Kit) -> list[Held]:
     return [Held(RunFolder(path.parents[1])) for path in found]
 
 
+def cohorts_before(kit: Kit, run: RunFolder) -> list[str]:
+    """Returns what the totals of a run tell beside those of the run before of the same name."""
+    plan = run.plan()
+    earlier = [each.folder.plan() for each in held(kit) if each.folder.path != run.path]
+    same = [each for each in earlier if each.name == plan.name]
+    return cohorts(same[-1].members, plan.members) if same else []
+
+
 def conduct(kit: Kit, name: str, transport: Transport, listener: Listener = unheard) -> None:
     """Works on a run until it is finished, stopped, refused, or a retailer is lost.
 
@@ -156,6 +180,11 @@ def conduct(kit: Kit, name: str, transport: Transport, listener: Listener = unhe
             state = "refused" if isinstance(error, _RefusedError) else _after(run, error)
             run.note(state, str(error))
             run.say(state, str(error))
+        except OSError as error:
+            # A disk that is full may not even take this; the run is begun again by itself.
+            with suppress(OSError):
+                run.note("waiting", repr(error))
+                run.say("waiting", repr(error))
         except Exception as error:
             run.note("failed", repr(error))
             run.say("failed", repr(error))
@@ -188,20 +217,27 @@ def _after(run: Held, error: GrandtotalError) -> str:
 def _agree(run: Held, transport: Transport) -> None:
     """Shows the plan to all and waits until each has approved it."""
     body: Json = read_json(run.folder.coordinator / "proposal.json")
-    members = run.folder.plan().members
-    asked = seal(Message("propose", body))
-    waiting = tuple(name for name in members if name not in run.folder.left())
+    waiting, may_miss = run.present, len(run.present) - run.fewest
     while waiting:
         _refuse_stopped(run)
-        replies = transport.exchange(dict.fromkeys(waiting, asked))
-        said = {name: _decision(name, reply) for name, reply in replies.items()}
+        asked = seal(Message("propose", {**body, "now": _now()}))
+        replies = transport.exchange(dict.fromkeys(waiting, asked), may_miss)
+        said = {
+            name: _decision(name, reply)
+            for name, reply in replies.items()
+            if not (may_miss and isinstance(reply, RetailerLostError))
+        }
         if no := [name for name, decision in said.items() if decision == Decision.REFUSED]:
             raise _RefusedError(f"the plan was refused by {', '.join(no)}")
-        waiting = tuple(name for name in waiting if said[name] == Decision.WAITING)
+        waiting = tuple(name for name in waiting if said.get(name) == Decision.WAITING)
         if waiting:
             run.say("waiting", f"for the approval of {', '.join(waiting)}")
             time.sleep(_ASK_AGAIN_S)
     run.say("running")
+
+
+def _now() -> float:
+    return time.time()
 
 
 def _decision(name: str, reply: Reply) -> str:

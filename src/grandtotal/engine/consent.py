@@ -161,12 +161,26 @@ def shown(request: Request, before: Request | None) -> str:
     changes = list(differences(facts(before.proposal), facts(request.proposal)))
     what = "Nothing differs from" if not changes else "What differs from"
     lines.append(f"{what} request {before.number}, approved before:")
-    return "\n".join([*lines, *(f"  {change}" for change in changes), ""])
+    told = cohorts(_plan(before.proposal).members, _plan(request.proposal).members)
+    return "\n".join([*lines, *(f"  {change}" for change in changes), *told, ""])
+
+
+def cohorts(before: tuple[str, ...], now: tuple[str, ...]) -> list[str]:
+    """Returns what somebody who has the totals of both sets of members can tell from them."""
+    other = sorted(set(before) ^ set(now))
+    if not other:
+        return []
+    whose = f"of {other[0]} alone" if len(other) == 1 else f"of {', '.join(other)} together"
+    told = (
+        f"The members differ. A total that is asked of both is another one each time, and the "
+        f"difference is the summand {whose}: masks do not hide it."
+    )
+    return [told]
 
 
 def facts(proposal: Proposal) -> dict[str, str]:
     """Returns what a plan asks, by name: members, tasks and settings, columns, epsilon, code."""
-    plan = Plan.parse(proposal.plan.encode())
+    plan = _plan(proposal)
     privacy = plan.common.privacy
     found = {
         "consortium": plan.name,
@@ -176,6 +190,7 @@ def facts(proposal: Proposal) -> dict[str, str]:
         "epsilon": f"{privacy.epsilon:g}" if privacy.epsilon else "none: totals are exact",
         "delta": f"{privacy.delta:g}" if privacy.delta else "none",
         "dropouts": str(privacy.dropouts),
+        "waits for a member": _patience(plan),
         "today": str(plan.common.today),
         "products": _products(plan),
         "queries installed": ", ".join(installed("queries")),
@@ -197,9 +212,17 @@ def differences(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:
             yield f"{name}: {before.get(name, '(not asked)')} -> {now.get(name, '(not asked)')}"
 
 
+def _plan(proposal: Proposal) -> Plan:
+    return Plan.parse(proposal.plan.encode())
+
+
 def _lines(found: dict[str, str]) -> Iterator[str]:
     width = max(len(name) for name in found)
     return (f"{name:<{width}}  {value}" for name, value in found.items())
+
+
+def _patience(plan: Plan) -> str:
+    return "as the alliance says" if plan.patience_s is None else f"{plan.patience_s:g} s"
 
 
 def _products(plan: Plan) -> str:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from grandtotal import __version__
+from grandtotal.durable import read_json
 from grandtotal.engine.certificates import (
     days_left,
     of_key,
@@ -20,6 +21,7 @@ from grandtotal.engine.certificates import (
 )
 from grandtotal.engine.kits import COORDINATOR, FLARE, OFFICER, Kit, transport_key
 from grandtotal.engine.parties import running
+from grandtotal.engine.site import CLOCK
 from grandtotal.engine.workspace import broken_rules
 from grandtotal.errors import GrandtotalError
 from grandtotal.participate import door_of, name_of, tables_of
@@ -29,6 +31,7 @@ from grandtotal.versions import code_digest
 SOON_DAYS = 30
 _LEAST_GB = 5.0
 _DIAL_S = 5.0
+_CLOCKS_S = 300
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def examine(kit: Kit, config: Path | None = None) -> Iterator[Finding]:
     yield from _software()
     yield from _certificates(kit, config)
     yield _port(kit)
+    if kit.me != COORDINATOR:
+        yield clock(kit)
     yield _disk(kit)
     yield _rules(kit)
     if kit.me == COORDINATOR:
@@ -137,6 +142,18 @@ def _free(point: str, port: int) -> Finding:
             remedy = "another program has it: end that, or change alliance.toml and the kits"
             return Finding(point, "no", str(error), remedy)
     return Finding(point, "yes", "free; the coordinator is not started")
+
+
+def clock(kit: Kit) -> Finding:
+    """Returns how far the coordinator's clock was from a retailer's when it asked last."""
+    if not (kit.path / CLOCK).exists():
+        return Finding("clock", "yes", "not compared yet: the coordinator has asked nothing")
+    ahead = read_json(kit.path / CLOCK)["ahead_s"]
+    found = f"the coordinator's was {abs(ahead):,} s {'ahead' if ahead > 0 else 'behind'}"
+    if abs(ahead) <= _CLOCKS_S:
+        return Finding("clock", "yes", found)
+    remedy = "set the clocks of both machines; beyond a day no line is made"
+    return Finding("clock", "look", f"{found} when it asked last", remedy)
 
 
 def _disk(kit: Kit) -> Finding:

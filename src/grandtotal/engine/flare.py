@@ -12,10 +12,14 @@ NVIDIA FLARE: https://github.com/NVIDIA/NVFlare (Apache-2.0)
 
 import logging
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from grpc import StatusCode
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
@@ -31,12 +35,15 @@ from grandtotal.durable import write_json
 from grandtotal.engine import job
 from grandtotal.engine.conduct import conduct
 from grandtotal.engine.desk import Answer, Desk, Part, Rounds
-from grandtotal.engine.kits import OFFICER, Kit
+from grandtotal.engine.kits import OFFICER, Kit, patience_of
+from grandtotal.engine.revocation import revoked
 from grandtotal.engine.site import Site
 from grandtotal.engine.workspace import ADAPTER
+from grandtotal.runfolder import RunFolder
 
 _LOG = logging.getLogger(__name__)
 TOPIC = "grandtotal"
+_LOOK_S = 1.0  # between two looks at what was revoked
 
 
 class FlareTransport:
@@ -79,7 +86,7 @@ class Coordinating(Controller):
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """Works on the run until it is finished, stopped, or a retailer is lost."""
         kit = Kit.read(_folder(fl_ctx))
-        patience_s = kit.alliance.patience_s
+        patience_s = patience_of(kit, RunFolder(kit.runs / self._run).plan())
         transport = FlareTransport(self._engine, fl_ctx, abort_signal, patience_s)
         try:
             conduct(kit, self._run, transport)
@@ -165,8 +172,11 @@ def _folder(context: FLContext) -> Path:
     return Path(workspace.get_root_dir())
 
 
-def job_of(run: str, folder: Path, least: int) -> Path:
-    """Writes the job that works on a run, three files without code, and returns its folder."""
+def job_of(run: str, folder: Path, sites: tuple[str, ...], least: int) -> Path:
+    """Writes the job that works on a run, three files without code, and returns its folder.
+
+    It begins when `least` of these sites have dialled in, and goes to those alone.
+    """
     made = folder / "grandtotal"
     write_json(
         made / "meta.json",
@@ -174,7 +184,7 @@ def job_of(run: str, folder: Path, least: int) -> Path:
             "name": "grandtotal",
             "resource_spec": {},
             "min_clients": least,
-            "deploy_map": {"app": ["@ALL"]},
+            "deploy_map": {"app": ["server", *sites]},
         },
     )
     controller = {"id": "coordinating", "path": f"{ADAPTER}.Coordinating", "args": {"run": run}}
@@ -206,6 +216,7 @@ def serve(kit: Kit) -> int:
     """Runs FLARE's server in this process until it is told to stop; returns its exit status."""
     from nvflare.private.fed.app.server import server_train
 
+    _turn_away(kit.path)
     settings = ["org=coordinator", "config_folder=config", "secure_train=true"]
     return _main(server_train, kit, "fed_server.json", settings)
 
@@ -217,6 +228,37 @@ def answer(kit: Kit) -> int:
     _note_refusals()
     settings = [f"uid={kit.me}", f"org={kit.me}", "config_folder=config", "secure_train=true"]
     return _main(client_train, kit, "fed_client.json", settings)
+
+
+def _turn_away(coordinator: Path) -> None:
+    """Has the server's port close every line whose certificate was revoked, old or new.
+
+    FLARE knows names that may not come back, but no certificates: who was re-keyed would be one.
+    """
+    from nvflare.fuel.f3.drivers.grpc_driver import Servicer
+
+    stream, lines = Servicer.Stream, dict[Any, int]()
+
+    def checked(self: Any, frames: Any, context: Any) -> Any:
+        (pem,) = context.auth_context()["x509_pem_cert"]
+        lines[context] = x509.load_pem_x509_certificate(pem).serial_number
+        try:
+            if lines[context] in revoked(coordinator):
+                context.abort(StatusCode.UNAUTHENTICATED, "the certificate was revoked")
+            yield from stream(self, frames, context)
+        finally:
+            lines.pop(context, None)
+
+    def watch() -> None:
+        while True:
+            time.sleep(_LOOK_S)
+            gone = revoked(coordinator)
+            for context, serial in tuple(lines.items()):
+                if serial in gone:
+                    context.cancel()
+
+    Servicer.Stream = checked
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _note_refusals() -> None:

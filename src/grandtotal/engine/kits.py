@@ -28,8 +28,10 @@ from grandtotal.engine.certificates import (
     read_request,
     request,
 )
+from grandtotal.engine.revocation import issued
 from grandtotal.errors import PlanError
 from grandtotal.participate import door_of, name_of
+from grandtotal.plan import Plan
 from grandtotal.privacy.identity import KEY_BYTES, make_identity, read_identity
 
 FLARE = "2.9.0"
@@ -148,6 +150,11 @@ class Kit:
         return self
 
 
+def patience_of(kit: Kit, plan: Plan) -> float:
+    """Returns for how many seconds a member may be silent: as the plan says, or the alliance."""
+    return kit.alliance.patience_s if plan.patience_s is None else plan.patience_s
+
+
 def ask(config: Path) -> Path:
     """Makes the transport key of a retailer, if it has none, and returns its request's file."""
     door, name = door_of(config), name_of(config)
@@ -175,7 +182,9 @@ def create(alliance: Alliance, requests: Path, out: Path) -> dict[str, Path]:
     folders = {COORDINATOR: here}
     for name, key in asked.items():
         folders[name] = out / name
-        write(folders[name] / "client.crt", issue(root, name, key, alliance.days))
+        signed = issue(root, name, key, alliance.days)
+        issued(here, name, signed)
+        write(folders[name] / "client.crt", signed)
     _own(root, here, "server", COORDINATOR, alliance)
     _own(root, here, OFFICER, OFFICER, alliance)
     for name, folder in folders.items():
@@ -217,6 +226,7 @@ def _own(root: Root, here: Path, file: str, name: str, alliance: Alliance) -> No
         if name == COORDINATOR
         else issue(root, name, key, alliance.days, role=OFFICER_ROLE)
     )
+    issued(here, name, signed)
     write(here / f"{file}.crt", signed)
 
 

@@ -17,6 +17,7 @@ from grandtotal.engine.consent import Requests
 from grandtotal.engine.kits import COORDINATOR, Kit
 from grandtotal.errors import PlanError
 
+_EPSILON = "What the plan of the run promises; 0 where its totals are exact."
 Sample = tuple[str, str, str, dict[str, str], float]
 """A name, what it is (counter or gauge), its help, its labels and its value."""
 
@@ -84,6 +85,8 @@ def _coordinators(kit: Kit) -> Iterator[Sample]:
         yield "grandtotal_summand_bytes_total", "counter", about, label, sent
         members = len(run.folder.plan().members) - len(run.folder.left())
         yield "grandtotal_members", "gauge", "Members that are in the totals.", label, members
+        epsilon = run.folder.plan().common.privacy.epsilon or 0.0
+        yield "grandtotal_epsilon", "gauge", _EPSILON, label, epsilon
         segments = sum(record["event"] == "began" for record in run.segments)
         about = "Attempts; more than one where something was lost on the way."
         yield "grandtotal_segments_total", "counter", about, label, segments
@@ -101,8 +104,7 @@ def _retailers(kit: Kit) -> Iterator[Sample]:
         size = sum(record["bytes"] for record in left)
         yield "grandtotal_summand_bytes_total", "counter", "Bytes of them.", label, size
         epsilon = _epsilon(path.parent)
-        about = "What the plan of the run promises; 0 where its totals are exact."
-        yield "grandtotal_epsilon", "gauge", about, label, epsilon
+        yield "grandtotal_epsilon", "gauge", _EPSILON, label, epsilon
 
 
 def _epsilon(folder: Path) -> float:

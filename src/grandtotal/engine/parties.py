@@ -14,14 +14,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from grandtotal.durable import write
 from grandtotal.engine.conduct import Held, held
-from grandtotal.engine.kits import COORDINATOR, Kit, transport_key
+from grandtotal.engine.kits import COORDINATOR, Kit, patience_of, transport_key
 from grandtotal.engine.metrics import serve_metrics
+from grandtotal.engine.revocation import without_certificate
 from grandtotal.engine.workspace import of_coordinator, of_retailer
 from grandtotal.errors import PlanError, RunError
 from grandtotal.participate import door_of, name_of
@@ -32,6 +34,7 @@ PID = "process.pid"
 _LOOK_S = 0.5  # between two looks at the runs
 _BEGIN_S = 60.0  # in which a job that was accepted must have begun
 _SUBMIT_S = 60.0
+_START_S = 10.0  # in which processes are started and all members that are there have dialled in
 
 
 def start_coordinator(kit: Kit, metrics: int | None = None) -> int:
@@ -85,25 +88,45 @@ def know_coordinator(kit: Kit, config: Path, trust: bool = False) -> None:
 
 def _work(kit: Kit) -> None:
     """Starts a segment for the oldest run that is open, whenever none is at work."""
-    submitted: dict[str, tuple[int, float]] = {}
+    submitted: dict[str, _Submitted] = {}
     while True:
         time.sleep(_LOOK_S)
         for run in held(kit):
             name = run.folder.path.name
             if not run.open or run.busy:
                 continue
-            events, since = submitted.get(name, (-1, 0.0))
+            if gone := sorted(set(run.present) & without_certificate(kit.path)):
+                run.say("failed", f"the certificate of {', '.join(gone)} was revoked")
+                continue
             begun = sum(record["event"] == "began" for record in run.segments)
-            if begun == events and time.monotonic() - since < _BEGIN_S:
-                break  # accepted, and FLARE is starting its processes
-            if _submitted(kit, run):
-                submitted[name] = (begun, time.monotonic())
+            last = submitted.get(name)
+            asked = last if last is not None and last.begun == begun else None
+            if asked is not None and time.monotonic() - asked.at < _wait_s(kit, run):
+                break  # accepted: FLARE starts its processes, or waits for a member
+            # Who is away is waited for, as long as the plan says, before it is left out.
+            sites = len(run.present) if asked is None else run.fewest
+            if _submitted(kit, run, sites):
+                submitted[name] = _Submitted(begun, time.monotonic())
             break
 
 
-def _submitted(kit: Kit, run: Held) -> bool:
+@dataclass(frozen=True)
+class _Submitted:
+    """A job that was accepted: how many segments had begun before it, and when it was."""
+
+    begun: int
+    at: float
+
+
+def _wait_s(kit: Kit, run: Held) -> float:
+    patience_s = patience_of(kit, run.folder.plan())
+    return _START_S + patience_s if run.fewest < len(run.present) else max(_BEGIN_S, patience_s)
+
+
+def _submitted(kit: Kit, run: Held, sites: int) -> bool:
     # In a process of its own: FLARE keeps who submits and who serves in the same globals.
-    command = [sys.executable, "-m", __spec__.name, str(kit.path), run.folder.path.name]
+    name = run.folder.path.name
+    command = [sys.executable, "-m", __spec__.name, str(kit.path), name, str(sites)]
     with (kit.path / "submit.txt").open("ab") as log:
         try:
             done = subprocess.run(
@@ -114,14 +137,13 @@ def _submitted(kit: Kit, run: Held) -> bool:
     return done.returncode == 0
 
 
-def submit(kit: Kit, name: str) -> None:
-    """Gives the server of a kit the job that works on a run."""
+def submit(kit: Kit, name: str, sites: int) -> None:
+    """Gives the server of a kit the job that works on a run, once so many members are there."""
     from grandtotal.engine import flare
 
     run = Held(RunFolder(kit.runs / name))
-    least = len(run.folder.plan().members) - len(run.folder.left())
     with TemporaryDirectory() as folder:
-        flare.submit_job(kit, flare.job_of(name, Path(folder), least))
+        flare.submit_job(kit, flare.job_of(name, Path(folder), run.present, sites))
 
 
 def stop(kit: Kit, patience_s: float = 20.0) -> bool:
@@ -181,4 +203,4 @@ def _refuse_missing_flare() -> None:
 
 
 if __name__ == "__main__":
-    submit(Kit.read(Path(sys.argv[1])), sys.argv[2])
+    submit(Kit.read(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3]))

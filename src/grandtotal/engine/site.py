@@ -1,11 +1,14 @@
 """A retailer's own end of a run across companies: its consent first, then the real `Retailer`."""
 
 import re
+import time
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.retailer import Retailer
-from grandtotal.durable import Json, read_json, write_json
+from grandtotal.durable import Json, Log, read_json, write_json
 from grandtotal.engine.consent import Decision, Proposal, Request, Requests
 from grandtotal.engine.kits import Kit
 from grandtotal.engine.workspace import CONFIG
@@ -14,6 +17,9 @@ from grandtotal.participate import agreeing, door_of, name_of, opener
 from grandtotal.plan import Plan
 
 LAUNCH = "flare"
+REFUSED = "refused.jsonl"  # which messages were refused here, and why
+CLOCK = "clock.json"
+_SAME_CLOCK_S = 2.0
 
 
 class Site:
@@ -39,16 +45,15 @@ class Site:
         try:
             message = unseal(content)
             if message.kind == "propose":
+                self._compare_clocks(message.body.get("now"))
                 return seal(Message("proposed", {"decision": self._proposed(message.body)}))
             if message.kind == "open":
                 self._open(message.body)
             self._refuse_without_consent()
-        except AnswerError as error:
-            self._write_down(error)
-            return seal(Message("error", {"code": str(error.code)}))
         except Exception as error:
-            self._write_down(error)
-            return seal(Message("error", {"code": str(Code.INTERNAL)}))
+            code = error.code if isinstance(error, AnswerError) else Code.INTERNAL
+            self._write_down(code, error)
+            return seal(Message("error", {"code": str(code)}))
         assert self._retailer is not None
         return self._retailer.handle(content)
 
@@ -56,6 +61,14 @@ class Site:
         """Answers nothing more, and lets go of the ledger."""
         if self._retailer is not None:
             self._retailer.close()
+
+    def _compare_clocks(self, theirs: object) -> None:
+        """Keeps by how many seconds the coordinator's clock is ahead of this one, for `doctor`."""
+        if not isinstance(theirs, int | float):
+            return
+        path, ahead = self._kit.path / CLOCK, theirs - time.time()
+        if not path.exists() or abs(read_json(path)["ahead_s"] - ahead) > _SAME_CLOCK_S:
+            write_json(path, {"ahead_s": round(ahead)})
 
     def _proposed(self, body: Json) -> str:
         proposal = Proposal.of(body, self._kit.coordinator, self._kit.alliance.name)
@@ -98,9 +111,13 @@ class Site:
                 f"request{number} is not approved here; `grandtotal retailer approve` does it",
             )
 
-    def _write_down(self, error: Exception) -> None:
-        with (self._kit.path / "refused.txt").open("a", encoding="utf-8") as log:
-            log.write(f"{error}\n" if isinstance(error, AnswerError) else f"{error!r}\n")
+    def _write_down(self, code: Code, error: Exception) -> None:
+        why = str(error) if isinstance(error, AnswerError) else repr(error)
+        at = datetime.now().astimezone().isoformat(timespec="seconds")
+        # Where the disk takes no word of it, the code still has to leave.
+        with suppress(OSError):
+            record = {"at": at, "code": str(code), "why": why}
+            Log(self._kit.path / REFUSED).append(record)
 
 
 def run_folder(kit: Kit, proposal: Proposal) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from grandtotal.durable import Json, read_json, write_json
 from grandtotal.engine.certificates import of_key, read_certificate, read_key
+from grandtotal.engine.jsonlines import JsonLines
 from grandtotal.engine.kits import COORDINATOR, OFFICER, OFFICER_ROLE, Kit
 from grandtotal.errors import PlanError
 
@@ -242,21 +243,20 @@ def _component(name: str, path: str, **args: object) -> Json:
 
 
 def _log_config() -> Json:
-    fields = "%(asctime)s %(levelname)s %(name)s %(message)s"
     rotating = {
         "class": "logging.handlers.RotatingFileHandler",
         "mode": "a",
         "maxBytes": _LOG_BYTES,
         "backupCount": _LOGS,
-        "formatter": "plain",
+        "formatter": "lines",
     }
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"plain": {"format": fields}},
+        "formatters": {"lines": {"class": f"{JsonLines.__module__}.{JsonLines.__name__}"}},
         "handlers": {
-            "log": {**rotating, "level": "INFO", "filename": "log.txt"},
-            "errors": {**rotating, "level": "ERROR", "filename": "error_log.txt"},
+            "log": {**rotating, "level": "INFO", "filename": "log.jsonl"},
+            "errors": {**rotating, "level": "ERROR", "filename": "errors.jsonl"},
         },
         "loggers": {"root": {"level": "INFO", "handlers": ["log", "errors"]}},
     }

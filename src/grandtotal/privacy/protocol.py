@@ -31,6 +31,11 @@ def threshold(members: int) -> int:
     return 2 * members // 3 + 1
 
 
+def least(members: int, dropouts: int) -> int:
+    """Returns how many must be in a total: max(t, 3, n - d)."""
+    return max(threshold(members), FEWEST, members - dropouts)
+
+
 def tolerated(members: int) -> int:
     """Returns c = 2 t - n - 1: how many members may side with a lying coordinator."""
     return 2 * threshold(members) - members - 1
@@ -76,7 +81,7 @@ class Setting:
     @property
     def least(self) -> int:
         """Returns how many must be in a total: max(t, 3, n - d)."""
-        return max(self.threshold, FEWEST, len(self.members) - self.dropouts)
+        return least(len(self.members), self.dropouts)
 
     @cached_property
     def digest(self) -> bytes:

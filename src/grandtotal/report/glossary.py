@@ -101,6 +101,11 @@ _SHARED: Mapping[str, Question] = {
         "How the rows of a group are spread over each feature. A count of 1 in the total is one "
         "row’s value, to the width of its range, and by how much the forecast missed it.",
     ),
+    "tree-leaves": Question(
+        "One step of growing trees whose splits were drawn by lot: for each group of rows that "
+        "they make, the sum of what the earlier trees missed, each customer’s part cut to a limit.",
+        "Under noise only: how often something happened in groups of many rows, roughly.",
+    ),
     "tree-progress": Question(
         "How far the trees so far are off: the summed loss, the number of rows, and how many "
         "errors have each order of magnitude.",

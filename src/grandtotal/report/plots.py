@@ -193,14 +193,14 @@ def _course_names(names: Sequence[str], y: float) -> Iterator[Html]:
 
 def curve(title: str, found: Json) -> Html:
     """Returns units sold and, from the day of the forecast on, the forecast and its 80 % band."""
-    sold, start = found["sold"], found["from"]
+    sold, start, count = found["sold"], found["from"], len(found["starts"])
     top = max([*sold, *found["high"], 1e-9]) * 1.04
-    places = [100 * i / max(len(sold) - 1, 1) for i in range(len(sold))]
+    places = [100 * i / max(count - 1, 1) for i in range(count)]
     ahead = places[start : start + len(found["forecast"])]
     paths = (
         _area(ahead, found["low"], found["high"], top),
         _path([places[start]] * 2, [0, top], top, "zero"),
-        _path(places, sold, top, "sold"),
+        _path(places[: len(sold)], sold, top, "sold"),
         _path(ahead, found["forecast"], top, "forecast"),
     )
     levels = [tick for tick in Scale(0, top, 0, 100).ticks(3) if tick]
@@ -211,6 +211,21 @@ def curve(title: str, found: Json) -> Html:
         _stretched(paths),
         *_dates(found["starts"], start, "forecast from"),
     )
+
+
+def shelf(title: str, found: Json) -> Html:
+    """Returns what is left at the end of each period, with an order and, broken, without it."""
+    stock, without, comes = found["stock"], found["without"], found["arrives"]
+    top = max([*stock, *without, 1e-9]) * 1.04
+    places = [100 * i / max(len(stock) - 1, 1) for i in range(len(stock))]
+    paths = (
+        _path(places, without, top, "forecast"),
+        _path(places, stock, top, "sold"),
+        _path([places[min(comes, len(places) - 1)]] * 2, [0, top], top, "zero"),
+    )
+    levels = [tick for tick in Scale(0, top, 0, 100).ticks(3) if tick]
+    dates = _dates(found["starts"], comes, "order here")
+    return svg(title, 222, *_levels(levels, top), _stretched(paths), *dates)
 
 
 def steps(title: str, found: Json) -> Html:

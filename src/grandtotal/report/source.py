@@ -123,6 +123,7 @@ def read_run(folder: RunFolder) -> Source:
         deliveries=tuple(_delivery(record) for record in rounds if "deliver" in record),
         versions=_checked(folder.coordinator / "versions.json", ("grandtotal",)),
         finished=finished,
+        left=folder.left(),
     )
     return _with_everybody(source, folder) if simulated else source
 
@@ -143,6 +144,7 @@ def read_retailer(folder: RunFolder, name: str) -> Source:
     plan = _plan(here / "plan.json")
     egress = _log(here / "egress.jsonl")
     own = {task: _own(name, here, task, plan.tasks[task]) for task in plan.tasks}
+    last = egress[-1].get("members", plan.members)
     return Source(
         view=View.RETAILER,
         run=folder.path.resolve().name,
@@ -152,6 +154,7 @@ def read_retailer(folder: RunFolder, name: str) -> Source:
         releases=tuple(_left(record, name) for record in egress),
         tables={name: _accounts(here / "tables.json")},
         times=(egress[0]["at"], egress[-1]["at"]),
+        left=tuple(member for member in plan.members if member not in last),
     )
 
 
@@ -162,7 +165,6 @@ def _with_everybody(source: Source, folder: RunFolder) -> Source:
         source,
         tables={m: _accounts(folder.retailer(m) / "tables.json") for m in members},
         times=(min(times), max(times)),
-        left=folder.left(),
     )
 
 

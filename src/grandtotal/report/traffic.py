@@ -200,9 +200,10 @@ def _dropped_out(source: Source) -> list[str]:
     left = source.left
     if not left:
         return []
+    table = "" if source.view is View.RETAILER else ", and so is the table above"
     return [
         f"{all_of(left)} dropped out during the run, as the plan allows: totals after that are of "
-        "the others, and so is the table above."
+        f"the others{table}."
     ]
 
 

@@ -48,11 +48,16 @@ class Limits:
         "whether plans with `secure_sum = false` are answered; their coordinator sees each summand "
         "of this retailer",
     )
+    offered: bool = _key(
+        False,
+        "whether other members may show this retailer's products where a plan has "
+        '`scope = "consortium"`; showing one says that somebody sells it',
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.door, str) or not self.door:
             raise ValueError(f"key 'door' is {self.door!r}; expected the name of a folder")
-        for name in ("exact_totals", "clear_summands"):
+        for name in ("exact_totals", "clear_summands", "offered"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"key '{name}' is {getattr(self, name)!r}; expected true or false")
         if not isinstance(self.purposes, Mapping):

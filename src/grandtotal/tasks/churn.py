@@ -103,10 +103,9 @@ class Churn(Classification):
         return (*NAMES, *text_columns(self.protected))
 
     @property
-    def largest(self) -> float:
-        """Norm of a customer's X'WX and X'r over all origins: about the median, as measured."""
-        at = self.per_customer or self.origins
-        return math.sqrt(len(self.names)) * at
+    def rows_of_unit(self) -> int:
+        """One row of a customer for each origin."""
+        return self.per_customer or self.origins
 
     # --- the retailer's half ---
 

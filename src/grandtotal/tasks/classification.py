@@ -6,6 +6,7 @@ What a unit is, what is known of it at a cut and what came after is for each tas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from grandtotal.algorithms.glm import GLM, log_loss
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.tree_questions import Data
+from grandtotal.algorithms.trees_in_noise import TreesInNoise
 from grandtotal.consortium.query import Rows, shared
 from grandtotal.consortium.totals import Remembering, Totals
 from grandtotal.durable import Json
@@ -60,7 +62,8 @@ METRICS = (
 class Classification:
     """Settings that all tasks of an outcome share.
 
-    models: what the choice is made of. trees: how many trees, where they are tried.
+    models: what the choice is made of; under epsilon the regression if it is named, else trees
+        whose splits are drawn. trees: how many trees, where they are tried without epsilon.
     protected: facts of a customer, of PROTECTED, that may be features; else they measure gaps only.
     groups: whose gaps all learn, as "tier = gold"; a retailer's own report has all groups.
     least_group: units that a group has at least, at a retailer, before anything is said of it.
@@ -93,8 +96,6 @@ class Classification:
                     f'groups has {group!r}, expected texts such as "tier = gold", of '
                     f"{', '.join(ATTRIBUTES)}"
                 )
-        if self.common.privacy.private and "logistic" not in self.models:
-            raise PlanError(f"models = {list(self.models)}: {_NO_TREES}")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,9 +103,19 @@ class Classification:
         raise NotImplementedError
 
     @property
+    def rows_of_unit(self) -> int:
+        """How many training rows a unit has at most."""
+        return 1
+
+    @property
     def largest(self) -> float:
-        """Under epsilon, the norm of what a unit adds to one Newton step; for each task to say."""
-        raise NotImplementedError
+        """Under epsilon, the norm of a unit's X'WX and X'r: about the median, as measured."""
+        return math.sqrt(len(self.names)) * self.rows_of_unit
+
+    @property
+    def _in_noise(self) -> TreesInNoise:
+        """The trees that are fitted under epsilon, where the plan names no regression."""
+        return TreesInNoise(rows=self.rows_of_unit, group=self.unit)
 
     @property
     def seasonal(self) -> bool:
@@ -184,13 +195,19 @@ class Classification:
         return {"gaps": shared_gaps(self.groups, totals.total(query, parts), self.least_group)}
 
     def _fit_in_noise(self, totals: Totals) -> Fitted:
-        """Returns the regression after `_ROUNDS` Newton steps on clipped units."""
+        """Returns the regression after `_ROUNDS` Newton steps on clipped units, or drawn trees."""
+        if "logistic" not in self.models:
+            trees, grown = self._in_noise.fit(totals, self.names[1:], OUTCOME, "test")
+            chosen: Json = {"model": "trees", "fit": grown}
+            of_trees = OutcomeModel(chosen, trees.arrays)
+            gaps = self._gaps(totals, "trees", trees.arrays)
+            return Fitted(of_trees, {"chosen": chosen, "tried": [], "left_out": {}, **gaps})
         glm = replace(
             cast(GLM, GRID["logistic"]), rounds=_ROUNDS, largest=self.largest, group=self.unit
         )
         coefficients, fit = glm.fit(totals, len(self.names), "test", {})
         meta: Json = {"model": "logistic", "l2": glm.l2, "fit": fit}
-        left_out = {"trees": _NO_TREES} if "trees" in self.models else {}
+        left_out = {"trees": _ONE_MODEL} if "trees" in self.models else {}
         choice: Json = {"chosen": meta, "tried": [], "left_out": left_out}
         parts = {"coefficients": coefficients}
         return Fitted(
@@ -198,9 +215,11 @@ class Classification:
         )
 
     def releases(self) -> tuple[Release, ...]:
-        """Returns what is asked under epsilon: Newton steps, group gaps if any, and one score."""
+        """Returns what is asked under epsilon: of the model, group gaps if any, and one score."""
         gaps = (Release("group-gaps", 1, _LIGHT),) if self.groups else ()
-        return (Release("glm-moments", _ROUNDS), *gaps, Release("test-scores", 1, _LIGHT))
+        steps = Release("glm-moments", _ROUNDS)
+        fit = steps if "logistic" in self.models else self._in_noise.asked(_ROUNDS)
+        return (fit, *gaps, Release("test-scores", 1, _LIGHT))
 
     @property
     def scored(self) -> Scored:
@@ -254,9 +273,9 @@ class Classification:
         return {split: pooled[split.removeprefix("shared ")] for split in rows[0] if _is(split)}
 
 
-_NO_TREES = (
-    "trees have no private form: a customer's rows are in every histogram of every tree, and noise "
-    "for so many questions leaves nothing of them; under epsilon take 'logistic'"
+_ONE_MODEL = (
+    "under epsilon one model is fitted, since a choice between two would be paid for: for trees "
+    'name them alone, models = ["trees"]'
 )
 
 

@@ -22,6 +22,7 @@ from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.covariates import ahead_standing
+from grandtotal.tasks.demand_detail import where_it_is_good
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID, spelled_out
 from grandtotal.tasks.demand_home import best_at_home, rmspe
 from grandtotal.tasks.demand_in_noise import (
@@ -37,7 +38,8 @@ from grandtotal.tasks.demand_model import (
     cases_of,
     wape,
 )
-from grandtotal.tasks.demand_predict import forecasts, largest_curve
+from grandtotal.tasks.demand_neural import with_networks
+from grandtotal.tasks.demand_predict import forecasts, with_totals
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.demand_scores import METRICS, series_scores
 from grandtotal.tasks.demand_trees import with_trees
@@ -66,8 +68,9 @@ class Demand:
     models: what the choice is made of, the best on validation wins: "ridge" and "poisson" are
         regressions ("glm": both); "trees" and "trees-tweedie" are boosted for the mean, "trees-log"
         and "forest", a random forest, for the logarithm: they forecast less than the mean, and
-        are for series that sell in every period; "mean" and "seasonal-naive" need no model; "auto"
-        is the regressions, "trees" and these two.
+        are for series that sell in every period; "mlp", "lstm" and "cnn" are networks, which need
+        the extra [neural]; "mean" and "seasonal-naive" need no model; "auto" is the regressions,
+        "trees" and these two.
     by: what a series is: a "product", a "store", or a product in a store, "product-store".
     trees, leaves: how many trees are boosted, and how large they are; a forest has a fifth.
     judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
@@ -222,7 +225,7 @@ class Demand:
         """
         given = (tables, self.common, self.periods, self.horizon, self.outlier)
         sales = read_sales(*given, by=self.by)
-        rows = with_trees(self._panels(sales))
+        rows = with_networks(with_trees(self._panels(sales)))
         now = self.history
         rows["now"] = replace(self._panel(sales, now, now + self.horizon), scored=(now,), kept={})
         if self.common.privacy.private:
@@ -286,8 +289,14 @@ class Demand:
         """Returns product, title, store where asked, start, ahead, units, quantiles, baselines.
 
         See `demand_predict`. Where products lie outside a private catalogue, also `model`, the
-        "shared" one or its "own".
+        "shared" one or its "own". By product and store also "level": rows of sums that add up.
         """
+        found = self._predicted(model, rows, tables)
+        if self.by != "product-store":
+            return found
+        return with_totals(self, cast(DemandModel, model), rows["validation"], tables, found)
+
+    def _predicted(self, model: Model, rows: Rows, tables: Tables) -> pl.DataFrame:
         import polars as pl
 
         shared = forecasts(self, cast(DemandModel, model), rows["now"], tables)
@@ -320,34 +329,23 @@ class Demand:
         return Standing("history", verdict, found, expected, remedy)
 
     def detail(self, model: Model, rows: Rows) -> Json:
-        """Returns sold and forecast by period ahead, and the largest product's curve."""
+        """Returns where the forecast is good and where not, examples, and the baselines."""
         demand = cast(DemandModel, model)
-        (cases,) = cases_of(demand, rows["test"])
-        forecast = demand.forecast(cases)
-        error = np.abs(forecast - cases.sold)
-        by_ahead = [
-            round(
-                float(error[cases.ahead == a].sum() / max(cases.sold[cases.ahead == a].sum(), 1)), 6
-            )
-            for a in range(1, self.horizon + 1)
-        ]
         return {
-            "wape_by_period_ahead": by_ahead,
+            **where_it_is_good(self, demand, rows["test"]),
             "own_level": bool(demand.level.size),
             "kept": demand.kept,
             "baselines": {
                 self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
                 for name in BASELINES
             },
-            "curve": largest_curve(self, demand, cases, forecast, rows["test"]),
         }
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the panels as if one company held them."""
-        return with_trees(
-            {
-                split: Panel.pooled([part[split] for part in rows])
-                for split, panel in rows[0].items()
-                if split != "now" and isinstance(panel, Panel)
-            }
-        )
+        panels = {
+            split: Panel.pooled([part[split] for part in rows])
+            for split, panel in rows[0].items()
+            if split != "now" and isinstance(panel, Panel)
+        }
+        return with_networks(with_trees(panels))

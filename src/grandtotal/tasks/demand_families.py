@@ -17,6 +17,7 @@ from grandtotal.algorithms.glm import GLM, mean
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.demand_neural import NETWORKS
 from grandtotal.tasks.demand_trees import TREES
 from grandtotal.tasks.sales import Cases
 
@@ -102,6 +103,7 @@ FAMILIES: dict[str, Family] = {
     **{name: Regression(glm) for name, glm in GRID.items()},
     **{name: Baseline(name) for name in BASELINES},
     **TREES,
+    **NETWORKS,
 }
 # Names in a plan that stand for several.
 AUTO = ("ridge", "poisson", "trees", *BASELINES)

@@ -1,13 +1,15 @@
 """Sample paths of a demand forecast: what may be sold, period after period, from past errors.
 
 Each path takes the errors of one past forecast, a product from one origin on, as they came: a week
-that sold too well is followed by what followed it. Paths are drawn among past forecasts of about
-the same size, of products whose sales varied about as much before, so nothing is assumed of how
-errors are spread. A bulk order, which the forecast does not believe either, is cut as it is there.
-All of it happens at home.
+that sold too well is followed by what followed it. An error is counted in the usual swing of its
+product, so that any product's errors may be drawn for any other: nothing is assumed of how errors
+are spread, and what happens to a product once in ten years has happened to some product of late.
+A swing is how far the product's own units lay from their mean in a year, mixed with that of
+products of its size. All of it happens at home.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +17,20 @@ from numpy.typing import NDArray
 from grandtotal.tasks.demand_model import DemandModel, cases_of
 from grandtotal.tasks.sales import Cases, Panel, Sales
 
-_SIZES, _KINDS = 3, 8  # classes of forecasts by size, and of each by how sales varied before
-# Units added before errors are taken relative to the forecast: those of a product that hardly
-# sells are then differences, and no forecast near 0 makes them endless.
-_ONE = 1.0
+Floats = NDArray[np.float64]
+_OTHERS = 20.0  # periods of its own that the swing of products of its size counts for
+_LEAST = 1e-3  # units: no swing is smaller, so that none divides by 0
 
 
 @dataclass(frozen=True)
 class PastErrors:
-    """Relative errors of past paths: (paths, periods), and members of each class.
+    """Errors of past paths, in swings of their products.
 
-    sizes: (_SIZES - 1,) where classes of forecasts end. kinds: (_SIZES, _KINDS - 1) the same of
-    the variation. members: by class, which paths.
+    errors: (paths, periods) of sold - forecast. origin: (paths,) the first period of each.
     """
 
-    ratios: NDArray[np.float64]
-    sizes: NDArray[np.float64]
-    kinds: NDArray[np.float64]
-    members: dict[tuple[int, int], NDArray[np.intp]]
+    errors: Floats
+    origin: NDArray[np.int64]
 
     @staticmethod
     def of(model: DemandModel, past: list[Panel]) -> "PastErrors":
@@ -42,72 +40,62 @@ class PastErrors:
             for panel in past
             for sales, cases in zip(panel.parts, cases_of(model, panel, whole=True), strict=True)
         ]
-        size, varied, ratios = (np.concatenate(column) for column in zip(*parts, strict=True))
-        sizes = np.quantile(size, np.arange(1, _SIZES) / _SIZES)
-        which = np.searchsorted(sizes, size)
-        steps = np.arange(1, _KINDS) / _KINDS
-        kinds = np.stack(
-            [
-                np.quantile(varied[which == c] if (which == c).any() else varied, steps)
-                for c in range(_SIZES)
-            ]
-        )
-        kind = np.array([np.searchsorted(kinds[c], v) for c, v in zip(which, varied, strict=True)])
-        members = {
-            (c, k): np.flatnonzero((which == c) & (kind == k))
-            for c in range(_SIZES)
-            for k in range(_KINDS)
-        }
-        return PastErrors(ratios, sizes, kinds, members)
+        errors, origin = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return PastErrors(errors, origin)
 
-    def like(self, size: float, varied: float) -> NDArray[np.intp]:
-        """Returns the paths of such a forecast's class; all of them if it has none."""
-        c = int(np.searchsorted(self.sizes, size))
-        found = self.members[c, int(np.searchsorted(self.kinds[c], varied))]
-        return found if len(found) else np.arange(len(self.ratios))
+    def before(self, t: int) -> "PastErrors":
+        """Returns the errors of the paths that had ended when period t began."""
+        known = self.origin + self.errors.shape[1] <= t
+        return PastErrors(self.errors[known], self.origin[known])
 
     def sample(
         self, model: DemandModel, sales: Sales, now: Cases, draws: int, seed: int
-    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.intp], Floats]:
         """Returns the products (P,) and (P, draws, periods) units that each may sell from now on.
 
         sales, now: of one retailer, seen from one origin.
         """
         product, mean = _whole(now, model.forecast(now))
-        varied = _variation(sales, int(now.origin[0]))[product]
-        rng = np.random.default_rng(seed)
-        paths = np.empty((len(product), draws, mean.shape[1]))
-        for i, forecast in enumerate(mean):
-            drawn = rng.choice(self.like(float(forecast.mean()), float(varied[i])), draws)
-            paths[i] = np.maximum((forecast + _ONE) * self.ratios[drawn] - _ONE, 0.0)
+        swing = _swings(sales, int(now.origin[0]))[product]
+        drawn = np.random.default_rng(seed).integers(0, len(self.errors), (len(product), draws))
+        moved = swing[:, None, None] * self.errors[drawn][:, :, : mean.shape[1]]
+        paths: Floats = np.maximum(mean[:, None, :] + moved, 0.0)
         return product, paths
 
 
-def _errors(
-    model: DemandModel, sales: Sales, cases: Cases
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Returns of each past path its mean forecast, the variation before it, and its errors."""
+def _errors(model: DemandModel, sales: Sales, cases: Cases) -> tuple[Floats, NDArray[np.int64]]:
+    """Returns the errors of each past path, and its origin."""
     product, forecast = _whole(cases, model.forecast(cases))
-    _, sold = _whole(cases, cases.design.y)
-    _, origin = _whole(cases, cases.origin.astype(np.float64))
-    varied = np.empty(len(product))
-    for t in np.unique(origin[:, 0]):
-        here = origin[:, 0] == t
-        varied[here] = _variation(sales, int(t))[product[here]]
-    return forecast.mean(axis=1), varied, (sold + _ONE) / (forecast + _ONE)
+    _, sold = _whole(cases, cases.sold)
+    origin = _whole(cases, cases.origin)[1][:, 0]
+    swing = np.empty(len(product))
+    for t in np.unique(origin):
+        swing[origin == t] = _swings(sales, int(t))[product[origin == t]]
+    return (sold - forecast) / swing[:, None], origin
 
 
-def _variation(sales: Sales, t: int) -> NDArray[np.float64]:
-    """Returns sd / mean of each product's units in the periods before t; 0 without sales."""
-    recent = sales.capped()[:, max(t - sales.periods.windows[-1], 0) : t]
+def _swings(sales: Sales, t: int) -> Floats:
+    """Returns the mean |units - mean| of each product in the year before t, mixed with its like.
+
+    Its like are products of the same mean, by a line through the logarithms of all.
+    """
+    recent = sales.units[:, max(t - sales.periods.year, 0) : t]
     mean = recent.mean(axis=1)
-    varied: NDArray[np.float64] = recent.std(axis=1) / np.where(mean > 0, mean, np.inf)
-    return varied
+    own = np.abs(recent - mean[:, None]).mean(axis=1)
+    known, size = own > 0, np.log(mean + 1)
+    if not known.any():
+        return np.full(len(own), _LEAST)
+    x, y = size[known], np.log(own[known])
+    across = x - x.mean()
+    slope = across @ y / max(across @ across, 1e-9)
+    like = np.exp(y.mean() + slope * (size - x.mean()))
+    periods = recent.shape[1]
+    swing = np.sqrt((periods * own**2 + _OTHERS * like**2) / (periods + _OTHERS))
+    found: Floats = np.maximum(swing, _LEAST)
+    return found
 
 
-def _whole(
-    cases: Cases, values: NDArray[np.float64]
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def _whole(cases: Cases, values: NDArray[np.generic]) -> tuple[NDArray[np.intp], NDArray[Any]]:
     """Returns the product (paths,) and the values (paths, periods ahead) of each origin."""
     order = np.lexsort([cases.ahead, cases.series, cases.origin])
     periods = int(cases.ahead.max())

@@ -1,4 +1,4 @@
-"""The table of forecasts of one retailer, and the curve of its largest series for the report."""
+"""The table of forecasts of one retailer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.durable import Json
 from grandtotal.tasks.demand_model import DemandModel, cases_of
 from grandtotal.tasks.intervals import at, in_units
-from grandtotal.tasks.sales import Cases, Panel, Sales
+from grandtotal.tasks.reconcile import past_ratios, with_sums
+from grandtotal.tasks.sales import Panel, Sales
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,6 +53,31 @@ def forecasts(task: Demand, model: DemandModel, panel: Panel, tables: Tables) ->
     )
 
 
+def with_totals(
+    task: Demand, model: DemandModel, past: Panel, tables: Tables, rows: pl.DataFrame
+) -> pl.DataFrame:
+    """Returns the forecasts by product and store, and their sums: see `reconcile`.
+
+    past: the validation, whose sums tell how far those of the forecast may be off.
+    """
+    import polars as pl
+
+    if "products" in tables and "category" in tables["products"].columns:
+        known = tables["products"].select(pl.col(task.common.key).alias("product"), "category")
+        rows = rows.join(known.unique("product", keep="first"), on="product", how="left")
+        rows = rows.sort("product", "store", "start")
+    before = model.validated
+    (cases,) = cases_of(before, past)
+    (sales,) = past.parts
+    assert sales.names is not None
+    keys = {"product": products(sales), "store": np.array(sales.names.store)}
+    keys |= {"category": sales.names.category} if "category" in rows.columns else {}
+    of_cases = {name: values[cases.series] for name, values in keys.items()}
+    when = (cases.origin, cases.ahead)
+    ratios = past_ratios(of_cases, when, before.forecast(cases), cases.sold)
+    return with_sums(rows, ratios)
+
+
 def products(sales: Sales) -> NDArray[np.intp]:
     """Returns the place in the catalogue of each series; -1 for all products."""
     return np.arange(len(sales.units)) if sales.names is None else sales.names.product
@@ -79,31 +104,3 @@ def name_of(task: Demand, sales: Sales, series: int) -> str:
     if task.by != "product" and sales.names is not None:
         words.append(f"store {sales.names.store[series]}")
     return ", ".join(words)
-
-
-def largest_curve(
-    task: Demand, model: DemandModel, cases: Cases, forecast: NDArray[np.float64], panel: Panel
-) -> Json:
-    """Returns the history and the forecast of the series that sold most before the test."""
-    sales = panel.parts[0]
-    series = int(sales.units[:, : panel.cut].sum(axis=1).argmax())
-    first = max(panel.cut - 26, 0)
-    chosen = (cases.series == series) & (cases.origin == panel.cut)
-    mean = np.zeros(task.horizon)
-    low, high = np.zeros(task.horizon), np.zeros(task.horizon)
-    found = model.quantiles(forecast[chosen], cases.ahead[chosen])
-    quantiles = in_units(found, sales.whole[cases.series[chosen]])
-    # Closed periods are no cases: nothing is sold there, and nothing is forecast.
-    place = cases.ahead[chosen] - 1
-    mean[place] = forecast[chosen]
-    low[place], high[place] = quantiles[:, at(0.1)], quantiles[:, at(0.9)]
-    last = panel.cut + task.horizon
-    return {
-        "product": name_of(task, sales, series),
-        "starts": [str(task.periods.start(t)) for t in range(first, last)],
-        "sold": sales.units[series, first:last].tolist(),
-        "from": panel.cut - first,
-        "forecast": mean.round(2).tolist(),
-        "low": low.round(2).tolist(),
-        "high": high.round(2).tolist(),
-    }

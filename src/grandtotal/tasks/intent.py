@@ -7,7 +7,6 @@ that have one row for each visit.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -99,11 +98,6 @@ class PurchaseIntent(Classification):
         else:
             plain = tuple(n for n in intent_events.FEATURES if n not in self.leave_out)
         return (ONE, *plain, *text_columns(self.protected))
-
-    @property
-    def largest(self) -> float:
-        """Norm of a visit's X'WX and X'r over all moments."""
-        return math.sqrt(len(self.names))
 
     # --- the retailer's half ---
 

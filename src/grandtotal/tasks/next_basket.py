@@ -140,5 +140,5 @@ def lists(model: NextBasket, purchases: Purchases, k: int) -> Iterator[BasketLis
     """Yields the lists of the customers who are scored, block by block."""
     for block, wanted in scored_customers(purchases):
         bought = block.history.toarray() > 0
-        ranked = top(block.only_sold(model.scores(block)), k)
+        ranked = top(block.only_sold(model.scores(block), model.offered), k)
         yield BasketList(ranked, wanted, bought)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.blend import Blended, Candidate
-from grandtotal.algorithms.item_model import Recommender, top
+from grandtotal.algorithms.item_model import top
 from grandtotal.algorithms.next_basket import NextBasket
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.query import Rows
@@ -23,6 +23,7 @@ from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json
 from grandtotal.privacy.agreement import NO_PROMISE
 from grandtotal.tasks.ranking import BLOCK, ranking_scores, scored_customers
+from grandtotal.tasks.recommend_lists import Chosen, Lists, Shelf, Wished, as_frame
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 # By how much an own product is moved up: 1 puts it after as many shared products as the local model
 # does, 2 after half as many.
 WEIGHTS = (1.0, 1 / 2, 2.0, 1 / 4, 4.0)
-Lists = Recommender | NextBasket
 
 
 def whole_assortment(common: Common) -> Common:
@@ -128,20 +128,19 @@ def blended(
     return np.take_along_axis(np.concatenate([first, own], axis=1), order, axis=1)
 
 
-def own_lists(
-    model: Lists, purchases: Purchases, shared: int, k: int
-) -> Iterator[tuple[int, int, int, float, tuple[int, ...]]]:
-    """Yields (customer, shared ones before, product, score, bought products that speak for it)."""
+def own_frames(
+    wished: Wished, purchases: Purchases, shared: int, k: int, customers: pl.Series, shelf: Shelf
+) -> Iterator[pl.DataFrame]:
+    """Yields what `frames` does, of the k best own products; rank: shared ones that come before."""
     history = purchases.history
     for start in range(0, history.shape[0], BLOCK):
         block = purchases.of(np.arange(start, min(start + BLOCK, history.shape[0])))
-        scores = _scores(model, block)
-        for row, (products, before) in enumerate(zip(*placed(scores, shared, k), strict=True)):
-            bought = block.history.indices[slice(*block.history.indptr[row : row + 2])]
-            for product, many in zip(products.tolist(), before.tolist(), strict=True):
-                score = float(scores[row, product])
-                if np.isfinite(score):
-                    yield start + row, many, product, score, model.because(bought, product)
+        scores = wished.scores(block)
+        products, before = placed(scores, shared, k)
+        values = np.take_along_axis(scores, products, axis=1)
+        at = np.nonzero(np.isfinite(values))
+        chosen = Chosen(at[0], before[at], products[at], values[at])
+        yield as_frame(chosen, wished, block.history, customers[start : start + BLOCK], shelf)
 
 
 def blended_frames(shared: pl.DataFrame, own: pl.DataFrame, weight: float, k: int) -> pl.DataFrame:

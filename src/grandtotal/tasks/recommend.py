@@ -9,16 +9,17 @@ recommended and count as hits: half of a grocer's basket was in an earlier one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.blend import Candidate, recommender
-from grandtotal.algorithms.item_model import Recommender, top
+from grandtotal.algorithms.content import CONTENT, Content, HybridModel
+from grandtotal.algorithms.item_model import Recommender
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.next_basket import NextBasket
 from grandtotal.algorithms.purchases import Purchases
@@ -28,35 +29,44 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.tasks import next_basket, own_products, recommend_in_noise, recommend_models
+from grandtotal.tasks import (
+    next_basket,
+    own_products,
+    reach,
+    recommend_in_noise,
+    recommend_models,
+)
+from grandtotal.tasks import scope as scopes
 from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
 from grandtotal.tasks.lines import titles
-from grandtotal.tasks.needs import Need, Standing
-from grandtotal.tasks.ranking import BLOCK, METRICS, ranked_lists, ranking_scores
-from grandtotal.tasks.recommend_models import AUTO, GRIDS
+from grandtotal.tasks.needs import Need, Standing, Verdict
+from grandtotal.tasks.product_words import COLUMNS, content_of, has_words, new_products
+from grandtotal.tasks.ranking import METRICS, ranked_lists, ranking_scores
+from grandtotal.tasks.recommend_lists import Lists, Serving, Shelf, Wished, frames
+from grandtotal.tasks.recommend_models import AUTO, GRIDS, HYBRID
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, at_home, check_numbers
+from grandtotal.tasks.wishes import NO_WISHES, POOL, Wishes, allowed, categories, lift, varied
 
 if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.tables.read import Tables
 
-_Listed = tuple[int, int, int, float, tuple[int, ...]]
-
 
 @dataclass(frozen=True)
 class Recommend:
     """Settings of `kind = "recommend"`.
 
-    models: what the choice is made of, some of popularity, item-knn, ease, edlae, als, transitions;
-        the best on summed validation scores wins. With "auto" among them, the best of each kind are
-        also blended where that is better; "auto" alone stands for all but edlae. The next basket
-        is chosen, not blended: it is a blend with each customer's habits.
+    models: what the choice is made of, some of popularity, item-knn, ease, edlae, als, transitions,
+        hybrid; the best on summed validation scores wins. With "auto" among them, the best of each
+        kind are also blended where that is better; "auto" alone stands for all but edlae and
+        hybrid. The next basket is chosen, not blended: it is a blend with each customer's habits.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
     repeat: whether products bought before may be recommended and count as hits; each customer's own
         frequencies, computed at home, are then blended with the shared model.
+    scope: "own", a retailer shows what it sells; "consortium", also what others offer (scope.py).
     """
 
     kind: ClassVar[str] = "recommend"
@@ -65,6 +75,7 @@ class Recommend:
     needs: ClassVar[tuple[Need, ...]] = (
         Need("transactions", "customer", True, "whose purchases, and for whom"),
         Need("products", "title", False, "lists that a person can read"),
+        Need("products", "category", False, "the model hybrid, filters and varied lists"),
         Need("products", "gtin", False, "a plan that knows products by their bar code"),
     )
 
@@ -73,12 +84,14 @@ class Recommend:
     horizon_days: int = 91
     top: int = 10
     repeat: bool = False
+    scope: str = scopes.OWN
 
     def __post_init__(self) -> None:
         recommend_models.check_named(self.models)
         check_numbers(horizon_days=(self.horizon_days, 1, LONGEST), top=(self.top, 1))
         if not isinstance(self.repeat, bool):
             raise PlanError(f"repeat = {self.repeat!r}, expected true or false")
+        scopes.check_scope(self.scope, self.common)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -104,6 +117,13 @@ class Recommend:
 
     def fit(self, totals: Totals) -> Fitted:
         """Returns the model with the best summed validation NDCG, fitted up to the test cut."""
+        found = self._fitted(totals)
+        if self.scope == scopes.OWN:
+            return found
+        model = cast(Recommender | NextBasket, found.model)
+        return replace(found, model=scopes.with_offers(model, totals, self.products))
+
+    def _fitted(self, totals: Totals) -> Fitted:
         if self.common.privacy.private:
             return recommend_in_noise.fit(self, totals)
         kinds = recommend_models.kinds_of(self.models)
@@ -132,16 +152,20 @@ class Recommend:
         lines, customers = customer_lines(tables, self.common)
         cuts = {"validation": today - 2 * horizon, "test": today - horizon, "now": today}
         shape = (len(customers), self.products)
-        held = {
-            split: purchases_at(lines, cut, cut + horizon, *shape).without(self.common.absent)
-            for split, cut in cuts.items()
-        }
-        if not self.repeat:
-            return held
-        return {
-            split: with_baskets(held[split], lines, cut, cut + horizon)
-            for split, cut in cuts.items()
-        }
+        listed = scopes.listed_products(tables, self.common)
+        rows: dict[str, Any] = {}
+        for split, cut in cuts.items():
+            absent = scopes.absent_at(cut, lines, listed, self.common)
+            held = purchases_at(lines, cut, cut + horizon, *shape).without(absent)
+            again = with_baskets(held, lines, cut, cut + horizon) if self.repeat else held
+            rows[split] = again
+        if (brands := reach.brands_of(tables, self.common)) is not None:
+            rows[reach.BRANDS] = brands
+        if HYBRID in self.models:
+            rows[CONTENT] = content_of(tables, self.common)
+        if self.scope == scopes.CONSORTIUM:
+            rows[scopes.OFFERED] = scopes.offers(tables, self.common)
+        return rows
 
     def build(self, arrays: Arrays, meta: Json) -> Recommender | NextBasket:
         """Returns the delivered model."""
@@ -192,56 +216,106 @@ class Recommend:
             shown += np.bincount(found.ranked.ravel(), minlength=self.products)
         return UnitScores.of(self.metrics, list(above.T), list(below.T), shown)
 
-    def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:
+    def predict(
+        self,
+        model: Model,
+        rows: Rows,
+        tables: Tables,
+        top: int,
+        wishes: Wishes = NO_WISHES,
+    ) -> pl.DataFrame:
         """Returns customer, rank, product, title, score, because: the best `top` products.
 
-        Products that the retailer is known not to sell are never among them. Where products lie
-        outside a private catalogue, also `model`, the "shared" one or its "own".
+        Only what may be shown in the `scope`, and what the wishes leave. Where products lie outside
+        a private catalogue, also `model`, the "shared" one or its "own".
         """
-        lists = cast(Recommender | NextBasket, model)
-        shared = self._frame(_lists(lists, rows["now"], top, list(self.common.absent)), tables)
-        if not self.common.own:
-            return shared
-        whole = replace(self, common=own_products.whole_assortment(self.common))
+        import polars as pl
+
+        if isinstance(model, HybridModel) and (new := new_products(tables, self.common)):
+            wider, known, more = self._with_new(model, tables, new)
+            return wider.predict(known, more, tables, top, wishes)
+        many = top * POOL if wishes.diversity else top
+        found = pl.concat(list(self.predictions(model, rows, tables, many, wishes)))
+        if self.common.own:
+            found = self._with_own(cast(Lists, model), found, tables, many, wishes)
+        if not wishes.diversity:
+            return found
+        return varied(found, categories(tables), wishes.diversity, top)
+
+    def predictions(
+        self, model: Model, rows: Rows, tables: Tables, top: int, wishes: Wishes
+    ) -> Iterator[pl.DataFrame]:
+        """Yields the lists of the catalogue's products, of some customers after the other."""
+        _, customers = customer_lines(tables, self.common)
+        wished = self._wished(cast(Lists, model), rows, tables, wishes)
+        yield from frames(wished, rows["now"], top, customers, self._shelf(tables))
+
+    def serving(self, model: Model, rows: Rows, tables: Tables, wishes: Wishes) -> Serving:
+        """Returns what answers for sessions and single products, under the same wishes."""
+        if isinstance(model, HybridModel) and (new := new_products(tables, self.common)):
+            wider, known, more = self._with_new(model, tables, new)
+            return wider.serving(known, more, tables, wishes)
+        wished = self._wished(cast(Lists, model), rows, tables, wishes)
+        nobody = rows["now"].of(np.empty(0, np.intp))
+        return Serving(wished, self._shelf(tables), nobody)
+
+    def _with_new(
+        self, model: HybridModel, tables: Tables, new: tuple[str, ...]
+    ) -> tuple[Recommend, HybridModel, Rows]:
+        """Returns all with products that nobody's totals hold: their words say what they are."""
+        common = replace(self.common, catalogue=(*self.common.catalogue, *new))
+        wider = replace(self, common=common)
+        words = content_of(tables, replace(common, catalogue=new))
+        return wider, model.with_products(words), wider.rows(tables)
+
+    def _wished(self, model: Lists, rows: Rows, tables: Tables, wishes: Wishes) -> Wished:
+        customers = np.bincount(rows["now"].history.indices, minlength=self.products)
+        again = self.repeat if wishes.again is None else wishes.again
+        return Wished(
+            model,
+            allowed(wishes, tables, self.common),
+            lift(wishes, tables, self.common, customers),
+            again,
+        )
+
+    def _shelf(self, tables: Tables) -> Shelf:
+        return Shelf(np.array(self.common.catalogue, object), titles(tables, self.common))
+
+    def _with_own(
+        self, model: Lists, shared: pl.DataFrame, tables: Tables, top: int, wishes: Wishes
+    ) -> pl.DataFrame:
+        """Returns the lists with what the retailer alone sells, by a model of its own rows."""
+        import polars as pl
+
+        whole = replace(self, common=own_products.whole_assortment(self.common), scope=scopes.OWN)
         first = whole.products - len(self.common.own)
         mine = whole.rows(tables)
-        candidate = own_products.same_kind(lists.meta, GRIDS)
+        candidate = own_products.same_kind(model.meta, GRIDS)
         if candidate is None:  # what was delivered is no longer what the totals alone made
             candidate = own_products.same_kind(whole.fit(Local(mine)).model.meta, GRIDS)
             assert candidate is not None
-        tried = own_products.local_model(lists, candidate, mine, "validation")
+        tried = own_products.local_model(model, candidate, mine, "validation")
         weight = own_products.validated_weight(tried, mine["validation"], first, self.top)
-        local = own_products.local_model(lists, candidate, mine, "test")
-        own = whole._frame(own_products.own_lists(local, mine["now"], first, top), tables)
+        local = own_products.local_model(model, candidate, mine, "test")
+        wished = whole._wished(local, mine, tables, wishes)
+        _, customers = customer_lines(tables, whole.common)
+        shelf = whole._shelf(tables)
+        listed = own_products.own_frames(wished, mine["now"], first, top, customers, shelf)
+        own = pl.concat(list(listed))
         return own_products.blended_frames(shared, own, weight, top)
 
-    def _frame(self, listed: Iterator[_Listed], tables: Tables) -> pl.DataFrame:
-        import polars as pl
-
-        _, customers = customer_lines(tables, self.common)
-        keys = np.array(self.common.catalogue)
-        named = titles(tables, self.common)
-        columns = list(zip(*listed, strict=True)) or [(), (), (), (), ()]
-        return pl.DataFrame(
-            {
-                "customer": customers.gather(pl.Series(columns[0], dtype=pl.UInt32)),
-                "rank": columns[1],
-                "product": keys[list(columns[2])],
-                "title": named[list(columns[2])],
-                "score": columns[3],
-                "because": [" | ".join(named[list(bought)]) for bought in columns[4]],
-            },
-            schema_overrides={"rank": pl.Int32, "score": pl.Float32, "because": pl.String},
-        )
-
     def detail(self, model: Model, rows: Rows) -> Json:
-        """Returns how the hits spread over the ranks, for the report's plot."""
+        """Returns how the hits spread over the ranks, and who is reached at which cost."""
         ranks = np.zeros(self.top)
         customers = 0
         for ranked, wanted in self._test_lists(model, rows["test"]):
             ranks[: ranked.shape[1]] += np.take_along_axis(wanted, ranked, axis=1).sum(axis=0)
             customers += len(ranked)
-        return {"hits_by_rank": (ranks / max(customers, 1)).round(6).tolist()}
+        hits = (ranks / max(customers, 1)).round(6).tolist()
+        everything, nothing = np.ones(self.products, bool), np.zeros(self.products, np.float32)
+        wished = Wished(cast(Lists, model), everything, nothing, self.repeat)
+        found = reach.reach(wished, rows["test"], rows.get(reach.BRANDS), self.top)
+        return {"hits_by_rank": hits, "reach": found}
 
     def _test_lists(
         self, model: Model, purchases: Purchases
@@ -253,7 +327,7 @@ class Recommend:
             for ranked, wanted, _ in ranked_lists(cast(Recommender, model), purchases, self.top):
                 yield ranked, wanted
 
-    def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002
+    def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:
         """Returns how many customers have a history, and how many can be scored."""
         test: Purchases = rows["test"]
         known = np.diff(test.history.indptr) > 0
@@ -262,31 +336,28 @@ class Recommend:
         expected = f"some with purchases before {cut}, the test cut, and new ones after it"
         found = f"{int(known.sum()):,} with a history, {scored:,} of them scored"
         remedy = "" if scored else "a longer history, a shorter horizon_days or an earlier today"
-        return (Standing("customers", "yes" if scored else "no", found, expected, remedy),)
+        known_by = Standing("customers", "yes" if scored else "no", found, expected, remedy)
+        return (known_by, *self._words(tables))
+
+    def _words(self, tables: Tables) -> Iterator[Standing]:
+        if HYBRID in self.models:
+            found = "there are" if has_words(tables) else "no such column in a products table"
+            verdict: Verdict = "yes" if has_words(tables) else "look"
+            remedy = (
+                "add title, brand or category to [tables.products]; without them products that "
+                "nobody else describes have no vector, and ease or als do as well"
+            )
+            some = f"some of {', '.join(COLUMNS)}"
+            yield Standing("words of products", verdict, found, some, remedy)
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the rows as if one company held them."""
-        return {split: Purchases.pooled([part[split] for part in rows]) for split in rows[0]}
-
-
-def _lists(
-    model: Recommender | NextBasket, purchases: Purchases, k: int, absent: list[int]
-) -> Iterator[_Listed]:
-    """Yields (customer, rank, product, score, bought products that speak for it)."""
-    history = purchases.history
-    for start in range(0, history.shape[0], BLOCK):
-        block = purchases.of(np.arange(start, min(start + BLOCK, history.shape[0])))
-        if isinstance(model, NextBasket):
-            scores = model.scores(block)
-        else:
-            scores = model.scores(block.history)
-        scores[:, absent] = -np.inf
-        best = top(scores, k)
-        for row, products in enumerate(best):
-            customer = start + row
-            bought = history.indices[history.indptr[customer] : history.indptr[customer + 1]]
-            for rank, product in enumerate(products, start=1):
-                score = float(scores[row, product])
-                if np.isfinite(score):
-                    because = model.because(bought, int(product))
-                    yield customer, rank, int(product), score, because
+        joined: dict[str, Callable[[list[Any]], Any]] = {
+            CONTENT: Content.pooled,
+            scopes.OFFERED: sum,
+            reach.BRANDS: lambda parts: parts[0],
+        }
+        return {
+            name: joined.get(name, Purchases.pooled)([part[name] for part in rows])
+            for name in set.intersection(*({*part} for part in rows))
+        }

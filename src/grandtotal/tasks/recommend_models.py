@@ -22,6 +22,7 @@ from grandtotal.algorithms.blend import (
     shares_of,
     standardised,
 )
+from grandtotal.algorithms.content import Hybrid
 from grandtotal.algorithms.item_model import Recommender, top
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.popularity import Popularity
@@ -38,6 +39,7 @@ from grandtotal.tasks.ranking import METRICS, RankingScores, ranking_scores, sco
 from grandtotal.tasks.task import Fitted, check_models
 
 AUTO = "auto"
+HYBRID = "hybrid"
 GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     "popularity": tuple(Popularity(days) for days in (0, 28, 91)),
     "item-knn": tuple(ItemKNN(shrink) for shrink in (0.0, 10.0, 30.0)),
@@ -49,6 +51,7 @@ GRIDS: Mapping[str, tuple[Candidate, ...]] = {
         ALS(factors, l2, unobserved=0.3, epochs=8, steps=3)
         for factors, l2 in ((32, 0.01), (64, 0.01), (64, 0.02), (128, 0.01))
     ),
+    "hybrid": tuple(Hybrid(ridge=ridge, worth=w) for ridge in (3.0, 30.0) for w in (2.0, 10.0)),
     "transitions": tuple(
         Transitions(half_life, follows)
         for half_life in (2.0, 5.0, 20.0)

@@ -9,11 +9,14 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
+from builders.outcomes import drawn_trees
 from grandtotal.algorithms.glm import GLMMoments
+from grandtotal.algorithms.trees_in_noise import TreeLeaves
 from grandtotal.privacy.agreement import Agreement
 from grandtotal.tasks.churn import Churn
 from grandtotal.tasks.intent import PurchaseIntent
 from grandtotal.tasks.outcome_queries import GroupGaps
+from grandtotal.tasks.outcomes import OUTCOME
 from grandtotal.tasks.task import Common
 
 COMMON = Common(date(2024, 7, 15), ("P0",), privacy=Agreement(epsilon=4.0, delta=1e-6))
@@ -26,6 +29,9 @@ LARGEST = st.sampled_from([0.05, 1.0, 30.0])
 QUERIES = {
     "glm-moments": lambda draw, unit: GLMMoments(
         "logistic", len(TASKS[unit].names), "test", draw(LARGEST), 0, unit
+    ),
+    "tree-leaves": lambda draw, unit: TreeLeaves(
+        OUTCOME, "test", "logistic", 0.0, draw(LARGEST), 0, unit
     ),
     "group-gaps": lambda _, unit: GroupGaps("logistic", "test", GROUPS, 1, 1, unit),
 }
@@ -98,6 +104,13 @@ def of_a_customer(name, unit):
         # Sometimes everybody is sure to leave: a customer who does adds as much as one can.
         constant = draw(st.sampled_from([0.0, 100.0])) * (np.arange(width) == 0)
         broadcast = {"coefficients": rng.normal(0, 1, width) * size + constant * max(size, 1.0)}
+        if name == "tree-leaves":
+            depth = draw(st.sampled_from([0, 2]))
+            broadcast = drawn_trees(TASKS[unit].names[1:], releases=1, trees=4, depth=depth)
+            # What was grown before says anything: a customer adds as much as one can.
+            before = broadcast["asked values"]
+            broadcast |= {key.replace("asked", "trees"): broadcast[key] for key in list(broadcast)}
+            broadcast["trees values"] = rng.normal(0, 1, len(before)) * size
         others = [made(draw, rng, f"{unit} {i}", usual) for i in range(4)]
         # Somebody is there at every cut, so that there is something to learn.
         others.append(steady(unit))

@@ -1,17 +1,19 @@
 """Recommendations on the page."""
 
 from grandtotal.report.details.kind import Kind, Measure, Question, detail, small_columns
-from grandtotal.report.markup import Html
+from grandtotal.report.details.reach import frontier
+from grandtotal.report.markup import Html, joined
 from grandtotal.report.source import Findings
 
 
 def details(found: Findings) -> Html:
-    """Returns where in the list the hits are."""
-    return small_columns(
+    """Returns where in the list the hits are, and who is reached."""
+    hits = small_columns(
         detail(found, "hits_by_rank"),
         "Where in the list the hits are",
         "Hits per customer at each place of the list, from the first to the last.",
     )
+    return joined([hits, frontier(list(detail(found, "reach").values()))])
 
 
 _ASKED = {
@@ -54,6 +56,21 @@ _ASKED = {
         "them: three summed scores for each, and the number of customers scored.",
         "How many customers came back for something new, and how predictable they are on average.",
     ),
+    "bridge-sums": Question(
+        "Sums over the products of the retailers’ products tables: which words come together, and "
+        "which factors products with a word have.",
+        "Which words a retailer’s products have, as counts of hashed words. No purchase is read.",
+    ),
+    "content-vectors": Question(
+        "For every product: what its words say of its factors, and how many retailers list it.",
+        "Which products of the catalogue a retailer lists, and roughly with which words. No "
+        "purchase is read.",
+    ),
+    "offered-products": Question(
+        "How many retailers sell each product and let the others show it.",
+        "Which products a retailer that said so in its own file sells. Of a product that one "
+        "retailer alone offers, others learn that somebody sells it, not who.",
+    ),
     "basket-scores": Question(
         "How well a candidate model names the products that the retailer’s customers buy next, for "
         "several weights of their own habits: three summed scores for each, and the number of "
@@ -84,6 +101,7 @@ RECOMMEND = Kind(
         "item-knn": "item to item (ItemKNN)",
         "ease": "item to item (EASE)",
         "edlae": "item to item (EDLAE)",
+        "hybrid": "factors that words of products speak for (hybrid)",
         "als": "factors of customers and products (ALS)",
         "transitions": "what follows what",
     },

@@ -1,0 +1,74 @@
+"""Neural collaborative filtering: a rating's class from numbers of its customer and its product.
+
+A customer's numbers stay at the retailer; the products' are averaged over those retailers only that
+have ratings of the product.
+
+He et al., "Neural collaborative filtering", 2017, https://arxiv.org/abs/1708.05031
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from grandtotal.algorithms.networks import Examples, Tensors
+from grandtotal.algorithms.neural_local import Dropout
+from grandtotal.algorithms.rating_records import RatingRecords
+from grandtotal.consortium.query import Rows
+
+
+@dataclass(frozen=True)
+class NCF:
+    """products: of the catalogue. classes: of a rating. embedding: numbers of each customer and
+    product. width: of the first layer, the second is half of it. dropout: share after each."""
+
+    name: ClassVar[str] = "ncf"
+    local: ClassVar[tuple[str, ...]] = ("customers.",)
+    rowwise: ClassVar[tuple[str, ...]] = ("products.weight",)
+
+    products: int
+    classes: int = 5
+    embedding: int = 64
+    width: int = 128
+    dropout: float = 0.2
+
+    def build(self, sizes: Mapping[str, int]) -> Any:
+        """Returns the two tables, and the layers that read a row of each."""
+        half = self.width // 2
+        layers = nn.Sequential(
+            nn.Linear(2 * self.embedding, self.width),
+            nn.ReLU(),
+            Dropout(self.dropout),
+            nn.Linear(self.width, half),
+            nn.ReLU(),
+            Dropout(self.dropout),
+            nn.Linear(half, self.classes),
+        )
+        tables = {
+            "customers": nn.Embedding(sizes.get("customers", 1), self.embedding),
+            "products": nn.Embedding(self.products, self.embedding),
+        }
+        return nn.ModuleDict({**tables, "layers": layers})
+
+    def examples(self, rows: Rows, split: str, scored: bool) -> Examples:
+        """Returns the ratings before the cut, or after it."""
+        found: RatingRecords = rows[split]
+        kept = found.later == scored
+        records = {
+            name: getattr(found, name)[kept].astype(np.int64)
+            for name in ("customer", "product", "rating")
+        }
+        return Examples(records, sizes={"customers": found.customers})
+
+    def scores(self, module: Any, batch: Tensors) -> Any:
+        """Returns the score of each class, (records, classes)."""
+        read = module["customers"](batch["customer"]), module["products"](batch["product"])
+        return module["layers"](torch.cat(read, 1))
+
+    def loss(self, module: Any, batch: Tensors, draw: Any) -> Any:  # noqa: ARG002
+        """Returns the cross entropy of each rating, (records,)."""
+        return cross_entropy(self.scores(module, batch), batch["rating"], reduction="none")

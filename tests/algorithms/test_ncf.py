@@ -1,0 +1,61 @@
+"""Ratings by customer and product: what travels, what stays, and that planted tastes are found."""
+
+import numpy as np
+import pytest
+import torch
+
+from grandtotal.algorithms.ncf import NCF
+from grandtotal.algorithms.networks import stays
+from grandtotal.algorithms.neural import FederatedTraining
+from grandtotal.algorithms.neural_at_home import AtHome
+from grandtotal.algorithms.neural_local import Loaded, built
+from grandtotal.algorithms.rating_records import RatingRecords
+from grandtotal.consortium.totals import Local
+
+NETWORK = NCF(products=6, classes=3, embedding=4, width=8, dropout=0.0)
+
+
+def ratings(seed, customers=20, count=300):
+    """Returns ratings of products that are liked by even customers, or by odd ones."""
+    rng = np.random.default_rng(seed)
+    customer, product = rng.integers(0, customers, count), rng.integers(0, 6, count)
+    rating = np.where((customer + product) % 2 == 0, 2, 0)
+    return {"test": RatingRecords(customers, customer, product, rating, rng.random(count) < 0.2)}
+
+
+def test_a_customers_numbers_never_leave_and_products_are_averaged_row_by_row(federate):
+    federation = federate([ratings(seed) for seed in (1, 2, 3)])
+    found = FederatedTraining(rounds=1).fit(federation.totals, NETWORK, "test")
+    names = {name for name, _ in built(NETWORK, {}, 0).named_parameters()}
+    assert set(found.arrays) == {name for name in names if not stays(NETWORK, name)}
+    (sent,) = [r for r in federation.consortium._log.records if r["query"] == "network-updates"]
+    assert sent["fields"]["touched products.weight"] == [6]
+    assert not [name for name in sent["fields"] if "customers" in name]
+
+
+def test_planted_tastes_are_found(federate):
+    parts = [ratings(seed) for seed in (1, 2, 3)]
+    local = {"batch": 16, "rate": 0.02, "epochs": 6}
+    found = FederatedTraining(rounds=6, patience=0, local=local).fit(
+        federate(parts).totals, NETWORK, "test"
+    )
+    right = []
+    for rows in parts:
+        module = AtHome({**local, "epochs": 30}).fitted(
+            NETWORK, found.arrays, rows, "test", whole=False
+        )
+        scored = Loaded.of(NETWORK.examples(rows, "test", True))
+        (batch,) = scored.ordered(999)
+        with torch.inference_mode():
+            right.append((NETWORK.scores(module, batch).argmax(1) == batch["rating"]).numpy())
+    assert np.concatenate(right).mean() > 0.8
+
+
+def test_of_a_customer_without_ratings_a_class_is_said_all_the_same():
+    rows = ratings(1)
+    found = FederatedTraining(rounds=1).fit(Local(rows), NETWORK, "test")
+    module = AtHome().fitted(NETWORK, found.arrays, rows, "test")
+    batch = {"customer": torch.tensor([19]), "product": torch.tensor([0])}
+    with torch.inference_mode():
+        scores = NETWORK.scores(module, batch).softmax(1)
+    assert float(scores.sum()) == pytest.approx(1.0, abs=1e-6)

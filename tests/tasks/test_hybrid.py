@@ -1,0 +1,63 @@
+"""Words of the products table: what is read of them, and products that no total holds."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from grandtotal.algorithms.content import CONTENT, Hybrid
+from grandtotal.consortium.totals import Local
+from grandtotal.tasks import recommend_models
+from grandtotal.tasks.product_words import words
+from grandtotal.tasks.wishes import NO_WISHES
+
+
+@pytest.fixture(scope="module")
+def task(recommend):
+    return replace(recommend, models=("hybrid",))
+
+
+@pytest.fixture(autouse=True)
+def one_candidate(monkeypatch):
+    few = {**recommend_models.GRIDS, "hybrid": (Hybrid(factors=8, worth=2.0, epochs=4),)}
+    monkeypatch.setattr(recommend_models, "GRIDS", few)
+    monkeypatch.setattr("grandtotal.tasks.recommend.GRIDS", few)
+
+
+def test_words_are_of_title_brand_every_level_and_price_class():
+    row = {"title": "Green Tea 20 l", "brand": "Acme", "category": "food > tea", "list_price": 3.0}
+    assert list(words(row)) == [
+        "title green",
+        "title tea",
+        "brand acme",
+        "category food",
+        "category food > tea",
+        "price 2",
+    ]
+    assert list(words({"title": None, "list_price": 0.0})) == []
+
+
+def test_a_product_of_the_table_alone_is_recommended_to_those_who_buy_its_kind(task, frames):
+    tables = frames["north"]
+    rows = task.rows(tables)
+    model = task.fit(Local(rows)).model
+    pattern = tables["products"].row(0, named=True)
+    new = pl.DataFrame([{**pattern, "product": "NEW"}], schema=tables["products"].schema)
+    tables = {**tables, "products": pl.concat([tables["products"], new])}
+    assert "NEW" not in task.common.catalogue
+    serving = task.serving(model, task.rows(tables), tables, NO_WISHES)
+    assert "NEW" in {each.product for each in serving.similar(pattern["product"], 3)}
+    lists = task.predict(model, task.rows(tables), tables, 20)
+    assert "NEW" in set(lists["product"])
+
+
+def test_a_retailer_without_words_takes_part_and_is_told(task, frames):
+    bare = {name: frames["west"][name] for name in ("transactions",)}
+    rows = task.rows(bare)
+    assert not len(rows[CONTENT].products)
+    *_, told = task.standing(rows, bare)
+    assert (told.point, told.verdict) == ("words of products", "look")
+    assert "ease or als" in told.remedy
+    pooled = task.pooled([rows, task.rows(frames["north"])])
+    assert np.isfinite(task.fit(Local(pooled)).model.factors).all()
