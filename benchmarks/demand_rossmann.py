@@ -15,6 +15,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.rossmann_tables import Shops, shops
 from benchmarks.rows import Row, at_least, at_most
@@ -23,12 +24,14 @@ from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
 from grandtotal.tasks.demand import Demand
+from grandtotal.tasks.demand_facts import text_names
 from grandtotal.tasks.demand_features import feature_names
 from grandtotal.tasks.demand_trees import LOG
 from grandtotal.tasks.scores import UnitScores
 from grandtotal.tasks.task import metric_of
 
 _DAYS = 42
+_TEXTS = text_names("store")
 _LIGHTGBM = {
     "objective": "l2",
     "num_leaves": 64,
@@ -143,8 +146,16 @@ def _cases(pooled: Rows, split: str) -> tuple[Any, Any, Any]:
     parts = [cases.chosen(cases.sold > 0) for cases in parts]
     names = feature_names(1)
     columns = [np.concatenate([cases.seen.number(name) for cases in parts]) for name in names]
+    columns += [
+        _coded(np.concatenate([cases.seen.category(name) for cases in parts])) for name in _TEXTS
+    ]
     level = np.concatenate([cases.seen.level for cases in parts])
     return np.stack(columns, axis=1), level, np.concatenate([cases.sold for cases in parts])
+
+
+def _coded(hashes: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Returns a small number for each hash, the same wherever it is met."""
+    return (hashes >> np.uint64(48)).astype(np.float64)
 
 
 def _theirs(pooled: Rows, settings: dict[str, Any], trees: int) -> float:
@@ -152,8 +163,11 @@ def _theirs(pooled: Rows, settings: dict[str, Any], trees: int) -> float:
     factor = 1.0
     for split in ("validation", "test"):
         learned = pooled[f"{split} trees"]
-        x = np.stack([learned.number(name) for name in feature_names(1)], axis=1)
-        model = lightgbm.train(settings, lightgbm.Dataset(x, learned.number(LOG)), trees)
+        columns = [learned.number(name) for name in feature_names(1)]
+        x = np.stack(columns + [_coded(learned.category(name)) for name in _TEXTS], axis=1)
+        texts = list(range(len(columns), len(columns) + len(_TEXTS)))
+        rows = lightgbm.Dataset(x, learned.number(LOG), categorical_feature=texts)
+        model = lightgbm.train(settings, rows, trees)
         features, level, sold = _cases(pooled, split)
         ratio = (np.exp(np.asarray(model.predict(features)) + level) - 1) / sold
         if split == "validation":

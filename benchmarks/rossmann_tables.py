@@ -1,8 +1,9 @@
 """Rossmann daily sales as the tables of five retailers, by groups of German states.
 
-One product, what a shop sells in all; a series is a shop. Closed days, holidays, school holidays
-and promotions are known ahead, as they were to the competitors; they are rows of a calendar and of
-a table of promotions.
+One product, what a shop sells in all; a series is a shop. Of a shop are known its kind, its
+assortment (marked if it is in the second promotion) and how far its competitor is. Closed days,
+holidays, school holidays and promotions are known ahead, as they were to the competitors; they are
+rows of a calendar and of a table of promotions.
 """
 
 from dataclasses import dataclass
@@ -62,7 +63,14 @@ def _tables(frame: pl.DataFrame, first: date, last: date) -> dict[str, pl.DataFr
         quantity=pl.col("Sales").cast(pl.Float64),
         price=pl.lit(1.0),
     )
-    stores = frame.select(store=shop, region="State").unique()
+    second = pl.when(pl.col("Promo2") == 1).then(pl.lit(" +")).otherwise(pl.lit(""))
+    stores = frame.select(
+        store=shop,
+        region="State",
+        format=pl.col("StoreType").cast(pl.String),
+        assortment=pl.col("Assortment").cast(pl.String) + second,
+        competitor_km=pl.col("CompetitionDistance").cast(pl.Float64) / 1000,
+    ).unique()
     return {
         "transactions": sold,
         "stores": stores,

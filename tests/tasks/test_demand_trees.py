@@ -13,9 +13,11 @@ from grandtotal.errors import DataError, PlanError
 from grandtotal.privacy.agreement import Agreement
 from grandtotal.tasks.covariates import Covariates, Revisions
 from grandtotal.tasks.demand import Demand
+from grandtotal.tasks.demand_facts import Facts, text_names
 from grandtotal.tasks.demand_features import DAILY, FEATURES, Seen, feature_names
 from grandtotal.tasks.demand_home import best_at_home, judged
 from grandtotal.tasks.demand_in_noise import private_models
+from grandtotal.tasks.demand_model import cases_of
 from grandtotal.tasks.sales import Periods, SeriesNames
 from grandtotal.tasks.task import Common
 
@@ -62,7 +64,9 @@ def test_no_feature_sees_what_came_after_its_origin_or_was_known_later(build, da
                 values[:, origin:] = later.random(values[:, origin:].shape) * 40
         known = known_of(np.random.default_rng(6), 6, periods, horizon, origin, changed)
         names = SeriesNames(np.arange(6), (), np.arange(6) // 3)
-        sales = replace(sales, known=known, names=names)
+        opened = [periods.start(t).toordinal() for t in (0, 10, 20, origin + 1 + changed, 40, 50)]
+        told = replace(Facts.unknown(6), competitor=np.arange(6) / 2, opened=np.array(opened))
+        sales = replace(sales, known=known, names=names, told=told)
         s, ahead = (part.ravel() for part in np.meshgrid(np.arange(6), np.arange(1, 6)))
         seen = Seen(sales, s, np.full(len(s), origin), ahead)
         found.append({name: seen.number(name) for name in feature_names(days)})
@@ -210,6 +214,56 @@ def test_every_kind_of_trees_and_the_choice_among_all_beat_the_baseline(models):
     assert {tried["model"] for tried in fitted.choice["tried"]} == set(task.models)
     wape = task.score(task.adapt(fitted.model, rows), rows, "test").values()["wape"]
     assert wape < task.score(task.baseline(rows)[0], rows, "test").values()["wape"]
+
+
+# --- what does not change of a series ---
+
+
+def test_trees_know_the_kind_of_a_store_and_one_never_seen_is_other():
+    days, task = 300, by_day(trees=20, horizon=7)
+    tables = shops(days, shops=6)
+    kinds = pl.DataFrame(
+        {
+            "store": [f"S{shop}" for shop in range(6)],
+            "format": ["outlet", "city"] * 3,
+            "opened": [TODAY - timedelta(days=7)] + [TODAY - timedelta(days=900)] * 5,
+            "competitor_km": [0.5, None, 2.0, 3.0, 4.0, 5.0],
+        }
+    )
+    # On the days that the weather tells outlets sell five times as much.
+    date_ = pl.col("time").dt.date()
+    odd = (date_.dt.ordinal_day() % 3 == 0) & pl.col("store").is_in(["S0", "S2", "S4"])
+    lines = tables["transactions"].with_columns(
+        quantity=pl.when(odd).then(5 * pl.col("quantity")).otherwise("quantity")
+    )
+    weather = tables["transactions"].select(date=date_).unique().sort("date")
+    weather = weather.with_columns(weather=(pl.col("date").dt.ordinal_day() % 3).cast(pl.Float64))
+    calendar = pl.concat([tables["calendar"], weather], how="diagonal")
+    tables |= {"transactions": lines, "calendar": calendar, "stores": kinds}
+    rows = task.rows(tables)
+    model = task.fit(Local(rows)).model
+    facts = rows["test"].parts[0].facts
+    assert facts.texts["format"] == ("outlet", "city") * 3
+    assert np.isnan(facts.competitor).tolist() == [False, True] + [False] * 4
+    assert np.isnan(facts.open_for(TODAY - timedelta(days=8))).tolist() == [True] + [False] * 5
+    told = model.forecast(cases_of(model, rows["now"])[0])
+    for other in ("never seen", None):
+        changed = kinds.with_columns(format=pl.lit(other, pl.String))
+        unseen = task.rows({**tables, "stores": changed})
+        found = model.forecast(cases_of(model, unseen["now"])[0])
+        assert np.isfinite(found).all()
+        assert (found != told).any()
+
+
+def test_a_product_is_told_by_its_category_and_brand_and_only_where_products_are_series(
+    frames, common
+):
+    assert text_names("product") == ("category", "brand")
+    assert text_names("store") == ("format", "assortment", "region")
+    assert set(text_names("product-store")) == {*text_names("product"), *text_names("store")}
+    facts = Demand(common, **SMALL).rows(frames["north"])["test"].parts[0].facts
+    known = frames["north"]["products"].filter(pl.col("product") == "P01")["category"].to_list()
+    assert [facts.texts["category"][0]] == known
 
 
 # --- what stays at home ---

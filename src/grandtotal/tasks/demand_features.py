@@ -203,6 +203,8 @@ FEATURES: dict[str, Feature] = {
     "periods ahead": lambda at: at.a.astype(np.float64),
     "weather": lambda at: at.number("weather"),
     "trend": lambda at: at.number("trend"),
+    "since the store opened": lambda at: at.origin.open_for[at.s],
+    "distance to the nearest competitor": lambda at: at.past.sales.facts.competitor[at.s],
 }
 
 DAILY: dict[str, Feature] = {
@@ -248,6 +250,11 @@ class Seen:
     def number(self, name: str) -> Floats:
         """Returns a column by its name."""
         return self.gathered(FEATURES.get(name) or DAILY[name])
+
+    def category(self, name: str) -> NDArray[np.uint64]:
+        """Returns what is told in words of each case's series, as a hash."""
+        found: NDArray[np.uint64] = self._past.sales.facts.hashed(name)[self._case[0]]
+        return found
 
     @cached_property
     def level(self) -> Floats:

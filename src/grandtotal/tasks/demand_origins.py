@@ -308,6 +308,12 @@ class Origin:
         found[known] = divided(price[known], mean[of])
         return found
 
+    @cached_property
+    def open_for(self) -> Floats:
+        """Periods since the store opened, nan where that is not known."""
+        days = self.past.sales.facts.open_for(self.past.periods.start(self.t))
+        return days / self.past.periods.days
+
     @lru_cache(maxsize=8)  # noqa: B019 - lives as long as the origin
     def shares(self, kind: str) -> Floats:
         """The share of days of a kind of KINDS, (series, periods + horizon), as known before t."""

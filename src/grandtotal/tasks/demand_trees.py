@@ -26,6 +26,7 @@ from grandtotal.algorithms.trees import Boosting, Forest
 from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.demand_facts import text_names
 from grandtotal.tasks.demand_features import Seen, feature_names
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ class TreesOfDemand:
     def fit(self, totals: Totals, task: Demand, split: str, given: Arrays) -> tuple[Arrays, Json]:
         """Returns the arrays of the trees; the edges of an earlier fit are taken again."""
         bins = Bins.of(_of_bins(given)) if "bins features" in given else None
-        names = feature_names(task.periods.days)
-        data = Data(self.target, names, split=rows_of_trees(split))
+        data = _data(task, self.target, rows_of_trees(split))
         model, report = self.sized(task).fit(totals, data, bins)
         return model.arrays, {"trees": len(model.trees), "rows": report["rows"]}
 
@@ -98,7 +98,7 @@ class TreesOfDemand:
         base = TREES["trees-log"].sized(task)
         assert isinstance(base, Boosting)
         few = replace(base, trees=max(base.trees // _SHARE_ON_TOP, 1))
-        data = Data(LEFT, feature_names(task.periods.days), split="own")
+        data = _data(task, LEFT, "own")
         return few.fit(Local({"own": left}), data, shared.bins)[0].arrays
 
     def forecast_on_top(self, parts: Arrays, own: Arrays, cases: Cases) -> Floats:
@@ -112,6 +112,10 @@ class TreesOfDemand:
         if self.target == LOG:
             return np.maximum(exp(np.clip(scores + seen.level, -30.0, 30.0)) - 1.0, 0.0)
         return np.maximum(self.objective.mean(scores) * seen.scale, 0.0)
+
+
+def _data(task: Demand, target: str, split: str) -> Data:
+    return Data(target, feature_names(task.periods.days), text_names(task.by), split)
 
 
 def _of_bins(given: Arrays) -> Arrays:
@@ -148,6 +152,10 @@ class TreeRows:
         """Returns a feature, or one of the two targets."""
         return np.concatenate([_column(seen, sold, name) for seen, sold in self._parts])
 
+    def category(self, name: str) -> NDArray[np.uint64]:
+        """Returns what is told in words."""
+        return np.concatenate([seen.category(name) for seen, _ in self._parts])
+
     @property
     def rows(self) -> int:
         """How many cases there are."""
@@ -170,6 +178,7 @@ class LeftOver:
         self._whole = rows
         self._left = rows.number(LOG) - scores
         self.rows, self.keys, self.counted = rows.rows, rows.keys, rows.counted
+        self.category = rows.category
 
     def number(self, name: str) -> Floats:
         """Returns a feature, or what is left over."""

@@ -19,6 +19,7 @@ from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.covariates import Covariates
+from grandtotal.tasks.demand_facts import Facts
 from grandtotal.tasks.demand_features import Seen
 from grandtotal.tasks.demand_origins import Past
 from grandtotal.tasks.periods import Periods
@@ -55,6 +56,7 @@ class Sales:
     known: what else is known of each series, which trees look at.
     shelf: (products, periods) which share of the period it was there to be bought, see shelf.py;
         units hold what was missing. Empty where nobody counted: then all is taken for demand.
+    told: what does not change of each series, which trees look at.
     """
 
     periods: Periods
@@ -67,6 +69,12 @@ class Sales:
     names: SeriesNames | None = None
     known: Covariates | None = None
     shelf: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    told: Facts | None = None
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What does not change of each series; unknown where no table tells it."""
+        return self.told or Facts.unknown(len(self.units))
 
     @cached_property
     def past(self) -> Past:

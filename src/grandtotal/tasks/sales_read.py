@@ -10,6 +10,7 @@ import numpy as np
 from grandtotal.algorithms.glm import UNIT_STEPS
 from grandtotal.errors import DataError
 from grandtotal.tasks.covariates import holidays, read_covariates
+from grandtotal.tasks.demand_facts import read_facts
 from grandtotal.tasks.lines import lines_of_few, on_catalogue
 from grandtotal.tasks.sales import Periods, Sales, SeriesNames
 from grandtotal.tasks.sales_stores import categories, product_series, store_sums
@@ -61,6 +62,7 @@ def read_sales(
         names=SeriesNames(product, stores, categories(tables, common, product)),
         shelf=shelf,
         known=read_covariates(tables, common, periods, horizon, series),
+        told=read_facts(tables, common, series),
     )
 
 
