@@ -85,9 +85,9 @@ def test_run_json_is_the_same_as_runs_show_json(tmp_path: Path) -> None:
 def test_decide_orders_writes_a_list_and_says_it_in_words(consortium: Path) -> None:
     words = ("decide", "orders", "latest", "--retailer", "north", "--out", "orders.csv")
     shown = grandtotal(*words, cwd=consortium).stdout
-    assert "are expected to sell in the" in re.sub(r"\s+", " ", shown)
     assert "The usual rule would order" in shown
     made = pl.read_csv(consortium / "orders.csv")
+    assert made["why"].str.contains("expected to sell in the").any()
     assert made["units"].sum() > 0
     found = json.loads(grandtotal(*words, "--budget", "50", "--json", cwd=consortium).stdout)
     assert 0 < found["cost"] <= 50

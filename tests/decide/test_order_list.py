@@ -261,3 +261,17 @@ def test_costs_are_needed_where_they_decide(made, frames):
 def test_a_setting_that_cannot_be_is_refused(wrong):
     with pytest.raises(PlanError):
         Ordering(**wrong)
+
+
+def test_orders_by_trees_know_errors_of_trees_that_had_not_seen_what_they_missed(demand, frames):
+    task = replace(demand, models=("trees",), trees=30, leaves=16)
+    rows = task.rows(frames["north"])
+    model = task.adapt(task.fit(Local(rows)).model, rows)
+    past = [rows["validation"]]
+    seen, unseen = PastErrors.of(model, past), PastErrors.of(model.validated, past)
+    assert np.abs(unseen.errors).mean() > 1.1 * np.abs(seen.errors).mean()
+    found = order_list(task, model, rows, frames["north"], PLAIN)
+    assert found.totals()["orders"] > 0
+    test = PastErrors.of(model, [rows["test"]])
+    joined = PastErrors.joined([unseen, test])
+    assert len(joined.errors) == len(joined.origin) == len(unseen.errors) + len(test.errors)

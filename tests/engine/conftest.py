@@ -7,6 +7,7 @@ The line of `coast` is one that can be cut.
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,6 +127,12 @@ def companies(alliance: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         shutil.copy(alliance / plan, parties.home("coordinator"))
     parties.line = line
     parties.start()
+    log, deadline = parties.kit("coordinator") / "log.jsonl", time.monotonic() + 300
+    while not log.exists() or any(
+        f"client {name} registered" not in log.read_text() for name in FIVE
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     yield parties
     parties.stop()
     parties.line.close()

@@ -174,7 +174,12 @@ def order_list(
     sold = now.series if names is None else names.product[now.series]
     product = np.setdiff1d(sold, task.common.absent)
     where = stocked(task, tables, panel, product, how.warehouse, how.together)
-    past = PastErrors.of(forecast, [rows["validation"], rows["test"]])
+    past = PastErrors.joined(
+        [
+            PastErrors.of(forecast.validated, [rows["validation"]]),
+            PastErrors.of(forecast, [rows["test"]]),
+        ]
+    )
     places = max(len(where.shops), len(product), 1)
     draws = min(how.draws, max(_CELLS // (places * task.horizon), _FEWEST))
     series, paths = past.sample(forecast, panel.parts[0], now, draws, task.common.seed)

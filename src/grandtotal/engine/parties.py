@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from grandtotal.durable import write
 from grandtotal.engine.conduct import Held, held
 from grandtotal.engine.kits import COORDINATOR, Kit, patience_of, transport_key
+from grandtotal.engine.memory import give_back
 from grandtotal.engine.metrics import serve_metrics
 from grandtotal.engine.revocation import without_certificate
 from grandtotal.engine.workspace import of_coordinator, of_retailer
@@ -44,6 +45,7 @@ def start_coordinator(kit: Kit, metrics: int | None = None) -> int:
     """
     kit.own(COORDINATOR)
     _refuse_missing_flare()
+    give_back()
     with _at_work(kit):
         of_coordinator(kit)
         threading.Thread(target=_work, args=(kit,), daemon=True).start()
@@ -66,6 +68,7 @@ def start_retailer(kit: Kit, config: Path, metrics: int | None = None, trust: bo
         )
     _refuse_missing_flare()
     know_coordinator(kit, config, trust)
+    give_back()
     with _at_work(kit):
         of_retailer(kit, config, transport_key(config))
         _show_metrics(kit, metrics)

@@ -37,7 +37,8 @@ def best_at_home(task: Demand, model: DemandModel, rows: Rows) -> tuple[DemandMo
     tried = {"": shared}
     for name, fit in fits.items():
         tried[name] = replace(shared, kept=name, own=fit("validation", shared.parts))
-    tried = {name: _leveled(task, each, panel) for name, each in tried.items()}
+    # Everybody's factor is of more days than one retailer's; only trees of its own need another.
+    tried[LOCAL] = _leveled(task, tried[LOCAL], panel)
     best = min(tried, key=lambda name: judged(task, tried[name], panel))
     before = tried[best]
     factor = {name: a for name, a in before.own.items() if name == "factor"}

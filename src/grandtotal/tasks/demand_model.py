@@ -56,7 +56,7 @@ class DemandModel:
     At home only: kept, which trees the retailer keeps, "" for everybody's; own, the arrays of its
     own, and the "factor" of all forecasts; level, (3,) the retailer's own correction, empty if it
     does not help; ratios, (classes, quantiles) of sold / forecast, the retailer's own or the
-    consortium's.
+    consortium's; earlier, all of it as it was before the validation.
     """
 
     meta: Json
@@ -68,6 +68,7 @@ class DemandModel:
     before: Arrays = field(default_factory=dict)
     kept: str = ""
     own: Arrays = field(default_factory=dict)
+    earlier: DemandModel | None = None
 
     @staticmethod
     def of(arrays: Arrays, meta: Json) -> DemandModel:
@@ -88,6 +89,8 @@ class DemandModel:
     @property
     def validated(self) -> DemandModel:
         """The model as it was before the validation, which it has not seen."""
+        if self.earlier is not None:
+            return self.earlier
         return replace(self, parts=self.before, before={}) if self.before else self
 
     def forecast(self, cases: Cases) -> NDArray[np.float64]:
@@ -143,6 +146,7 @@ def adapted(
     before = before or model.validated
     level, model = _leveled(before, model, validation, test)
     before = replace(before, level=level)
+    model = replace(model, earlier=before)
     if model.spread.size:
         shared = _later_loss(before, validation, model.spread[0])
         if shared * _BETTER <= _later_loss(before, validation, None):

@@ -43,6 +43,14 @@ class PastErrors:
         errors, origin = (np.concatenate(column) for column in zip(*parts, strict=True))
         return PastErrors(errors, origin)
 
+    @staticmethod
+    def joined(parts: list["PastErrors"]) -> "PastErrors":
+        """Returns the errors of all parts, each of a model that had not seen what it forecast."""
+        return PastErrors(
+            np.concatenate([part.errors for part in parts]),
+            np.concatenate([part.origin for part in parts]),
+        )
+
     def before(self, t: int) -> "PastErrors":
         """Returns the errors of the paths that had ended when period t began."""
         known = self.origin + self.errors.shape[1] <= t
