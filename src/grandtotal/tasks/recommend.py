@@ -59,9 +59,10 @@ class Recommend:
     """Settings of `kind = "recommend"`.
 
     models: what the choice is made of, some of popularity, item-knn, ease, edlae, als, transitions,
-        hybrid; the best on summed validation scores wins. With "auto" among them, the best of each
-        kind are also blended where that is better; "auto" alone stands for all but edlae and
-        hybrid. The next basket is chosen, not blended: it is a blend with each customer's habits.
+        hybrid, and the networks sasrec and gru, which need the extra [neural]; the best on summed
+        validation scores wins. With "auto" among them, the best of each kind are also blended where
+        that is better; "auto" alone stands for recommend_models.CORE. The next basket is chosen,
+        not blended: it is a blend with each customer's habits.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
     repeat: whether products bought before may be recommended and count as hits; each customer's own
