@@ -237,8 +237,8 @@ class Run:
         """Returns a retailer's predictions as of the plan's today, made from its own tables.
 
         recommend: customer, rank, product, title, score, because. demand: product, title, start,
-        ahead, units, p10, p50, p90, recent_mean, last_season. The columns of the others are those
-        of their `predict` in `grandtotal.tasks`.
+        ahead, units, p10, p50, p90, recent_mean, last_season, and `reasons` of trees. The columns
+        of the others are those of their `predict` in `grandtotal.tasks`.
 
         wishes: filters and weights of recommendations; RunError for a task of another kind.
         """

@@ -11,6 +11,7 @@ from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError, PlanError
 from grandtotal.privacy.agreement import Agreement
+from grandtotal.tasks import demand_reasons
 from grandtotal.tasks.covariates import Covariates, Revisions
 from grandtotal.tasks.demand import Demand
 from grandtotal.tasks.demand_facts import Facts, text_names
@@ -18,6 +19,7 @@ from grandtotal.tasks.demand_features import DAILY, FEATURES, Seen, feature_name
 from grandtotal.tasks.demand_home import best_at_home, judged
 from grandtotal.tasks.demand_in_noise import private_models
 from grandtotal.tasks.demand_model import cases_of
+from grandtotal.tasks.demand_reasons import reasons
 from grandtotal.tasks.sales import Periods, SeriesNames
 from grandtotal.tasks.task import Common
 
@@ -264,6 +266,34 @@ def test_a_product_is_told_by_its_category_and_brand_and_only_where_products_are
     facts = Demand(common, **SMALL).rows(frames["north"])["test"].parts[0].facts
     known = frames["north"]["products"].filter(pl.col("product") == "P01")["category"].to_list()
     assert [facts.texts["category"][0]] == known
+
+
+# --- reasons ---
+
+
+@pytest.mark.parametrize("model", ["trees", "trees-log"])
+def test_reasons_name_what_moved_a_forecast_most(model):
+    tables, task = shops(shops=2), by_day(models=(model,), trees=8)
+    rows = task.rows(tables)
+    kept = task.adapt(task.fit(Local(rows)).model, rows)
+    (cases,) = cases_of(kept, rows["now"])
+    forecast = kept.forecast(cases)
+    told = reasons(kept, cases, forecast)
+    assert all(len(words.split("; ")) <= 3 for words in told)
+    for words in filter(None, told):
+        sizes = [float(part.split()[-2]) for part in words.split("; ")]
+        logs = np.abs(np.log1p(np.array(sizes) / 100))
+        assert (np.diff(logs) <= 0.02).all()
+        assert all(part.rsplit(" ", 2)[0] in feature_names(1) for part in words.split("; "))
+    assert any(told)
+    frame = task.predict(kept, rows, tables, 5)
+    assert frame.height == sum(cases.open)
+    assert set(frame["reasons"]) <= {*told}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demand_reasons, "MOST", 3)
+        few = np.array(reasons(kept, cases, forecast))
+    assert set(np.flatnonzero(few != "")) <= set(np.argsort(-forecast)[:3])
+    assert reasons(task.baseline(rows)[0], cases, forecast) is None
 
 
 # --- what stays at home ---

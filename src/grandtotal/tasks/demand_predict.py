@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.tasks.demand_model import DemandModel, cases_of
+from grandtotal.tasks.demand_reasons import reasons
 from grandtotal.tasks.intervals import at, in_units
 from grandtotal.tasks.reconcile import past_ratios, with_sums
 from grandtotal.tasks.sales import Panel, Sales
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 def forecasts(task: Demand, model: DemandModel, panel: Panel, tables: Tables) -> pl.DataFrame:
     """Returns what a series is, start, ahead, units, quantiles and the two baselines.
 
+    Where trees forecast also `reasons`, see `demand_reasons`.
+
     Products that the retailer is known not to sell have no row, nor have days that are known to be
     closed.
     """
@@ -32,6 +35,7 @@ def forecasts(task: Demand, model: DemandModel, panel: Panel, tables: Tables) ->
     forecast = model.forecast(cases)
     quantiles = in_units(model.quantiles(forecast, cases.ahead), sales.whole[cases.series])
     named = _named(task, sales, tables)
+    why = reasons(model, cases, forecast)
     starts = [task.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
     return (
         pl.DataFrame(
@@ -46,6 +50,7 @@ def forecasts(task: Demand, model: DemandModel, panel: Panel, tables: Tables) ->
                 },
                 "recent_mean": cases.mean.round(3),
                 "last_season": cases.seasonal.round(3),
+                **({} if why is None else {"reasons": why}),
             }
         )
         .filter(~np.isin(products(sales)[cases.series], task.common.absent))
