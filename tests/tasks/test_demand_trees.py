@@ -18,8 +18,9 @@ from grandtotal.tasks.demand_facts import Facts, text_names
 from grandtotal.tasks.demand_features import DAILY, FEATURES, Seen, feature_names
 from grandtotal.tasks.demand_home import best_at_home, judged
 from grandtotal.tasks.demand_in_noise import private_models
-from grandtotal.tasks.demand_model import cases_of
+from grandtotal.tasks.demand_model import baseline_model, cases_of
 from grandtotal.tasks.demand_reasons import reasons
+from grandtotal.tasks.demand_what_if import WhatIf
 from grandtotal.tasks.sales import Periods, SeriesNames
 from grandtotal.tasks.task import Common
 
@@ -294,6 +295,59 @@ def test_reasons_name_what_moved_a_forecast_most(model):
         few = np.array(reasons(kept, cases, forecast))
     assert set(np.flatnonzero(few != "")) <= set(np.argsort(-forecast)[:3])
     assert reasons(task.baseline(rows)[0], cases, forecast) is None
+
+
+# --- what if ---
+
+
+def promoted(depth):
+    """Returns shops that sell twice as much in promotions: every third week, not in the coming."""
+    tables = shops(shops=2)
+    starts = [TODAY - timedelta(days=back) for back in range(294, 0, -21)]
+    plan = pl.DataFrame({"start": starts}).with_columns(
+        product=pl.lit("all"), end=pl.col("start") + timedelta(days=6), depth=pl.lit(depth)
+    )
+    days = [start + timedelta(days=i) for start in starts for i in range(7)]
+    twice = pl.when(pl.col("time").dt.date().is_in(days)).then(2.0).otherwise(1.0)
+    lines = tables["transactions"].with_columns(quantity=pl.col("quantity") * twice)
+    return {**tables, "transactions": lines, "promotions": plan}
+
+
+def test_a_forecast_as_if_it_were_a_promotion_is_higher_and_without_one_the_same():
+    tables, task = promoted(0.2), by_day()
+    rows = task.rows(tables)
+    model = task.adapt(task.fit(Local(rows)).model, rows)
+    for asked in ("promotion=yes", "price=0.8", "price=0.8, promotion=yes"):
+        found = task.predict(model, rows, tables, 5, WhatIf.of(asked))
+        assert (found["units_what_if"] > 1.4 * found["units"]).all()
+    same = task.predict(model, rows, tables, 5, WhatIf.of("promotion=no"))
+    assert same["units_what_if"].to_list() == same["units"].to_list()
+    with pytest.raises(PlanError, match="that was chosen, mean, reads no prices"):
+        WhatIf.of("price=0.8").applied(baseline_model("mean"), rows["now"])
+    bare = task.rows(shops(shops=2))
+    with pytest.raises(DataError, match="promotions: none in the past"):
+        WhatIf.of("promotion=yes").applied(model, bare["now"])
+    flat = task.rows(promoted(0.0))
+    with pytest.raises(DataError, match="no 'depth' of any past promotion"):
+        WhatIf.of("price=0.8").applied(model, flat["now"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prize=0.9", "what if 'prize=0.9': expected price=0.9, promotion=yes"),
+        ("price=0.9,price=0.8", "each once"),
+        ("price=1.2", "no table plans higher prices"),
+        ("price=low", "expected a share of the price of now"),
+        ("promotion=maybe", "expected yes or no"),
+        ("price=0.9,promotion=no", "leave promotion=no out"),
+        ("", "expected price=0.9"),
+    ],
+)
+def test_a_what_if_that_cannot_be_asked_says_what_can(text, words):
+    with pytest.raises(PlanError) as refused:
+        WhatIf.of(text)
+    assert words in str(refused.value)
 
 
 # --- what stays at home ---
