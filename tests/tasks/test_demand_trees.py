@@ -433,12 +433,60 @@ def test_weather_that_ends_too_early_is_told_with_its_first_day():
     assert {one.point for one in task.standing(task.rows(tables), tables)} == {"history", "stock"}
 
 
+def test_promotions_that_nobody_has_planned_yet_are_told():
+    task = by_day()
+    tables = promoted(0.2)
+    plan = tables["promotions"]
+    coming = plan[:1].with_columns(start=pl.lit(TODAY), end=pl.lit(TODAY + timedelta(days=2)))
+    for more, verdict, found in (
+        (plan, "look", "none planned from 2024-07-01 on"),
+        (pl.concat([plan, coming]), "yes", "planned until 2024-07-03"),
+    ):
+        standing = task.standing(task.rows({**tables, "promotions": more}), tables)
+        (told,) = (one for one in standing if one.point == "promotions")
+        assert (told.verdict, told.found) == (verdict, found)
+
+
+def test_a_series_that_begins_tomorrow_has_no_forecast_and_harms_none():
+    tables, task = shops(shops=2), by_day()
+    tomorrow = tables["transactions"][-1:].with_columns(
+        time=pl.lit(datetime(2024, 7, 2)).cast(pl.Datetime("us")), store=pl.lit("NEW")
+    )
+    kinds = pl.DataFrame({"store": ["S0", "S1", "NEW"], "format": ["a", "b", "c"]})
+    frames = {
+        **tables,
+        "transactions": pl.concat([tables["transactions"], tomorrow]),
+        "stores": kinds,
+    }
+    rows = task.rows(frames)
+    found = task.predict(task.adapt(task.fit(Local(rows)).model, rows), rows, frames, 5)
+    assert set(found["store"]) == {"S0", "S1"}
+
+
+def test_a_feature_that_is_missing_everywhere_changes_no_forecast():
+    tables, task = shops(shops=2), by_day(trees=4)
+    empty = pl.DataFrame(
+        {"date": [TODAY - timedelta(days=9)], "weather": [None]},
+        schema_overrides={"weather": float},
+    )
+    forecasts = []
+    for calendar in (
+        tables["calendar"],
+        pl.concat([tables["calendar"], empty], how="diagonal"),
+    ):
+        rows = task.rows({**tables, "calendar": calendar})
+        model = task.fit(Local(rows)).model
+        forecasts.append(model.forecast(cases_of(model, rows["now"])[0]))
+    assert forecasts[0].tolist() == forecasts[1].tolist()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"by": "shop"}, "by = 'shop', expected product or store or product-store"),
         ({"judged_by": "mape"}, "judged_by = 'mape', expected wape or rmspe"),
         ({"trees": 0}, "trees = 0, expected a whole number from 1 on"),
+        ({"horizon": 30, "test": 30, "history": 60}, "history = 60, expected a whole number from"),
         ({"leaves": 1}, "leaves = 1, expected a whole number from 2 on"),
         ({"models": ("tree",)}, "did you mean 'trees'?"),
         ({"models": "auto", "horizon": 90, "test": 14}, "test = 14"),

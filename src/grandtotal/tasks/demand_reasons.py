@@ -16,7 +16,7 @@ from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.tree_model import TreesModel
 from grandtotal.algorithms.tree_reasons import contributions
 from grandtotal.tasks.demand_families import FAMILIES
-from grandtotal.tasks.demand_model import LOCAL, ON_TOP, DemandModel
+from grandtotal.tasks.demand_model import BOTH, LOCAL, ON_TOP, DemandModel
 from grandtotal.tasks.demand_trees import TREES, TreesOfDemand
 from grandtotal.tasks.sales import Cases
 
@@ -38,6 +38,7 @@ def reasons(model: DemandModel, cases: Cases, forecast: NDArray[np.float64]) -> 
     columns = cast(Columns, cases.chosen(chosen).seen)
     names = [feature.name for feature in trees[0].bins.features]
     shares = np.sum([contributions(each, columns)[:, :-1] for each in trees], axis=0)
+    shares /= 2 if model.kept == BOTH else 1
     told = [""] * len(forecast)
     for place, row in zip(largest.tolist(), shares, strict=True):
         told[place] = _words(names, row)
@@ -52,7 +53,8 @@ def _trees(model: DemandModel) -> list[TreesModel]:
     if model.kept == LOCAL:
         return [family.model(model.own)]
     on_top = [TREES["trees-log"].model(model.own)] if model.kept == ON_TOP else []
-    return [family.model(model.parts), *on_top]
+    own = [family.model(model.own)] if model.kept == BOTH else []
+    return [family.model(model.parts), *on_top, *own]
 
 
 def _words(names: list[str], shares: NDArray[np.float64]) -> str:
