@@ -233,19 +233,37 @@ class Run:
         top: int = 10,
         config: Path_ | None = None,
         wishes: Wishes | None = None,
+        what_if: str | None = None,
     ) -> pl.DataFrame:
         """Returns a retailer's predictions as of the plan's today, made from its own tables.
 
         recommend: customer, rank, product, title, score, because. demand: product, title, start,
-        ahead, units, p10, p50, p90, recent_mean, last_season. The columns of the others are those
-        of their `predict` in `grandtotal.tasks`.
+        ahead, units, p10, p50, p90, recent_mean, last_season, and `reasons` of trees. The columns
+        of the others are those of their `predict` in `grandtotal.tasks`.
 
         wishes: filters and weights of recommendations; RunError for a task of another kind.
+        what_if: of a demand task, such as "price=0.9,promotion=yes": also `units_what_if`.
         """
+        if what_if is not None:
+            return self._forecast_if(retailer, task, config, what_if)
         found, model, rows, tables = self._at_home(retailer, task, config)
         if wishes is None:
             return found.predict(model, rows, tables, top)
         return _recommends(task, found).predict(model, rows, tables, top, wishes)
+
+    def _forecast_if(
+        self, retailer: str, task: str, config: Path_ | None, what_if: str
+    ) -> pl.DataFrame:
+        from grandtotal.tasks.demand import Demand
+        from grandtotal.tasks.demand_what_if import WhatIf
+
+        asked = WhatIf.of(what_if)
+        found, model, rows, tables = self._at_home(retailer, task, config)
+        if not isinstance(found, Demand):
+            raise RunError(
+                f"'{task}' is of the kind {found.kind}; what-if needs one of kind demand"
+            )
+        return found.predict(model, rows, tables, 0, asked)
 
     def serving(
         self,

@@ -45,6 +45,9 @@ _commands = click.Group()
 @click.option("--reach", type=float, help="Weight against what sells most, the same way.")
 @click.option("--diversity", type=float, help="What a second one of a category loses: 0 to 1.")
 @click.option(
+    "--what-if", metavar="A=B,..", help='Of demand: "price=0.9", "promotion=yes" or both.'
+)
+@click.option(
     "--format", "kind", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files.")
@@ -63,6 +66,7 @@ def predict(
     as_json: bool,
     session: str | None,
     similar: str | None,
+    what_if: str | None,
     **asked: Any,
 ) -> None:
     """Predict for one retailer from its own tables, as of the plan's today.
@@ -81,8 +85,10 @@ def predict(
         return
     matched = opened.matched(retailer)
     folder = out or opened.folder.retailer(retailer) / "predictions"
-    names = [task] if task else _tasks(opened, wishes)
-    frames = {name: opened.predict(retailer, name, top, config, wishes) for name in names}
+    names = (
+        [task] if task else _tasks(opened, "demand" if what_if else "recommend" if wishes else None)
+    )
+    frames = {name: opened.predict(retailer, name, top, config, wishes, what_if) for name in names}
     written = {name: _write(frame, folder / f"{name}.{kind}") for name, frame in frames.items()}
     if matched:
         click.echo(f"{retailer}: {terminal.left_out(matched)}", err=True)
@@ -90,9 +96,9 @@ def predict(
         click.echo(as_text({name: str(path) for name, path in written.items()}))
 
 
-def _tasks(opened: Run, wishes: Wishes | None) -> list[str]:
+def _tasks(opened: Run, only: str | None) -> list[str]:
     kinds = opened.folder.plan().kinds
-    return [name for name, kind in kinds.items() if wishes is None or kind == "recommend"]
+    return [name for name, kind in kinds.items() if only is None or kind == only]
 
 
 def _wishes(asked: dict[str, Any]) -> Wishes | None:

@@ -11,13 +11,16 @@ from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError, PlanError
 from grandtotal.privacy.agreement import Agreement
+from grandtotal.tasks import demand_reasons
 from grandtotal.tasks.covariates import Covariates, Revisions
 from grandtotal.tasks.demand import Demand
 from grandtotal.tasks.demand_facts import Facts, text_names
 from grandtotal.tasks.demand_features import DAILY, FEATURES, Seen, feature_names
 from grandtotal.tasks.demand_home import best_at_home, judged
 from grandtotal.tasks.demand_in_noise import private_models
-from grandtotal.tasks.demand_model import cases_of
+from grandtotal.tasks.demand_model import baseline_model, cases_of
+from grandtotal.tasks.demand_reasons import reasons
+from grandtotal.tasks.demand_what_if import WhatIf
 from grandtotal.tasks.sales import Periods, SeriesNames
 from grandtotal.tasks.task import Common
 
@@ -266,6 +269,87 @@ def test_a_product_is_told_by_its_category_and_brand_and_only_where_products_are
     assert [facts.texts["category"][0]] == known
 
 
+# --- reasons ---
+
+
+@pytest.mark.parametrize("model", ["trees", "trees-log"])
+def test_reasons_name_what_moved_a_forecast_most(model):
+    tables, task = shops(shops=2), by_day(models=(model,), trees=8)
+    rows = task.rows(tables)
+    kept = task.adapt(task.fit(Local(rows)).model, rows)
+    (cases,) = cases_of(kept, rows["now"])
+    forecast = kept.forecast(cases)
+    told = reasons(kept, cases, forecast)
+    assert all(len(words.split("; ")) <= 3 for words in told)
+    for words in filter(None, told):
+        sizes = [float(part.split()[-2]) for part in words.split("; ")]
+        logs = np.abs(np.log1p(np.array(sizes) / 100))
+        assert (np.diff(logs) <= 0.02).all()
+        assert all(part.rsplit(" ", 2)[0] in feature_names(1) for part in words.split("; "))
+    assert any(told)
+    frame = task.predict(kept, rows, tables, 5)
+    assert frame.height == sum(cases.open)
+    assert set(frame["reasons"]) <= {*told}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demand_reasons, "MOST", 3)
+        few = np.array(reasons(kept, cases, forecast))
+    assert set(np.flatnonzero(few != "")) <= set(np.argsort(-forecast)[:3])
+    assert reasons(task.baseline(rows)[0], cases, forecast) is None
+
+
+# --- what if ---
+
+
+def promoted(depth):
+    """Returns shops that sell twice as much in promotions: every third week, not in the coming."""
+    tables = shops(shops=2)
+    starts = [TODAY - timedelta(days=back) for back in range(294, 0, -21)]
+    plan = pl.DataFrame({"start": starts}).with_columns(
+        product=pl.lit("all"), end=pl.col("start") + timedelta(days=6), depth=pl.lit(depth)
+    )
+    days = [start + timedelta(days=i) for start in starts for i in range(7)]
+    twice = pl.when(pl.col("time").dt.date().is_in(days)).then(2.0).otherwise(1.0)
+    lines = tables["transactions"].with_columns(quantity=pl.col("quantity") * twice)
+    return {**tables, "transactions": lines, "promotions": plan}
+
+
+def test_a_forecast_as_if_it_were_a_promotion_is_higher_and_without_one_the_same():
+    tables, task = promoted(0.2), by_day()
+    rows = task.rows(tables)
+    model = task.adapt(task.fit(Local(rows)).model, rows)
+    for asked in ("promotion=yes", "price=0.8", "price=0.8, promotion=yes"):
+        found = task.predict(model, rows, tables, 5, WhatIf.of(asked))
+        assert (found["units_what_if"] > 1.4 * found["units"]).all()
+    same = task.predict(model, rows, tables, 5, WhatIf.of("promotion=no"))
+    assert same["units_what_if"].to_list() == same["units"].to_list()
+    with pytest.raises(PlanError, match="that was chosen, mean, reads no prices"):
+        WhatIf.of("price=0.8").applied(baseline_model("mean"), rows["now"])
+    bare = task.rows(shops(shops=2))
+    with pytest.raises(DataError, match="promotions: none in the past"):
+        WhatIf.of("promotion=yes").applied(model, bare["now"])
+    flat = task.rows(promoted(0.0))
+    with pytest.raises(DataError, match="no 'depth' of any past promotion"):
+        WhatIf.of("price=0.8").applied(model, flat["now"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prize=0.9", "what if 'prize=0.9': expected price=0.9, promotion=yes"),
+        ("price=0.9,price=0.8", "each once"),
+        ("price=1.2", "no table plans higher prices"),
+        ("price=low", "expected a share of the price of now"),
+        ("promotion=maybe", "expected yes or no"),
+        ("price=0.9,promotion=no", "leave promotion=no out"),
+        ("", "expected price=0.9"),
+    ],
+)
+def test_a_what_if_that_cannot_be_asked_says_what_can(text, words):
+    with pytest.raises(PlanError) as refused:
+        WhatIf.of(text)
+    assert words in str(refused.value)
+
+
 # --- what stays at home ---
 
 
@@ -349,12 +433,60 @@ def test_weather_that_ends_too_early_is_told_with_its_first_day():
     assert {one.point for one in task.standing(task.rows(tables), tables)} == {"history", "stock"}
 
 
+def test_promotions_that_nobody_has_planned_yet_are_told():
+    task = by_day()
+    tables = promoted(0.2)
+    plan = tables["promotions"]
+    coming = plan[:1].with_columns(start=pl.lit(TODAY), end=pl.lit(TODAY + timedelta(days=2)))
+    for more, verdict, found in (
+        (plan, "look", "none planned from 2024-07-01 on"),
+        (pl.concat([plan, coming]), "yes", "planned until 2024-07-03"),
+    ):
+        standing = task.standing(task.rows({**tables, "promotions": more}), tables)
+        (told,) = (one for one in standing if one.point == "promotions")
+        assert (told.verdict, told.found) == (verdict, found)
+
+
+def test_a_series_that_begins_tomorrow_has_no_forecast_and_harms_none():
+    tables, task = shops(shops=2), by_day()
+    tomorrow = tables["transactions"][-1:].with_columns(
+        time=pl.lit(datetime(2024, 7, 2)).cast(pl.Datetime("us")), store=pl.lit("NEW")
+    )
+    kinds = pl.DataFrame({"store": ["S0", "S1", "NEW"], "format": ["a", "b", "c"]})
+    frames = {
+        **tables,
+        "transactions": pl.concat([tables["transactions"], tomorrow]),
+        "stores": kinds,
+    }
+    rows = task.rows(frames)
+    found = task.predict(task.adapt(task.fit(Local(rows)).model, rows), rows, frames, 5)
+    assert set(found["store"]) == {"S0", "S1"}
+
+
+def test_a_feature_that_is_missing_everywhere_changes_no_forecast():
+    tables, task = shops(shops=2), by_day(trees=4)
+    empty = pl.DataFrame(
+        {"date": [TODAY - timedelta(days=9)], "weather": [None]},
+        schema_overrides={"weather": float},
+    )
+    forecasts = []
+    for calendar in (
+        tables["calendar"],
+        pl.concat([tables["calendar"], empty], how="diagonal"),
+    ):
+        rows = task.rows({**tables, "calendar": calendar})
+        model = task.fit(Local(rows)).model
+        forecasts.append(model.forecast(cases_of(model, rows["now"])[0]))
+    assert forecasts[0].tolist() == forecasts[1].tolist()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"by": "shop"}, "by = 'shop', expected product or store or product-store"),
         ({"judged_by": "mape"}, "judged_by = 'mape', expected wape or rmspe"),
         ({"trees": 0}, "trees = 0, expected a whole number from 1 on"),
+        ({"horizon": 30, "test": 30, "history": 60}, "history = 60, expected a whole number from"),
         ({"leaves": 1}, "leaves = 1, expected a whole number from 2 on"),
         ({"models": ("tree",)}, "did you mean 'trees'?"),
         ({"models": "auto", "horizon": 90, "test": 14}, "test = 14"),

@@ -120,7 +120,24 @@ def ahead_standing(sales: Sales, every: str) -> list[Standing]:
         said = f"unknown for {len(missing)} of the coming {every}s, the first from {first}"
         remedy = "a forecast of it in the calendar; where it is missing, trees do without"
         found.append(Standing(name, "look", said, expected, remedy))
-    return found
+    return [*found, *_planned_ahead(sales, every)]
+
+
+def _planned_ahead(sales: Sales, every: str) -> list[Standing]:
+    """Returns until when promotions are planned, where there were some in the past."""
+    assert sales.known is not None
+    periods = sales.periods
+    running = (sales.known.promotion > 0).any(axis=0)
+    if not running[: periods.count].any():
+        return []
+    expected = f"a plan for the {sales.horizon} {every}s that are forecast"
+    last = int(np.flatnonzero(running)[-1])
+    if last >= periods.count:
+        said = f"planned until {periods.start(last + 1) - timedelta(days=1)}"
+        return [Standing("promotions", "yes", said, expected, "")]
+    said = f"none planned from {periods.start(periods.count)} on"
+    remedy = "the coming promotions in the table; without them a forecast is one of no promotion"
+    return [Standing("promotions", "look", said, expected, remedy)]
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from grandtotal.tasks.demand_predict import forecasts, with_totals
 from grandtotal.tasks.demand_queries import DemandSeries, ForecastScores
 from grandtotal.tasks.demand_scores import METRICS, series_scores
 from grandtotal.tasks.demand_trees import with_trees
+from grandtotal.tasks.demand_what_if import WhatIf
 from grandtotal.tasks.intervals import ForecastErrors, spread
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.own_products import whole_assortment, with_model
@@ -285,27 +286,37 @@ class Demand:
         ]
         return UnitScores.joined(parts)
 
-    def predict(self, model: Model, rows: Rows, tables: Tables, top: int) -> pl.DataFrame:  # noqa: ARG002
+    def predict(
+        self,
+        model: Model,
+        rows: Rows,
+        tables: Tables,
+        top: int,  # noqa: ARG002
+        what_if: WhatIf | None = None,
+    ) -> pl.DataFrame:
         """Returns product, title, store where asked, start, ahead, units, quantiles, baselines.
 
         See `demand_predict`. Where products lie outside a private catalogue, also `model`, the
         "shared" one or its "own". By product and store also "level": rows of sums that add up.
+        what_if: then also `units_what_if`.
         """
-        found = self._predicted(model, rows, tables)
+        found = self._predicted(model, rows, tables, what_if)
         if self.by != "product-store":
             return found
         return with_totals(self, cast(DemandModel, model), rows["validation"], tables, found)
 
-    def _predicted(self, model: Model, rows: Rows, tables: Tables) -> pl.DataFrame:
+    def _predicted(
+        self, model: Model, rows: Rows, tables: Tables, what_if: WhatIf | None
+    ) -> pl.DataFrame:
         import polars as pl
 
-        shared = forecasts(self, cast(DemandModel, model), rows["now"], tables)
+        shared = forecasts(self, cast(DemandModel, model), rows["now"], tables, what_if)
         if not self.common.own:
             return shared
         whole = replace(self, common=whole_assortment(self.common))
         mine = whole.rows(tables)
         local = whole.adapt(whole.fit(Local(mine)).model, mine)
-        own = forecasts(whole, cast(DemandModel, local), mine["now"], tables)
+        own = forecasts(whole, cast(DemandModel, local), mine["now"], tables, what_if)
         return with_model(shared, own.filter(pl.col("product").is_in(self.common.own)))
 
     def standing(self, rows: Rows, tables: Tables) -> tuple[Standing, ...]:  # noqa: ARG002

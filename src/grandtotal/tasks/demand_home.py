@@ -1,4 +1,4 @@
-"""Which trees a retailer keeps: everybody's, everybody's with some of its own on top, or its own.
+"""Which trees a retailer keeps: everybody's, with some of its own on top, its own, or the mean.
 
 Decided on its own validation, with models that have not seen it, and then fitted on all rows before
 the test. All of it stays at home.
@@ -16,7 +16,7 @@ from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.demand_families import FAMILIES
-from grandtotal.tasks.demand_model import LOCAL, ON_TOP, DemandModel, cases_of, wape
+from grandtotal.tasks.demand_model import BOTH, LOCAL, ON_TOP, DemandModel, cases_of, wape
 from grandtotal.tasks.demand_trees import TreesOfDemand, rows_of_trees
 from grandtotal.tasks.sales import Panel
 
@@ -40,7 +40,8 @@ def best_at_home(task: Demand, model: DemandModel, rows: Rows) -> tuple[DemandMo
     for name, fit in fits.items():
         tried[name] = replace(shared, kept=name, own=fit("validation", shared.parts))
     # Everybody's factor is of more days than one retailer's; only trees of its own need another.
-    tried[LOCAL] = _leveled(task, tried[LOCAL], panel)
+    for name in (LOCAL, BOTH):
+        tried[name] = _leveled(task, tried[name], panel)
     found = {name: judged(task, model, panel) for name, model in tried.items()}
     best = min(found, key=lambda name: found[name] / (_CLEARLY if name == LOCAL else 1.0))
     before = tried[best]
@@ -66,7 +67,8 @@ def _fits(task: Demand, family: TreesOfDemand, rows: Rows) -> Mapping[str, Fit]:
     def on_top(split: str, parts: Arrays) -> Arrays:
         return family.fit_on_top(parts, rows[rows_of_trees(split)], task)
 
-    return {ON_TOP: on_top, LOCAL: local} if family.can_be_on_top else {LOCAL: local}
+    alone = {LOCAL: local, BOTH: local}
+    return {ON_TOP: on_top, **alone} if family.can_be_on_top else alone
 
 
 def _leveled(task: Demand, model: DemandModel, panel: Panel) -> DemandModel:

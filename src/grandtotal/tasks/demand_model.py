@@ -37,7 +37,7 @@ from grandtotal.tasks.sales import Cases, Panel
 __all__ = ["BASELINES", "GRID", "DemandModel", "adapted", "baseline_model", "cases_of", "wape"]
 
 _BEFORE = "before "
-LOCAL, ON_TOP = "own trees", "own trees on top"
+LOCAL, ON_TOP, BOTH = "own trees", "own trees on top", "the mean of everybody's and own trees"
 _ONE = np.ones(())
 # Of the loss of the consortium's intervals: made of fewer cases, own ones hold less than they seem.
 _BETTER = 0.97
@@ -106,6 +106,8 @@ class DemandModel:
         family = FAMILIES[self.meta["model"]]
         if self.kept == ON_TOP:
             found = cast(TreesOfDemand, family).forecast_on_top(self.parts, self.own, cases)
+        elif self.kept == BOTH:
+            found = (family.forecast(self.parts, cases) + family.forecast(self.own, cases)) / 2
         else:
             found = family.forecast(self.own if self.kept == LOCAL else self.parts, cases)
         factor = self.own.get("factor", self.parts.get("factor", _ONE))

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.tasks.demand_model import DemandModel, cases_of
+from grandtotal.tasks.demand_reasons import reasons
+from grandtotal.tasks.demand_what_if import WhatIf
 from grandtotal.tasks.intervals import at, in_units
 from grandtotal.tasks.reconcile import past_ratios, with_sums
 from grandtotal.tasks.sales import Panel, Sales
@@ -19,8 +21,17 @@ if TYPE_CHECKING:
     from grandtotal.tasks.demand import Demand
 
 
-def forecasts(task: Demand, model: DemandModel, panel: Panel, tables: Tables) -> pl.DataFrame:
+def forecasts(
+    task: Demand,
+    model: DemandModel,
+    panel: Panel,
+    tables: Tables,
+    what_if: WhatIf | None = None,
+) -> pl.DataFrame:
     """Returns what a series is, start, ahead, units, quantiles and the two baselines.
+
+    what_if: then also `units_what_if`, the units if it were so.
+    Where trees forecast also `reasons`, see `demand_reasons`.
 
     Products that the retailer is known not to sell have no row, nor have days that are known to be
     closed.
@@ -32,6 +43,8 @@ def forecasts(task: Demand, model: DemandModel, panel: Panel, tables: Tables) ->
     forecast = model.forecast(cases)
     quantiles = in_units(model.quantiles(forecast, cases.ahead), sales.whole[cases.series])
     named = _named(task, sales, tables)
+    asked = {} if what_if is None else _asked(model, what_if, panel)
+    why = reasons(model, cases, forecast)
     starts = [task.periods.start(int(t)) for t in cases.origin + cases.ahead - 1]
     return (
         pl.DataFrame(
@@ -40,17 +53,24 @@ def forecasts(task: Demand, model: DemandModel, panel: Panel, tables: Tables) ->
                 "start": starts,
                 "ahead": cases.ahead.astype(np.int32),
                 "units": forecast.round(3),
+                **asked,
                 **{
                     name: quantiles[:, at(level)].round(3)
                     for name, level in (("p10", 0.1), ("p50", 0.5), ("p90", 0.9))
                 },
                 "recent_mean": cases.mean.round(3),
                 "last_season": cases.seasonal.round(3),
+                **({} if why is None else {"reasons": why}),
             }
         )
         .filter(~np.isin(products(sales)[cases.series], task.common.absent))
         .sort(*(name for name in named if name != "title"), "start")
     )
+
+
+def _asked(model: DemandModel, what_if: WhatIf, panel: Panel) -> dict[str, NDArray[np.float64]]:
+    (cases,) = cases_of(model, what_if.applied(model, panel))
+    return {"units_what_if": model.forecast(cases).round(3)}
 
 
 def with_totals(

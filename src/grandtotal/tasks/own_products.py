@@ -48,9 +48,8 @@ def with_model(shared: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
     """Returns both predictions, with a column `model`: "shared" or "own"."""
     import polars as pl
 
-    return pl.concat(
-        [shared.with_columns(model=pl.lit("shared")), own.with_columns(model=pl.lit("own"))]
-    )
+    parts = [shared.with_columns(model=pl.lit("shared")), own.with_columns(model=pl.lit("own"))]
+    return pl.concat(parts, how="diagonal")
 
 
 def same_kind(meta: Json, grid: Mapping[str, tuple[Candidate, ...]]) -> Candidate | None:

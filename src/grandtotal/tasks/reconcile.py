@@ -33,7 +33,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "total": (),
 }
 LEAST = 30  # past sums from which a level has quantiles
-_SUMMED = ("units", "recent_mean", "last_season")
+_SUMMED = ("units", "units_what_if", "recent_mean", "last_season")
 _WHEN = ("start", "ahead")
 
 
@@ -47,15 +47,16 @@ def with_sums(rows: pl.DataFrame, ratios: Mapping[str, Floats] | None = None) ->
     """
     import polars as pl
 
-    steps = [(pl.col(name) * STEPS).round().cast(pl.Int64) for name in _SUMMED]
+    summed = [name for name in _SUMMED if name in rows.columns]
+    steps = [(pl.col(name) * STEPS).round().cast(pl.Int64) for name in summed]
     whole = rows.with_columns(steps)
     found = [rows.with_columns(level=pl.lit("product-store"))]
     for level, keys in LEVELS.items():
         if level == "product-store" or not set(keys) <= set(rows.columns):
             continue
         named = whole.drop_nulls(list(keys)) if keys else whole
-        sums = named.group_by(*keys, *_WHEN).agg(pl.col(_SUMMED).sum())
-        sums = sums.with_columns((pl.col(name) / STEPS) for name in _SUMMED)
+        sums = named.group_by(*keys, *_WHEN).agg(pl.col(summed).sum())
+        sums = sums.with_columns((pl.col(name) / STEPS) for name in summed)
         sums = _with_quantiles(sums, None if ratios is None else ratios.get(level))
         found.append(sums.sort(*keys, "start").with_columns(level=pl.lit(level)))
     joined = pl.concat(found, how="diagonal_relaxed")
