@@ -127,7 +127,7 @@ def _planned_ahead(sales: Sales, every: str) -> list[Standing]:
     """Returns until when promotions are planned, where there were some in the past."""
     assert sales.known is not None
     periods = sales.periods
-    running = (sales.known.promotion > 0).any(axis=0)
+    running = np.atleast_1d((sales.known.promotion > 0).any(axis=0))
     if not running[: periods.count].any():
         return []
     expected = f"a plan for the {sales.horizon} {every}s that are forecast"
