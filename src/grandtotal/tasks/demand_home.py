@@ -2,6 +2,9 @@
 
 Decided on its own validation, with models that have not seen it, and then fitted on all rows before
 the test. All of it stays at home.
+
+The factor of all forecasts stays everybody's: one of its own would be judged on the rows that it is
+made from, and is of one retailer's few days.
 """
 
 from __future__ import annotations
@@ -39,17 +42,11 @@ def best_at_home(task: Demand, model: DemandModel, rows: Rows) -> tuple[DemandMo
     tried = {"": shared}
     for name, fit in fits.items():
         tried[name] = replace(shared, kept=name, own=fit("validation", shared.parts))
-    # Everybody's factor is of more days than one retailer's; only trees of its own need another.
-    for name in (LOCAL, BOTH):
-        tried[name] = _leveled(task, tried[name], panel)
     found = {name: judged(task, model, panel) for name, model in tried.items()}
     best = min(found, key=lambda name: found[name] / (_CLEARLY if name == LOCAL else 1.0))
-    before = tried[best]
-    factor = {name: a for name, a in before.own.items() if name == "factor"}
     if not best:
-        return before, replace(model, own=factor)
-    now = replace(model, kept=best, own={**fits[best]("test", model.parts), **factor})
-    return before, now
+        return shared, model
+    return tried[best], replace(model, kept=best, own=fits[best]("test", model.parts))
 
 
 def _fits(task: Demand, family: TreesOfDemand, rows: Rows) -> Mapping[str, Fit]:
@@ -69,17 +66,6 @@ def _fits(task: Demand, family: TreesOfDemand, rows: Rows) -> Mapping[str, Fit]:
 
     alone = {LOCAL: local, BOTH: local}
     return {ON_TOP: on_top, **alone} if family.can_be_on_top else alone
-
-
-def _leveled(task: Demand, model: DemandModel, panel: Panel) -> DemandModel:
-    """Returns the model with a factor of the retailer's own, where relative errors are judged."""
-    if task.judged_by == "wape":
-        return model
-    count, ratio, square = relative_sums(
-        replace(model, own={**model.own, "factor": np.ones(())}), panel
-    )
-    factor = np.asarray(ratio / square if square > 0 else 1.0)
-    return replace(model, own={**model.own, "factor": factor}) if count else model
 
 
 def judged(task: Demand, model: DemandModel, panel: Panel) -> float:

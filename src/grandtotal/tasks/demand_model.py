@@ -54,7 +54,7 @@ class DemandModel:
     validation and of all of it: see intervals.py; empty where nobody was asked.
 
     At home only: kept, which trees the retailer keeps, "" for everybody's; own, the arrays of its
-    own, and the "factor" of all forecasts; level, (3,) the retailer's own correction, empty if it
+    own; level, (3,) the retailer's own correction, empty if it
     does not help; ratios, (classes, quantiles) of sold / forecast, the retailer's own or the
     consortium's; earlier, all of it as it was before the validation.
     """
@@ -110,7 +110,7 @@ class DemandModel:
             found = (family.forecast(self.parts, cases) + family.forecast(self.own, cases)) / 2
         else:
             found = family.forecast(self.own if self.kept == LOCAL else self.parts, cases)
-        factor = self.own.get("factor", self.parts.get("factor", _ONE))
+        factor = self.parts.get("factor", _ONE)
         return found if factor == 1 else found * float(factor)
 
     def quantiles(
