@@ -110,7 +110,8 @@ def deal(request, build):
 
 
 def test_every_model_that_a_plan_can_name_is_tested_here():
-    assert {*GRIDS, *GRID, *PRICE_GRID} <= set(ALGORITHMS)
+    networks = {"gru", "sasrec"}  # means of what was learnt at home, never the pooled model
+    assert {*GRIDS, *GRID, *PRICE_GRID} - networks <= set(ALGORITHMS)
 
 
 @pytest.mark.parametrize("retailers", [3, 5])
