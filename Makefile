@@ -11,6 +11,7 @@ consortium: .venv/test      ## the demo's plan across six processes with mutual 
 	$(BIN)/python -m grandtotal.loopback
 
 chaos: .venv/test           ## kills processes at random moments, over pipes and through FLARE: an hour
+	$(BIN)/python -m pytest -m long
 	$(BIN)/python -m benchmarks.chaos --write
 
 guides:                     ## walks both guides as four system users, from a clean clone; needs root

@@ -143,6 +143,7 @@ def embedded_without(gone, question, alliance, runs):
     return run
 
 
+@pytest.mark.long
 def test_a_line_that_is_slow_breaks_and_heals_is_waited_for_and_one_that_stays_cut_is_not(
     companies, alliance, tmp_path
 ):
