@@ -15,10 +15,10 @@ from grandtotal.algorithms.neural_queries import (
     NetworkScores,
     NetworkUpdates,
     as_json,
-    over,
 )
 from grandtotal.algorithms.windows import Windows, origins
 from grandtotal.consortium.query import Query
+from grandtotal.privacy.fixedpoint import over
 
 NETWORK = MLP(history=6, horizon=2, features=3, traits=1, period=3, embedding=2, width=4)
 

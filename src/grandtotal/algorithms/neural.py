@@ -26,16 +26,14 @@ from grandtotal.algorithms.neural_queries import (
     NetworkScores,
     NetworkUpdates,
     as_json,
-    over,
     training,
-    under,
 )
 from grandtotal.algorithms.server_optimizers import Moments, Server, mean_update
 from grandtotal.consortium.query import asked_digest
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import RefusedError
-from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.fixedpoint import Arrays, over, under
 
 if TYPE_CHECKING:
     from grandtotal.algorithms.neural_local import LocalTraining

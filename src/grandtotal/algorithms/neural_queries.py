@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from grandtotal.algorithms.networks import Examples, Network, network_of, stays, without_torch
+from grandtotal.algorithms.networks import Examples, Network, network_of, without_torch
 from grandtotal.consortium.query import Rows, State, asked_digest
 from grandtotal.durable import Json, arrays_digest, canonical, digest
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.bound import Stated
-from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.privacy.fixedpoint import Arrays, Field, over, under
 
 WEIGHTS, CONTROL, UPDATE, TOUCHED = "weights ", "control ", "update ", "touched "
 CAP = 4.0  # of the change of one weight in a round
@@ -40,16 +40,6 @@ def training() -> ModuleType:
     except ModuleNotFoundError as error:
         raise without_torch("training", error) from error
     return neural_local
-
-
-def under(prefix: str, arrays: Arrays) -> Arrays:
-    """Returns the arrays whose names begin so, by the rest of their names."""
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-
-
-def over(prefix: str, arrays: Arrays) -> Arrays:
-    """Returns the arrays with names that begin so."""
-    return {prefix + name: array for name, array in arrays.items()}
 
 
 @dataclass(frozen=True)
@@ -330,8 +320,3 @@ def _refuse_not_finite(network: Network, examples: Examples) -> None:
 def as_json(settings: Json) -> str:
     """Returns settings as they travel in a question."""
     return canonical(settings).decode()
-
-
-def shared_of(network: Network, arrays: Arrays) -> Arrays:
-    """Returns the parameters that do not stay at a retailer."""
-    return {name: array for name, array in arrays.items() if not stays(network, name)}

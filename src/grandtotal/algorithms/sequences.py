@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from grandtotal.algorithms.tree_sampling import mixed
+
 Products = NDArray[np.int32]
 
 
@@ -56,15 +58,7 @@ def _in_time(history: csr_array) -> tuple[NDArray[Any], NDArray[np.intp], NDArra
 
 def _drawn(history: csr_array, whose: NDArray[np.intp]) -> NDArray[np.uint64]:
     """Returns a number for each entry, decided by its product and its customer's history."""
-    own = _mixed(history.indices.astype(np.uint64) + np.uint64(1))
+    own = mixed(history.indices.astype(np.uint64) + np.uint64(1), 0)
     together = np.zeros(history.shape[0], np.uint64)
     np.add.at(together, whose, own)
-    return _mixed(own ^ together[whose])
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Returns whole numbers whose order has nothing to do with that of x (splitmix64)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: NDArray[np.uint64] = x ^ (x >> np.uint64(31))
-    return mixed
+    return mixed(own ^ together[whose], 0)

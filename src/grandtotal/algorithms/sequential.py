@@ -18,13 +18,13 @@ from grandtotal.algorithms.elementary import log
 from grandtotal.algorithms.item_model import Recommender, strongest
 from grandtotal.algorithms.networks import network_of, settings_of
 from grandtotal.algorithms.neural import FederatedTraining
-from grandtotal.algorithms.neural_queries import WEIGHTS, as_json, over, training, under
+from grandtotal.algorithms.neural_queries import WEIGHTS, as_json, training
 from grandtotal.algorithms.purchases import PurchaseCounts
 from grandtotal.algorithms.sequences import latest
 from grandtotal.consortium.totals import Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
-from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.fixedpoint import Arrays, over, under
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """A finished ensemble: what it predicts, and the arrays that rebuild it anywhere."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from grandtotal.algorithms.tree_bins import Bins
 from grandtotal.algorithms.tree_objectives import Objective
 from grandtotal.algorithms.tree_shape import Trees
 from grandtotal.durable import Json
-from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.fixedpoint import Arrays, over, under
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class TreesModel:
     def arrays(self) -> Arrays:
         """The arrays that are saved."""
         return {
-            **{f"bins {name}": array for name, array in self.bins.arrays.items()},
-            **{f"trees {name}": array for name, array in self.trees.arrays.items()},
+            **over("bins ", self.bins.arrays),
+            **over("trees ", self.trees.arrays),
             "base": np.asarray(self.base),
         }
 
@@ -49,16 +48,12 @@ class TreesModel:
     @staticmethod
     def of(arrays: Arrays, meta: Json) -> "TreesModel":
         """Returns the model of these arrays."""
-
-        def part(start: str) -> dict[str, Any]:
-            return {name[len(start) :]: a for name, a in arrays.items() if name.startswith(start)}
-
-        bins = Bins.of(part("bins "))
+        bins = Bins.of(under("bins ", arrays))
         return TreesModel(
             Objective(meta["objective"], meta["shape"]),
             bins,
             float(arrays["base"]),
-            Trees.of(part("trees ")).checked(len(bins.features)),
+            Trees.of(under("trees ", arrays)).checked(len(bins.features)),
         )
 
     def scores(self, columns: Columns) -> NDArray[np.float64]:

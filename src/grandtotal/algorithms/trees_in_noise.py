@@ -33,7 +33,7 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError
 from grandtotal.privacy.bound import Release, Stated
 from grandtotal.privacy.clipping import bound_by_group, by_unit, scale_of, sum_of_clipped
-from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.privacy.fixedpoint import Arrays, Field, over, under
 
 _AT_ONCE = 2**16  # rows whose contributions are in memory together, and the rest of the last unit's
 
@@ -72,9 +72,9 @@ class TreeLeaves:
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each unit's are cut and rounded before they are added."""
         shared = shared_rows(rows, self.split, self.per_customer, self.group)
-        bins = Bins.of(_part(broadcast, "bins "))
+        bins = Bins.of(under("bins ", broadcast))
         before, asked = (
-            Trees.of(_part(broadcast, start)).checked(len(bins.features))
+            Trees.of(under(start, broadcast)).checked(len(bins.features))
             for start in ("trees ", "asked ")
         )
         y = shared.number(self.target)
@@ -103,14 +103,6 @@ class TreeLeaves:
             np.repeat(units, 2 * trees), cells.ravel(), values.ravel(), 2 * len(asked.values)
         )
         return sum_of_clipped(found, self.largest)
-
-
-def _part(broadcast: Arrays, start: str) -> dict[str, Any]:
-    return {name[len(start) :]: a for name, a in broadcast.items() if name.startswith(start)}
-
-
-def _named(start: str, arrays: Arrays) -> Arrays:
-    return {f"{start} {name}": array for name, array in arrays.items()}
 
 
 def _whole_units(keys: NDArray[np.uint64], rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
@@ -189,8 +181,8 @@ class TreesInNoise:
         )
         for number in range(self.releases):
             drawn = self._drawn(number, len(names))
-            arrays = {**_named("trees", made.arrays), **_named("asked", drawn.arrays)}
-            sums = totals.total(query, {**_named("bins", bins.arrays), **arrays})
+            arrays = {**over("trees ", made.arrays), **over("asked ", drawn.arrays)}
+            sums = totals.total(query, {**over("bins ", bins.arrays), **arrays})
             made = Trees.joined([made, self._grown(drawn, sums["gradient"], sums["hessian"])])
         return TreesModel(aim, bins, 0.0, made), {"trees": len(made), "rounds": self.releases}
 

@@ -71,6 +71,16 @@ class Field:
         return (self.modulus // 2 - 1) // retailers
 
 
+def under(prefix: str, arrays: Arrays) -> Arrays:
+    """Returns the arrays whose names begin so, by the rest of their names."""
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
+def over(prefix: str, arrays: Arrays) -> Arrays:
+    """Returns the arrays with names that begin so."""
+    return {prefix + name: array for name, array in arrays.items()}
+
+
 def refuse_overflow(fields: dict[str, Field], retailers: int) -> None:
     """Raises RefusedError, with the arithmetic, if the sum of a field could leave its range."""
     for name, field in fields.items():

@@ -164,7 +164,7 @@ class Demand:
     # --- the coordinator's half ---
 
     def fit(self, totals: Totals) -> Fitted:
-        """Returns the model with the best summed validation WAPE, fitted up to the test cut."""
+        """Returns the model with the least summed validation error, fitted up to the test cut."""
         if self.common.privacy.private:
             return fit_in_noise(self, totals)
         totals = Remembering(totals)
@@ -212,7 +212,7 @@ class Demand:
 
     @property
     def scored(self) -> Scored:
-        """The WAPE of the delivered model, product by product."""
+        """The error of the delivered model that choices are made on, product by product."""
         largest = largest_score(self, "test")
         return Scored(shared("test"), largest, "product", self.products_per_customer)
 

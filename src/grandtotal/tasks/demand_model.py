@@ -18,7 +18,7 @@ from grandtotal.algorithms.glm import GLM, Design, features, mean
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
-from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.fixedpoint import Arrays, over, under
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID
 from grandtotal.tasks.demand_trees import TreesOfDemand
 from grandtotal.tasks.intervals import (
@@ -74,7 +74,7 @@ class DemandModel:
     def of(arrays: Arrays, meta: Json) -> DemandModel:
         """Returns the model of the arrays that travelled, or of a query's broadcast."""
         named = {k: v for k, v in arrays.items() if k not in ("series", "spread")}
-        before = {k.removeprefix(_BEFORE): v for k, v in named.items() if k.startswith(_BEFORE)}
+        before = under(_BEFORE, named)
         parts = {k: v for k, v in named.items() if not k.startswith(_BEFORE)}
         spread = arrays.get("spread", _NONE)
         return DemandModel(meta, parts, arrays["series"], spread=spread, before=before)
@@ -83,8 +83,7 @@ class DemandModel:
     def arrays(self) -> Arrays:
         """The arrays that travel and are saved: nothing of a retailer's own is in them."""
         asked = {"spread": self.spread} if self.spread.size else {}
-        before = {f"{_BEFORE}{name}": array for name, array in self.before.items()}
-        return {**self.parts, **before, "series": self.series, **asked}
+        return {**self.parts, **over(_BEFORE, self.before), "series": self.series, **asked}
 
     @property
     def validated(self) -> DemandModel:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.networks import network_of
 from grandtotal.algorithms.neural import FederatedTraining
-from grandtotal.algorithms.neural_queries import as_json, over, training, under
+from grandtotal.algorithms.neural_queries import as_json, training
 from grandtotal.algorithms.windows import Windows
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
-from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.fixedpoint import Arrays, over, under
 from grandtotal.tasks.covariates import ALWAYS, KINDS
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from grandtotal.algorithms.tree_questions import Data
 from grandtotal.algorithms.trees import Boosting, Forest
 from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import Json
-from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.fixedpoint import Arrays, under
 from grandtotal.tasks.demand_facts import text_names
 from grandtotal.tasks.demand_features import Seen, feature_names
 
@@ -71,7 +71,7 @@ class TreesOfDemand:
 
     def fit(self, totals: Totals, task: Demand, split: str, given: Arrays) -> tuple[Arrays, Json]:
         """Returns the arrays of the trees; the edges of an earlier fit are taken again."""
-        bins = Bins.of(_of_bins(given)) if "bins features" in given else None
+        bins = Bins.of(under("bins ", given)) if "bins features" in given else None
         data = _data(task, self.target, rows_of_trees(split))
         model, report = self.sized(task).fit(totals, data, bins)
         return model.arrays, {"trees": len(model.trees), "rows": report["rows"]}
@@ -116,11 +116,6 @@ class TreesOfDemand:
 
 def _data(task: Demand, target: str, split: str) -> Data:
     return Data(target, feature_names(task.periods.days), text_names(task.by), split)
-
-
-def _of_bins(given: Arrays) -> Arrays:
-    start = "bins "
-    return {name[len(start) :]: a for name, a in given.items() if name.startswith(start)}
 
 
 def rows_of_trees(split: str) -> str:

@@ -17,7 +17,7 @@ from grandtotal.algorithms.tree_objectives import Objective
 from grandtotal.algorithms.tree_reasons import contributions
 from grandtotal.algorithms.trees import Boosting
 from grandtotal.durable import Json
-from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.fixedpoint import Arrays, under
 from grandtotal.tasks.outcomes import Cases
 
 LOGISTIC = GLM("logistic", l2=1.0)
@@ -115,9 +115,7 @@ class SameSeason:
     def training(self, broadcast: Arrays) -> Iterator[Design]:
         """Yields a design whose one column is the season, beside what the candidate says."""
         name = next(key for key in broadcast if " " in key).split(" ")[0]
-        start = f"{name} "
-        given = {k.removeprefix(start): v for k, v in broadcast.items() if k.startswith(start)}
-        model = model_of(name, given)
+        model = model_of(name, under(f"{name} ", broadcast))
         for cases in self.parts:
             offset = np.rint(model.of_a_usual_time(cases) * _STEPS) / _STEPS
             yield Design(np.full((len(cases), 1), X_STEPS, np.int16), cases.y, offset)

@@ -21,7 +21,7 @@ from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.covariates import Covariates
 from grandtotal.tasks.demand_facts import Facts
 from grandtotal.tasks.demand_features import Seen
-from grandtotal.tasks.demand_origins import Past
+from grandtotal.tasks.demand_origins import Past, running
 from grandtotal.tasks.periods import Periods
 from grandtotal.tasks.shelf import LEARNED
 
@@ -104,7 +104,7 @@ class Sales:
             series = np.asarray(series)[self.names.product]
         return np.broadcast_to(series, self.units.shape).astype(np.float64)
 
-    @property
+    @cached_property
     def whole(self) -> NDArray[np.bool_]:
         """Which products, (products,), are sold by the piece: never a part of a unit."""
         pieces = self.units % 1 == 0
@@ -122,9 +122,14 @@ class Sales:
 
         Closed periods say nothing of what is usual: after months of them it is what sold before.
         """
-        sums = _cumulative(self.units)
+        return self._capped
+
+    @cached_property
+    def _capped(self) -> NDArray[np.float64]:
+        # Every panel of a task, its totals and its trees ask for the same: it is made once.
+        sums = running(self.units)
         count = self.units.shape[1]
-        open_ = _cumulative((~self.closed[:, :count]).astype(np.float64))
+        open_ = running((~self.closed[:, :count]).astype(np.float64))
         capped = np.empty_like(self.units)
         capped[:, 0] = np.minimum(self.units[:, 0], self.cap * self.units[:, 0] + _ROOM)
         for t in range(1, count):
@@ -260,14 +265,14 @@ class _View:
         self.sales = sales
         self.periods = sales.periods
         self.capped = sales.capped()
-        self.own = _cumulative(self.capped)
-        self.all = _cumulative(sales.of_consortium(series))
+        self.own = running(self.capped)
+        self.all = running(sales.of_consortium(series))
         self.everything = self.all.sum(axis=0, keepdims=True)
-        self.sold = _cumulative(sales.units)
-        self.selling = _cumulative((sales.units > 0).astype(np.float64))
-        self.promoted = _cumulative(sales.promoted)
-        self.price = _cumulative(np.nan_to_num(sales.price))
-        self.priced = _cumulative(np.isfinite(sales.price).astype(np.float64))
+        self.sold = running(sales.units)
+        self.selling = running((sales.units > 0).astype(np.float64))
+        self.promoted = running(sales.promoted)
+        self.price = running(np.nan_to_num(sales.price))
+        self.priced = running(np.isfinite(sales.price).astype(np.float64))
 
     @lru_cache(maxsize=1)  # noqa: B019 - lives as long as the cases are built
     def _origin(self, t: int) -> tuple[Any, ...]:
@@ -368,12 +373,6 @@ class _View:
             return []
         weekday = self.periods.start(target).weekday()
         return [np.full(cases, float(weekday == day)) for day in range(6)]
-
-
-def _cumulative(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns running sums over the last axis with a 0 before the first period."""
-    zero = np.zeros((*values.shape[:-1], 1))
-    return np.concatenate([zero, np.cumsum(values, axis=-1)], axis=-1)
 
 
 def _mean(cumulative: NDArray[np.float64], t: int, window: int) -> NDArray[np.float64]:
