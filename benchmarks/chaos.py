@@ -38,26 +38,7 @@ from grandtotal.verify import verify
 
 RETAILERS = ("north", "south", "west")
 COORDINATOR = "coordinator"
-PLAN = """\
-[consortium]
-name = "small"
-members = ["north", "south", "west"]
-today = 2024-07-15
-catalogue = "few.csv"
-
-[tasks.recommend]
-kind = "recommend"
-models = ["ease"]
-horizon_days = 42
-top = 5
-
-[tasks.demand]
-kind = "demand"
-models = ["ridge"]
-horizon = 2
-test = 4
-history = 30
-"""
+PLAN = Path(__file__).with_name("small_plan.toml")
 ASKED = {"pipes": 10_000, "flare": 100}
 QUICK = {"pipes": 20, "flare": 0}
 
@@ -115,7 +96,7 @@ class Chaos:
         make_example(self.example)
         few = (self.example / "catalogue.csv").read_text().splitlines()[:13]
         (self.example / "few.csv").write_text("\n".join(few) + "\n")
-        (self.example / "plan.toml").write_text(PLAN)
+        shutil.copy(PLAN, self.example / "plan.toml")
         simulate(self.begin("whole", processes=False))
 
     def begin(self, runs: str, processes: bool = True) -> RunFolder:

@@ -17,8 +17,8 @@ from pathlib import Path
 from shutil import copytree, ignore_patterns
 from tempfile import TemporaryDirectory
 
+from benchmarks.slow_line import SlowLine
 from grandtotal.engine.conduct import Held
-from grandtotal.engine.slow_line import SlowLine
 from grandtotal.loopback import Loopback
 from grandtotal.runfolder import RunFolder
 from grandtotal.tables.example import make_example

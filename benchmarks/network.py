@@ -3,7 +3,7 @@
 Four retailers, each in a network namespace of its own, with a pair of veth devices to the
 coordinator; `tc` makes them narrow (tbf, 20 Mbit/s) and, where the kernel has netem, late (25 ms
 each way) and lossy (1 %). A partition is a device that is down. It needs root, `ip` and `tc`; where
-one is missing it says so, and the tests' relay (`engine/slow_line.py`) is what was tried.
+one is missing it says so, and the relay (`slow_line.py`) is what was tried.
 """
 
 import os

@@ -1,5 +1,6 @@
 """Rows for every query, consortiums in this process, and one small consortium on disk."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
 
 from builders import BUILDERS
 from builders.asked import TASK, Asked
@@ -45,6 +47,37 @@ settings.register_profile(
 
 
 settings.load_profile("same-every-time")
+
+
+# Each takes half a minute or more, with the fixtures that it begins. They come first, so that at
+# the end no worker is left alone with one.
+LONG = (
+    "tests/engine/test_across_companies.py",
+    "tests/engine/test_refusals.py",
+    "tests/test_cli.py",
+    "tests/test_crash_points.py",
+    "tests/test_dropouts.py",
+    "tests/test_run.py",
+    "tests/benchmarks/",
+)
+
+
+def pytest_configure() -> None:
+    """Has linear algebra use one thread, here and in the processes that tests start.
+
+    The workers share the cores already: threads that wait for each other cost the most.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threadpool_limits(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the long tests before all others."""
+
+    def place(item: pytest.Item) -> int:
+        return next((n for n, path in enumerate(LONG) if item.nodeid.startswith(path)), len(LONG))
+
+    items.sort(key=place)
 
 
 MEMBERS = ("north", "south", "west", "east", "abroad", "coast", "hills", "lakes", "city", "isles")
@@ -198,26 +231,7 @@ def asked(request: pytest.FixtureRequest, tmp_path: Path) -> Asked:
     return BUILDERS[request.param](np.random.default_rng(5), tmp_path)
 
 
-SMALL = """\
-[consortium]
-name = "small"
-members = ["north", "south", "west"]
-today = 2024-07-15
-catalogue = "few.csv"
-
-[tasks.recommend]
-kind = "recommend"
-models = ["ease"]
-horizon_days = 42
-top = 5
-
-[tasks.demand]
-kind = "demand"
-models = ["ridge"]
-horizon = 2
-test = 4
-history = 30
-"""
+SMALL = (Path(__file__).parent.parent / "benchmarks/small_plan.toml").read_text()
 
 
 @pytest.fixture(scope="session")

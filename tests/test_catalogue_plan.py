@@ -1,13 +1,12 @@
 """What a plan may say of a private catalogue, and the command that makes its key."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from grandtotal.errors import PlanError
 from grandtotal.plan import Plan
+from typed import typed
 
 PLAN = (Path(__file__).parent / "private_plan.toml").read_text()
 
@@ -38,9 +37,6 @@ def test_a_plan_that_cannot_be_is_refused_with_what_to_do(
 
 
 def test_the_command_writes_a_key_once(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "grandtotal.cli", "catalogue-key", "catalogue.key"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "never to the coordinator" in done.stdout
-    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert again.returncode == 3
-    assert "exists already" in again.stderr
+    words = ("catalogue-key", "catalogue.key")
+    assert "never to the coordinator" in typed(*words, cwd=tmp_path).stdout
+    assert "exists already" in typed(*words, cwd=tmp_path, status=3).stderr

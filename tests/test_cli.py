@@ -1,8 +1,12 @@
-"""From outside: what a newcomer types, what a script reads, what a mistake looks like."""
+"""From outside: what a newcomer types, what a script reads, what a mistake looks like.
+
+The first commands, the demo and the kill are processes of their own; most are typed in this one.
+"""
 
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +17,7 @@ import polars as pl
 import pytest
 
 import grandtotal as gt
+from typed import typed
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,20 +38,29 @@ def grandtotal(*words: str, cwd: Path, status: int = 0) -> subprocess.CompletedP
 
 @pytest.fixture(scope="module")
 def consortium(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which `init` and `run` were typed."""
+    """A folder in which `init` and `run --json > run.json` were typed."""
     folder = tmp_path_factory.mktemp("newcomer")
-    grandtotal("init", "mine", cwd=folder)
-    grandtotal("run", "mine/plan.toml", cwd=folder)
+    shown = grandtotal("init", "mine", cwd=folder).stdout
+    assert "grandtotal run mine/plan.toml" in shown
+    (folder / "run.json").write_text(
+        grandtotal("run", "mine/plan.toml", "--json", cwd=folder).stdout
+    )
     return folder
 
 
-def test_init_check_run_show_what_to_do_next(tmp_path: Path) -> None:
-    assert "grandtotal run mine/plan.toml" in grandtotal("init", "mine", cwd=tmp_path).stdout
-    assert "can be used" in grandtotal("check", "mine/north/retailer.toml", cwd=tmp_path).stdout
+@pytest.fixture
+def mine(consortium: Path, tmp_path: Path) -> Path:
+    """A folder in which nothing but `init mine` was typed."""
+    shutil.copytree(consortium / "mine", tmp_path / "mine", ignore=shutil.ignore_patterns("door"))
+    return tmp_path
+
+
+def test_check_says_that_the_tables_can_be_used(consortium: Path) -> None:
+    assert "can be used" in grandtotal("check", "mine/north/retailer.toml", cwd=consortium).stdout
 
 
 def test_a_run_shows_four_rows_and_where_its_folder_and_report_are(consortium: Path) -> None:
-    shown = grandtotal("runs", "show", "latest", cwd=consortium).stdout
+    shown = typed("runs", "show", "latest", cwd=consortium).stdout
     for word in ("baseline", "alone", "federated", "pooled", "north", "all", "rounds"):
         assert word in shown
     report = re.search(r"report:\s+(\S+)", shown)
@@ -67,38 +81,36 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 
 
 def test_json_is_all_that_a_script_gets(consortium: Path) -> None:
-    found = json.loads(grandtotal("runs", "show", "latest", "--json", cwd=consortium).stdout)
+    found = json.loads(typed("runs", "show", "latest", "--json", cwd=consortium).stdout)
     assert set(found["tasks"]) == {"recommend", "demand"}
-    listed = json.loads(grandtotal("runs", "list", "--json", cwd=consortium).stdout)
+    listed = json.loads(typed("runs", "list", "--json", cwd=consortium).stdout)
     assert listed[0]["state"] == "finished"
-    checked = grandtotal("check", "mine/north/retailer.toml", "--json", cwd=consortium)
+    checked = typed("check", "mine/north/retailer.toml", "--json", cwd=consortium)
     assert json.loads(checked.stdout)
 
 
-def test_run_json_is_the_same_as_runs_show_json(tmp_path: Path) -> None:
-    grandtotal("init", "mine", cwd=tmp_path)
-    run = json.loads(grandtotal("run", "mine/plan.toml", "--json", cwd=tmp_path).stdout)
-    shown = json.loads(grandtotal("runs", "show", "latest", "--json", cwd=tmp_path).stdout)
-    assert run == shown
+def test_run_json_is_the_same_as_runs_show_json(consortium: Path) -> None:
+    shown = json.loads(typed("runs", "show", "latest", "--json", cwd=consortium).stdout)
+    assert shown == json.loads((consortium / "run.json").read_text())
 
 
 def test_decide_orders_writes_a_list_and_says_it_in_words(consortium: Path) -> None:
     words = ("decide", "orders", "latest", "--retailer", "north", "--out", "orders.csv")
-    shown = grandtotal(*words, cwd=consortium).stdout
+    shown = typed(*words, cwd=consortium).stdout
     assert "The usual rule would order" in shown
     made = pl.read_csv(consortium / "orders.csv")
     assert made["why"].str.contains("expected to sell in the").any()
     assert made["units"].sum() > 0
-    found = json.loads(grandtotal(*words, "--budget", "50", "--json", cwd=consortium).stdout)
+    found = json.loads(typed(*words, "--budget", "50", "--json", cwd=consortium).stdout)
     assert 0 < found["cost"] <= 50
-    refused = grandtotal(*words, "--service", "1.5", cwd=consortium, status=3)
+    refused = typed(*words, "--service", "1.5", cwd=consortium, status=3)
     assert "expected a share between 0 and 1" in refused.stderr
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_predict_writes_a_table_for_each_task(consortium: Path, kind: str) -> None:
     words = ("predict", "latest", "--retailer", "north", "--top", "3", "--format", kind, "--json")
-    written = json.loads(grandtotal(*words, cwd=consortium).stdout)
+    written = json.loads(typed(*words, cwd=consortium).stdout)
     read = pl.read_parquet if kind == "parquet" else pl.read_csv
     lists = read(consortium / written["recommend"])
     assert lists.columns == ["customer", "rank", "product", "title", "score", "because"]
@@ -112,17 +124,17 @@ def test_predict_writes_a_table_for_each_task(consortium: Path, kind: str) -> No
 def test_predict_takes_wishes_and_answers_for_a_visit_or_a_product(consortium: Path) -> None:
     words = ("predict", "latest", "--retailer", "north", "--json")
     wished = ("--in-stock", "--price", "2-9", "--reach", "1", "--top", "2")
-    written = json.loads(grandtotal(*words, *wished, cwd=consortium).stdout)
+    written = json.loads(typed(*words, *wished, cwd=consortium).stdout)
     assert list(written) == ["recommend"]
     assert pl.read_parquet(consortium / written["recommend"])["rank"].max() == 2
-    visit = json.loads(grandtotal(*words, "--session", "P01, P02,none", cwd=consortium).stdout)
+    visit = json.loads(typed(*words, "--session", "P01, P02,none", cwd=consortium).stdout)
     assert len(visit) == 10
     assert set(visit[0]) == {"product", "title", "score", "because"}
-    shown = grandtotal(*words[:-1], "--similar", "P01", "--top", "2", cwd=consortium).stdout
+    shown = typed(*words[:-1], "--similar", "P01", "--top", "2", cwd=consortium).stdout
     assert shown.startswith("  1  P")
-    refused = grandtotal(*words, "--price", "cheap", cwd=consortium, status=2)
+    refused = typed(*words, "--price", "cheap", cwd=consortium, status=2)
     assert "expected two prices" in refused.stderr
-    refused = grandtotal(*words, "--task", "demand", "--reach", "1", cwd=consortium, status=7)
+    refused = typed(*words, "--task", "demand", "--reach", "1", cwd=consortium, status=7)
     assert "wishes need one of kind recommend" in refused.stderr
 
 
@@ -146,14 +158,17 @@ def test_nobody_is_recommended_what_they_have_bought(consortium: Path) -> None:
 
 
 def test_a_retailers_report_is_its_own(consortium: Path) -> None:
-    path = grandtotal("report", "latest", "--retailer", "north", cwd=consortium).stdout.strip()
+    path = typed("report", "latest", "--retailer", "north", cwd=consortium).stdout.strip()
     assert Path(path).parts[-3:] == ("retailers", "north", "report.html")
 
 
 def test_processes_give_the_same_digests(consortium: Path) -> None:
-    embedded = json.loads(grandtotal("runs", "show", "latest", "--json", cwd=consortium).stdout)
-    words = ("run", "mine/plan.toml", "--processes", "--runs", "apart", "--json")
-    apart = json.loads(grandtotal(*words, cwd=consortium).stdout)
+    embedded = json.loads(typed("runs", "show", "latest", "--json", cwd=consortium).stdout)
+    words = ("run", "mine/plan.toml", "--processes", "--runs", "apart")
+    shown = typed(*words, cwd=consortium).stdout
+    assert all(word in shown for word in ("federated", "pooled", "report:"))
+    words = ("runs", "show", "latest", "--runs", "apart", "--json")
+    apart = json.loads(typed(*words, cwd=consortium).stdout)
     for what in ("models", "totals", "rounds"):
         assert apart["finished"][what] == embedded["finished"][what]
     assert apart["tasks"] == embedded["tasks"]
@@ -171,10 +186,10 @@ def test_a_killed_run_is_listed_as_stopped_and_resumes_to_the_same_digests(
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert "stopped" in grandtotal("runs", "list", cwd=tmp_path).stdout
+    assert "stopped" in typed("runs", "list", cwd=tmp_path).stdout
     grandtotal("runs", "show", "latest", cwd=tmp_path, status=7)
-    resumed = json.loads(grandtotal("runs", "resume", "latest", "--json", cwd=tmp_path).stdout)
-    whole = json.loads(grandtotal("runs", "show", "latest", "--json", cwd=consortium).stdout)
+    resumed = json.loads(typed("runs", "resume", "latest", "--json", cwd=tmp_path).stdout)
+    whole = json.loads(typed("runs", "show", "latest", "--json", cwd=consortium).stdout)
     assert resumed["finished"]["models"] == whole["finished"]["models"]
     assert resumed["finished"]["totals"] == whole["finished"]["totals"]
     assert resumed["tasks"] == whole["tasks"]
@@ -198,33 +213,31 @@ def _rounds(folder: Path) -> int:
 def test_a_mistake_has_its_exit_status_and_one_message(
     words: tuple[str, ...], status: int, said: str, tmp_path: Path
 ) -> None:
-    assert said in grandtotal(*words, cwd=tmp_path, status=status).stderr
+    assert said in typed(*words, cwd=tmp_path, status=status).stderr
 
 
 def test_a_stranger_in_a_run_is_named(consortium: Path) -> None:
     words = ("predict", "latest", "--retailer", "nroth")
-    assert "'nroth'" in grandtotal(*words, cwd=consortium, status=7).stderr
+    assert "'nroth'" in typed(*words, cwd=consortium, status=7).stderr
     words = ("predict", "latest", "--retailer", "north", "--task", "price")
-    assert "'price'" in grandtotal(*words, cwd=consortium, status=7).stderr
+    assert "'price'" in typed(*words, cwd=consortium, status=7).stderr
 
 
-def test_a_plan_whose_promise_is_half_said_is_refused(tmp_path: Path) -> None:
-    grandtotal("init", "mine", cwd=tmp_path)
-    plan = tmp_path / "mine/plan.toml"
+def test_a_plan_whose_promise_is_half_said_is_refused(mine: Path) -> None:
+    plan = mine / "mine/plan.toml"
     plan.write_text(plan.read_text() + "\nepsilon = 4.0\n")
-    said = grandtotal("run", "mine/plan.toml", cwd=tmp_path, status=3).stderr
+    said = typed("run", "mine/plan.toml", cwd=mine, status=3).stderr
     assert "epsilon and delta go together" in said
-    assert not (tmp_path / "runs").exists()
+    assert not (mine / "runs").exists()
 
 
-def test_broken_tables_stop_check_and_run_with_the_column_and_the_remedy(tmp_path: Path) -> None:
-    grandtotal("init", "mine", cwd=tmp_path)
-    table = tmp_path / "mine/north/data/transactions.csv"
+def test_broken_tables_stop_check_and_run_with_the_column_and_the_remedy(mine: Path) -> None:
+    table = mine / "mine/north/data/transactions.csv"
     head, rest = table.read_text().split("\n", 1)
     table.write_text(head.replace("quantity", "qty").replace("Quantity", "qty") + "\n" + rest)
-    checked = grandtotal("check", "mine/north/retailer.toml", cwd=tmp_path, status=4)
+    checked = typed("check", "mine/north/retailer.toml", cwd=mine, status=4)
     assert "quantity" in checked.stdout
-    ran = grandtotal("run", "mine/plan.toml", cwd=tmp_path, status=6).stderr
+    ran = typed("run", "mine/plan.toml", cwd=mine, status=6).stderr
     assert "'north'" in ran
     assert "quantity" in ran
 
@@ -232,16 +245,16 @@ def test_broken_tables_stop_check_and_run_with_the_column_and_the_remedy(tmp_pat
 def test_init_does_not_touch_a_folder_with_something_in_it(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("keep me")
-    assert "not empty" in grandtotal("init", "mine", cwd=tmp_path, status=3).stderr
+    assert "not empty" in typed("init", "mine", cwd=tmp_path, status=3).stderr
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
 def test_every_command_has_help_with_an_example() -> None:
     for words in ("demo", "init", "check", "run", "predict", "report"):
-        assert "Example:\n    grandtotal" in grandtotal(words, "--help", cwd=ROOT).stdout
+        assert "Example:\n    grandtotal" in typed(words, "--help", cwd=ROOT).stdout
     for words in ("list", "show", "resume"):
-        assert "Example:\n    grandtotal" in grandtotal("runs", words, "--help", cwd=ROOT).stdout
-    assert "Exit status" in grandtotal("--help", cwd=ROOT).stdout
+        assert "Example:\n    grandtotal" in typed("runs", words, "--help", cwd=ROOT).stdout
+    assert "Exit status" in typed("--help", cwd=ROOT).stdout
 
 
 def test_help_loads_neither_the_tables_nor_the_algorithms() -> None:

@@ -6,8 +6,6 @@ or one; north has a product twice, one with a wrong check digit, and one that it
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -37,6 +35,7 @@ from grandtotal.tables import Tables, load_config
 from grandtotal.tables.example import make_example
 from grandtotal.tasks.assortment import Assortment, gtin14
 from grandtotal.tasks.ranking import ranking_scores, scored_customers
+from typed import typed
 
 MEMBERS = ("north", "south", "west", "east")
 PLAN = (Path(__file__).parent / "private_plan.toml").read_text()
@@ -158,13 +157,8 @@ def test_a_product_outside_the_catalogue_is_served_by_its_own_model_and_is_count
         assert len(set(products)) == len(products)
     # A customer who bought nothing that is shared has a list of own products alone.
     assert (lists["rank"].list.len() == 10).mean() > 0.9
-    words = (sys.executable, "-m", "grandtotal.cli", "predict", str(run.folder.path))
-    done = subprocess.run(
-        [*words, "--retailer", "north", "--out", str(folder / "out")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    words = ("predict", str(run.folder.path), "--retailer", "north", "--out", "out")
+    done = typed(*words, cwd=folder)
     assert "north: 55 of 59 products are in the shared catalogue" in done.stderr
     assert "1 sold by too few retailers" in done.stderr
     assert "1 not in the products table" in done.stderr
@@ -197,8 +191,7 @@ def test_what_a_retailer_does_not_sell_takes_no_place_in_its_scores(
 
 
 def test_the_run_says_what_it_told_whom(run: gt.Run) -> None:
-    words = (sys.executable, "-m", "grandtotal.cli", "runs", "show", str(run.folder.path))
-    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    shown = typed("runs", "show", str(run.folder.path), cwd=run.folder.path).stdout
     assert "56 products that at least 3 of 4 retailers sell, 50 of them sold by all" in shown
     assert "2 others or more sell it" in shown
     assert "that at least 3 retailers sell" in run.folder.report.read_text()

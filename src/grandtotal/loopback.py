@@ -40,7 +40,7 @@ class Loopback:
     """The parties of one plan. homes: of each retailer, with its retailer.toml in it.
 
     users: give every party a user id of its own; only root may. host: what retailers dial.
-    through: the ports that they dial in place of the coordinator's, such as that of a `SlowLine`.
+    through: the ports that they dial in place of the coordinator's, such as that of a relay.
     """
 
     folder: Path

@@ -4,8 +4,9 @@ That the numbers pass on real data is not tested here: `make bench` measures it.
 """
 
 import json
-import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.rows import Row, at_most
 from scipy.sparse import csr_array
 
 from grandtotal.algorithms.item_model import ItemModel
@@ -22,41 +24,58 @@ ROOT = Path(__file__).parents[2]
 KEYS = {"name", "value", "unit", "bar", "ok"}
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and its exit status."""
 
+    status: int
+    out: str
+    err: str
 
-def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stderr
-    word, _, value = done.stdout.splitlines()[-1].partition(" ")
-    assert word == "RESULT"
-    found: dict[str, Any] = json.loads(value)
-    return found
+    @property
+    def result(self) -> dict[str, Any]:
+        assert self.status == 0, self.err
+        word, _, value = self.out.splitlines()[-1].partition(" ")
+        assert word == "RESULT"
+        found: dict[str, Any] = json.loads(value)
+        return found
 
 
 @pytest.fixture
-def ml1m(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT))
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Returns `python -m benchmarks`, in this process: it need not import everything again."""
+
+    def typed(*words: str) -> Said:
+        from benchmarks.__main__ import main
+
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
+        return Said(main(), *capsys.readouterr())
+
+    return typed
+
+
+@pytest.fixture
+def ml1m() -> ModuleType:
     from benchmarks import recommend_ml1m
 
     return recommend_ml1m
 
 
-def test_federated_is_pooled_and_what_an_independent_program_says() -> None:
-    found = result(command("exactness", "--quick"))
+def test_federated_is_pooled_and_what_an_independent_program_says(
+    command: Callable[..., Said],
+) -> None:
+    found = command("exactness", "--quick").result
     assert found.keys() == {"rows", "machine", "seconds"}
     assert all(row.keys() == KEYS for row in found["rows"])
     assert [row for row in found["rows"] if not row["ok"]] == []
 
 
-def test_scale_measures_every_part_and_finds_the_planted_tastes() -> None:
-    found = result(command("scale", "--quick"))["rows"]
+def test_scale_measures_every_part_and_finds_the_planted_tastes(
+    command: Callable[..., Said],
+) -> None:
+    found = command("scale", "--quick").result["rows"]
     whole = "40,000 lines, 4,000 customers, 200 products, 3 retailers"
     values = {row["name"]: row["value"] for row in found}
     parts = ("check", "every customer's purchases", "co-purchase totals", "EASE")
@@ -67,17 +86,19 @@ def test_scale_measures_every_part_and_finds_the_planted_tastes() -> None:
     assert doubled == {"lines", "products", "retailers"}
 
 
-def test_missing_data_are_skipped_with_the_file_and_where_to_get_it(tmp_path: Path) -> None:
+def test_missing_data_are_skipped_with_the_file_and_where_to_get_it(
+    command: Callable[..., Said], tmp_path: Path
+) -> None:
     done = command("recommend-ml1m", "--data", str(tmp_path))
-    assert f"skipped: no file {tmp_path / 'movielens' / 'ml-1m_train.txt'}" in done.stdout
-    assert "get it from github.com/xue-pai/UltraGCN" in done.stdout
-    assert [row["ok"] for row in result(done)["rows"]] == [None]
+    assert f"skipped: no file {tmp_path / 'movielens' / 'ml-1m_train.txt'}" in done.out
+    assert "get it from github.com/xue-pai/UltraGCN" in done.out
+    assert [row["ok"] for row in done.result["rows"]] == [None]
 
 
-def test_an_unknown_name_lists_the_known_ones() -> None:
+def test_an_unknown_name_lists_the_known_ones(command: Callable[..., Said]) -> None:
     done = command("exactnes")
-    assert done.returncode == 2
-    assert "no benchmark 'exactnes', expected all, exactness, recommend-ml1m" in done.stderr
+    assert done.status == 2
+    assert "no benchmark 'exactnes', expected all, exactness, recommend-ml1m" in done.err
 
 
 def test_metrics_of_one_list_by_hand(ml1m: ModuleType) -> None:
@@ -102,24 +123,20 @@ def test_pairs_are_read_line_by_line(ml1m: ModuleType, tmp_path: Path) -> None:
     assert ml1m._pairs(tmp_path / "pairs.txt").tolist() == [[0, 7], [0, 8], [2, 7]]
 
 
-def test_the_page_of_results_has_commands_tables_and_bars(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.rows import Row, at_most
-
-    from benchmarks import __main__ as main
+def test_the_page_of_results_has_commands_tables_and_bars() -> None:
+    from benchmarks.__main__ import _page
 
     rows = [at_most(1.15, "slower", 1.2, "x"), Row("seconds", 1234.5)]
     about = {"about": "It.", "rows": rows, "seconds": 3.0, "load": 0.5}
-    page = main._page([{"name": "scale", "command": "scale --quick", **about}])
-    page = main._page([{"name": "exactness", "command": "exactness", **about}], page)
+    page = _page([{"name": "scale", "command": "scale --quick", **about}])
+    page = _page([{"name": "exactness", "command": "exactness", **about}], page)
     assert page.index("benchmarks exactness`") < page.index("benchmarks scale --quick`")
-    assert page == main._page([{"name": "exactness", "command": "exactness", **about}], page)
+    assert page == _page([{"name": "exactness", "command": "exactness", **about}], page)
     assert "| slower | 1.2 | x | <= 1.15 | MISSED |" in page
     assert "| seconds | 1,234 |  |  |  |" in page
 
 
-def test_the_secure_sum_that_is_measured_is_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
+def test_the_secure_sum_that_is_measured_is_the_sum() -> None:
     from benchmarks import secure_sum
 
     rows = secure_sum._case_rows(secure_sum.Case(4, 1, 1, 60.0, 60.0), 80_000)
@@ -130,10 +147,7 @@ def test_the_secure_sum_that_is_measured_is_the_sum(monkeypatch: pytest.MonkeyPa
     assert 1.0 < upload.value < 1.2
 
 
-def test_generated_customers_are_always_the_same_and_want_what_they_have_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
+def test_generated_customers_are_always_the_same_and_want_what_they_have_not() -> None:
     from benchmarks import privacy_utility
 
     once, again = (privacy_utility.generated(3000) for _ in range(2))
@@ -146,10 +160,7 @@ def test_generated_customers_are_always_the_same_and_want_what_they_have_not(
     assert sum(rows["test"].history.shape[0] for rows in once.values()) == 3000
 
 
-def test_a_model_under_epsilon_is_made_of_totals_with_noise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
+def test_a_model_under_epsilon_is_made_of_totals_with_noise() -> None:
     from benchmarks import privacy_utility
     from grandtotal.tasks.recommend import Recommend
     from grandtotal.tasks.task import Common

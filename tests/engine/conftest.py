@@ -1,10 +1,12 @@
 """One consortium of five companies for all tests: real processes, mutual TLS on loopback.
 
 Its coordinator lies: its own FLARE server allows everything. What is refused, the retailers refuse.
-plan.toml and clear.toml are of three of them; five.toml of all, one of whom may drop out.
+plan.toml and clear.toml are of three of them; five.toml of all, one of whom may drop out, and
+five_clear.toml of all without masks.
 The line of `coast` is one that can be cut.
 """
 
+import json
 import shutil
 import sys
 import time
@@ -13,9 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from benchmarks.slow_line import SlowLine
 
 from conftest import SMALL
-from grandtotal.engine.slow_line import SlowLine
 from grandtotal.loopback import Loopback, free_port
 from grandtotal.tables.example import make_example
 
@@ -47,6 +49,11 @@ horizon = 2
 test = 4
 history = 30
 """
+
+# The one whose line can be slow is asked first, and answers last.
+FIVE_CLEAR = FIVE_PLAN.replace(
+    '["north", "south", "west", "east", "coast"]', json.dumps(FIVE[::-1])
+).replace("dropouts = 1", "secure_sum = false")
 
 LIES = """
 import json, sys
@@ -89,7 +96,7 @@ class Lying(Loopback):
 
 @pytest.fixture(scope="session")
 def alliance(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with five retailers and the three plans."""
+    """Returns a folder with five retailers and the four plans."""
     folder = make_example(tmp_path_factory.mktemp("alliance"), FIVE)
     few = (folder / "catalogue.csv").read_text().splitlines()[:13]
     (folder / "few.csv").write_text("\n".join(few) + "\n")
@@ -99,6 +106,7 @@ def alliance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "plan.toml").write_text(SMALL)
     (folder / "clear.toml").write_text(SMALL + CLEAR)
     (folder / "five.toml").write_text(FIVE_PLAN)
+    (folder / "five_clear.toml").write_text(FIVE_CLEAR)
     return folder
 
 
@@ -123,7 +131,7 @@ def companies(alliance: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     for name in RETAILERS:
         for cohort in (RETAILERS, FIVE, FIVE[:-1]):
             parties.type(name, "ledger", "retailer.toml", "--consent", ",".join(cohort))
-    for plan in ("clear.toml", "five.toml"):
+    for plan in ("clear.toml", "five.toml", "five_clear.toml"):
         shutil.copy(alliance / plan, parties.home("coordinator"))
     parties.line = line
     parties.start()

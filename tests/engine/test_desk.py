@@ -6,7 +6,7 @@ import time
 import pytest
 
 from grandtotal.engine import desk
-from grandtotal.engine.desk import Desk, Part, RetailerLostError, Rounds
+from grandtotal.engine.desk import Answer, Desk, Part, RetailerLostError, Rounds
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,19 @@ def test_whatever_is_lost_on_the_way_the_message_is_worked_on_once(lost):
 
     assert rounds(post, 5.0).exchange({"north": b"0123456789"}) == {"north": b"done"}
     assert heard == [b"0123456789"]
+
+
+def test_replies_are_in_the_order_of_the_questions_whoever_answers_first():
+    names, arrived = ("north", "south", "west"), []
+
+    def post(name, part, _):
+        time.sleep(0.05 * (len(names) - names.index(name)))
+        arrived.append(name)
+        return Answer(True, part.content)
+
+    found = rounds(post, 5.0).exchange({name: name.encode()[:4] for name in names})
+    assert arrived == list(names[::-1])
+    assert list(found) == list(names)
 
 
 def test_who_works_for_longer_than_the_patience_is_not_lost():

@@ -1,25 +1,29 @@
 """Kits, certificates, requests and what the doctor says of them; no FLARE is started."""
 
 import json
+import re
 import shutil
+import socket
 import urllib.error
 import urllib.request
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
-from grandtotal import cli, members
+from grandtotal import __version__, cli, members
 from grandtotal.durable import write_json
-from grandtotal.engine import certificates, kits
+from grandtotal.engine import certificates, doctor, kits
 from grandtotal.engine.certificates import Root, issue, read_certificate, read_key, request
 from grandtotal.engine.conduct import Held, conduct, submit
 from grandtotal.engine.consent import Decision, Proposal, Requests, cohorts, shown
 from grandtotal.engine.doctor import examine
 from grandtotal.engine.kits import Alliance, Kit, ask, create, patience_of, transport_key
 from grandtotal.engine.metrics import metrics_text, serve_metrics
-from grandtotal.engine.parties import know_coordinator
+from grandtotal.engine.parties import _at_work, know_coordinator
 from grandtotal.engine.revocation import revoke, revoked, without_certificate
 from grandtotal.engine.workspace import of_coordinator, of_retailer
 from grandtotal.errors import AnswerError, PlanError, RefusedError
@@ -180,6 +184,75 @@ def test_the_doctor_looks_at_the_coordinator_as_well(written):
     found = verdicts(kit)
     assert found["server.crt"] == found["officer.crt"] == found["policy"] == "yes"
     assert found["roster"] == "look"
+
+
+@pytest.fixture
+def finding(written, homes):
+    """Returns what the doctor says of one point of north, or of somebody else's kit."""
+
+    def examined(point, name="north", at_home=True):
+        config = homes[name] if at_home and name in homes else None
+        (found,) = (
+            each
+            for each in examine(Kit.read(written[name]), config)
+            if each.point == point or each.point.startswith(f"{point} ")
+        )
+        assert bool(found.remedy) == (found.verdict != "yes")
+        return found
+
+    return examined
+
+
+def test_the_doctor_compares_the_version_of_flare(finding, monkeypatch):
+    assert finding("grandtotal").found.startswith(f"{__version__}, code ")
+    for found, verdict in ((kits.FLARE, "yes"), ("2.8.0", "no")):
+        monkeypatch.setattr(doctor, "version", lambda _, found=found: found)
+        assert (finding("nvflare").verdict, finding("nvflare").found) == (verdict, found)
+
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", missing)
+    assert finding("nvflare").found == "not installed"
+
+
+def test_the_doctor_dials_the_port_or_looks_whether_it_is_free(finding, written):
+    file = written["coordinator"] / kits.FILE
+    kept, said = file.read_bytes(), json.loads(file.read_text())
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            said["alliance"]["port"] = other.getsockname()[1]
+            write_json(file, said)
+            assert "end that, or change" in finding("port", "coordinator").remedy
+            with _at_work(Kit.read(written["coordinator"])):
+                assert finding("port", "coordinator").found == "127.0.0.1 answers"
+        assert finding("port", "coordinator").found.startswith("free")
+    finally:
+        file.write_bytes(kept)
+
+
+def test_the_doctor_says_when_the_disk_is_nearly_full(finding, monkeypatch):
+    for free, verdict in ((1_000_000_000, "look"), (50_000_000_000, "yes")):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _, usage=usage: usage)
+        assert finding("disk").verdict == verdict
+
+
+def test_the_doctor_reads_the_tables_and_the_keys_where_it_is_told_what_they_are(
+    finding, homes, monkeypatch
+):
+    assert re.fullmatch(r"[\d,]+ transactions can be read", finding("tables").found)
+    assert finding("identity key").verdict == finding("key of the line").verdict == "yes"
+    assert "say --config retailer.toml" in finding("at home", at_home=False).remedy
+    text = homes["north"].read_text()
+    homes["north"].write_text(text.replace("transactions.csv", "none.csv"))
+    try:
+        assert "none.csv" in finding("at home").found
+    finally:
+        homes["north"].write_text(text)
+    monkeypatch.setitem(homes, "north", homes["south"])
+    assert finding("key of the line").verdict == "no"
+    assert finding("retailer.toml").found == "of 'south'"
 
 
 def test_a_file_that_is_no_kit_is_said_to_be_none(tmp_path, written):

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 
 import grandtotal as gt
 from grandtotal.report.data_page import data_page
+from typed import typed
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -99,10 +98,7 @@ def test_a_retailer_without_a_usable_table_has_a_page(tmp_path):
 
 def test_check_writes_the_page_and_exits_with_4_where_the_plan_cannot_run(folder):
     def check(*words: str, status: int) -> str:
-        command = [sys.executable, "-m", "grandtotal.cli", "check", "north/retailer.toml", *words]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == status, done.stderr
-        return done.stdout
+        return typed("check", "north/retailer.toml", *words, cwd=folder, status=status).stdout
 
     assert "page: out.html" in check("--html", "out.html", status=0)
     assert (folder / "out.html").read_text().startswith("<!doctype html>")

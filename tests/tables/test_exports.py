@@ -1,7 +1,5 @@
 """The usual exports, in the columns that are documented for them, pass `check` as they come."""
 
-import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 import grandtotal as gt
 from grandtotal.errors import PlanError
 from grandtotal.tables import Tables, load_config
+from typed import typed
 
 SHOPIFY = """\
 Name,Email,Financial Status,Paid at,Fulfillment Status,Currency,Subtotal,Total,Discount Code,\
@@ -153,11 +152,8 @@ def test_an_unknown_export_or_a_bad_name_writes_nothing(tmp_path, export, retail
 
 
 def test_from_and_retailer_go_together(tmp_path):
-    def init(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "grandtotal.cli", "init", "mine", *words]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert init("--from", "shopify").returncode == 2
-    done = init("--from", "shopify", "--retailer", "north")
+    words = ("init", "mine", "--from", "shopify")
+    typed(*words, cwd=tmp_path, status=2)
+    done = typed(*words, "--retailer", "north", cwd=tmp_path)
     assert "grandtotal check mine/retailer.toml --html mine/check.html" in done.stdout
     assert load_config(tmp_path / "mine").retailer == "north"

@@ -5,8 +5,7 @@ import threading
 import time
 
 import pytest
-
-from grandtotal.engine.slow_line import SlowLine
+from benchmarks.slow_line import SlowLine
 
 CONTENT = bytes(range(256)) * 400
 
