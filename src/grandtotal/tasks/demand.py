@@ -33,7 +33,6 @@ from grandtotal.tasks.demand_in_noise import (
 )
 from grandtotal.tasks.demand_model import (
     DemandModel,
-    adapted,
     baseline_model,
     cases_of,
     wape,
@@ -167,7 +166,13 @@ class Demand:
         """Returns the model with the least summed validation error, fitted up to the test cut."""
         if self.common.privacy.private:
             return fit_in_noise(self, totals)
-        totals = Remembering(totals)
+        if isinstance(totals, Local):
+            # What a retailer has alone is a row of the table, and what it may keep at home.
+            panel: Panel = totals.rows["test"]
+            return panel.once(("fitted", self), lambda: self._fitted(Remembering(totals)))
+        return self._fitted(Remembering(totals))
+
+    def _fitted(self, totals: Totals) -> Fitted:
         series = totals.total(DemandSeries(self.products, self.history))["units"]
         tried = [self._validate(totals, name, series) for name in self.models]
         best = min(range(len(tried)), key=lambda i: tried[i][0][self.judged_by])
@@ -262,8 +267,7 @@ class Demand:
 
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model with what the retailer learns at home; it stays at home."""
-        before, now = best_at_home(self, cast(DemandModel, model), rows)
-        return adapted(now, rows["validation"], rows["test"], before)
+        return best_at_home(self, cast(DemandModel, model), rows)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the better on validation of the mean of recent periods and last season."""
@@ -345,7 +349,7 @@ class Demand:
         return {
             **where_it_is_good(self, demand, rows["test"]),
             "own_level": bool(demand.level.size),
-            "kept": demand.kept,
+            "kept": demand.keeps,
             "baselines": {
                 self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
                 for name in BASELINES
