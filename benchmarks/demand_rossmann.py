@@ -86,6 +86,7 @@ def _task(found: Shops, model: str, trees: int) -> Demand:
         history=found.days,
         trees=trees,
         judged_by="rmspe",
+        grow="leaf",
     )
 
 

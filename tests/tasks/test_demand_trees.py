@@ -130,8 +130,9 @@ class Summed:
         return {name: sum(part[name] for part in found) for name in found[0]}
 
 
-def test_federated_trees_of_stores_are_the_pooled_ones(stores, frames):
-    task = stores("product-store", trees=3, horizon=8)
+@pytest.mark.parametrize("grow", ["level", "leaf"])
+def test_federated_trees_of_stores_are_the_pooled_ones(stores, frames, grow):
+    task = stores("product-store", trees=3, horizon=8, grow=grow)
     parts = [task.rows(found) for found in frames.values()]
     pooled = task.fit(Local(task.pooled(parts)))
     federated = task.fit(Summed(parts))

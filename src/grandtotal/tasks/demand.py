@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,8 @@ class Demand:
         "trees" and these two.
     by: what a series is: a "product", a "store", or a product in a store, "product-store".
     trees, leaves: how many trees are boosted, and how large they are; a forest has a fifth.
+    grow: how boosted trees grow, by "level", a round for each, or by "leaf", the best leaf first:
+        better trees of the same size for four times as many rounds.
     judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
     every: "week" or "day", the length of a period.
     horizon: how many periods ahead; test: how many periods are kept for the test, and as many
@@ -108,11 +110,13 @@ class Demand:
     trees: int = 300
     leaves: int = 64
     judged_by: str = "wape"
+    grow: Literal["level", "leaf"] = "level"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", spelled_out(self.models))
         check_models(self.models, FAMILIES)
-        for name, known in (("by", BY), ("judged_by", ("wape", "rmspe"))):
+        known_of = {"by": BY, "judged_by": ("wape", "rmspe"), "grow": ("level", "leaf")}
+        for name, known in known_of.items():
             if getattr(self, name) not in known:
                 raise PlanError(f"{name} = {getattr(self, name)!r}, expected {' or '.join(known)}")
         check_numbers(trees=(self.trees, 1, 2000), leaves=(self.leaves, 2, 4096))

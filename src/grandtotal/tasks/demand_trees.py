@@ -64,7 +64,7 @@ class TreesOfDemand:
         """Returns the algorithm with the number and size of trees of the plan."""
         if isinstance(self.algorithm, Forest):
             return replace(self.algorithm, trees=max(task.trees // _SHARE_OF_FOREST, 1))
-        growth = replace(self.algorithm.growth, leaves=task.leaves)
+        growth = replace(self.algorithm.growth, leaves=task.leaves, by=task.grow)
         # A step of 0.05 for 300 trees, which is larger where there are fewer.
         rate = min(max(15 / task.trees, 0.05), 0.3)
         return replace(self.algorithm, trees=task.trees, rate=rate, growth=growth)
