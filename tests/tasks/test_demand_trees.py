@@ -176,7 +176,7 @@ def test_a_day_that_is_known_to_be_closed_is_neither_learned_scored_nor_forecast
 @pytest.mark.parametrize("models", [("trees-tweedie",), ("forest",), ("auto",)])
 def test_every_kind_of_trees_and_the_choice_among_all_beat_the_baseline(models):
     tables = shops(shops=4, seed=2)
-    task = by_day(models=models, trees=12)
+    task = by_day(models=models, trees=20)
     rows = task.rows(tables)
     fitted = task.fit(Local(rows))
     assert {tried["model"] for tried in fitted.choice["tried"]} == set(task.models)

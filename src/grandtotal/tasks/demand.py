@@ -72,7 +72,7 @@ class Demand:
         the extra [neural]; "mean" and "seasonal-naive" need no model; "auto" is the regressions,
         "trees" and these two.
     by: what a series is: a "product", a "store", or a product in a store, "product-store".
-    trees, leaves: how many trees are boosted, and how large they are; a forest has a fifth.
+    trees, leaves: how many trees are boosted, and how large they are; a forest has a tenth.
     grow: how boosted trees grow, by "level", a round for each, or by "leaf", the best leaf first:
         better trees of the same size for four times as many rounds.
     judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 RATIO, LOG, LEFT = "sold / usual", "log of sold / usual", "left over"
-_SHARE_OF_FOREST = 5  # a tree of a forest is larger
+_SHARE_OF_FOREST = 10  # a tree of a forest is larger
 _SHARE_ON_TOP = 6  # a retailer's own trees on top are a sixth of what all grow together
 _BINS = Binning(bins=128)
 
@@ -215,7 +215,7 @@ def _learned(panel: Panel, sales: Any) -> tuple[Seen, Floats]:
 
 
 FOREST = Forest(
-    trees=60, growth=Growth(leaves=1024, rows=5, l2=0.0), binning=_BINS, columns=0.33, together=12
+    trees=30, growth=Growth(leaves=4096, rows=5, l2=0.0), binning=_BINS, columns=0.6, together=6
 )
 
 
