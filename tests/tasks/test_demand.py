@@ -334,6 +334,7 @@ def test_the_examples_are_the_best_the_middle_and_the_worst_of_what_sells(demand
         ({"every": "month"}, 'every = \'month\', expected "week" or "day"'),
         ({"every": {}}, "every = {}"),
         ({"every": ("week",)}, "every = ('week',)"),
+        ({"grow": "depth"}, "grow = 'depth', expected level or leaf"),
         ({"outlier": "4"}, "outlier = '4'"),
         ({"outlier": 0.5}, "outlier = 0.5"),
         ({"outlier": float("nan")}, "outlier = nan"),

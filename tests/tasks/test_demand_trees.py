@@ -16,9 +16,9 @@ from grandtotal.tasks.covariates import Covariates, Revisions
 from grandtotal.tasks.demand import Demand
 from grandtotal.tasks.demand_facts import Facts, text_names
 from grandtotal.tasks.demand_features import DAILY, FEATURES, Seen, feature_names
-from grandtotal.tasks.demand_home import best_at_home, judged
+from grandtotal.tasks.demand_home import judged
 from grandtotal.tasks.demand_in_noise import private_models
-from grandtotal.tasks.demand_model import cases_of
+from grandtotal.tasks.demand_model import ALONE, ON_TOP, cases_of
 from grandtotal.tasks.sales import Periods, SeriesNames
 
 SMALL = {"horizon": 4, "test": 8, "history": 80, "trees": 6, "leaves": 6}
@@ -130,8 +130,9 @@ class Summed:
         return {name: sum(part[name] for part in found) for name in found[0]}
 
 
-def test_federated_trees_of_stores_are_the_pooled_ones(stores, frames):
-    task = stores("product-store", trees=3, horizon=8)
+@pytest.mark.parametrize("grow", ["level", "leaf"])
+def test_federated_trees_of_stores_are_the_pooled_ones(stores, frames, grow):
+    task = stores("product-store", trees=3, horizon=8, grow=grow)
     parts = [task.rows(found) for found in frames.values()]
     pooled = task.fit(Local(task.pooled(parts)))
     federated = task.fit(Summed(parts))
@@ -175,7 +176,7 @@ def test_a_day_that_is_known_to_be_closed_is_neither_learned_scored_nor_forecast
 @pytest.mark.parametrize("models", [("trees-tweedie",), ("forest",), ("auto",)])
 def test_every_kind_of_trees_and_the_choice_among_all_beat_the_baseline(models):
     tables = shops(shops=4, seed=2)
-    task = by_day(models=models, trees=12)
+    task = by_day(models=models, trees=20)
     rows = task.rows(tables)
     fitted = task.fit(Local(rows))
     assert {tried["model"] for tried in fitted.choice["tried"]} == set(task.models)
@@ -236,25 +237,55 @@ def test_a_product_is_told_by_its_category_and_brand_and_only_where_products_are
 # --- what stays at home ---
 
 
-@pytest.mark.parametrize("judge", ["wape", "rmspe"])
-def test_a_retailer_keeps_what_was_best_on_its_own_validation(judge):
-    task = by_day(judged_by=judge)
+@pytest.fixture(scope="module", params=["wape", "rmspe"])
+def home(request):
+    """Returns the task, a retailer's rows, the shared model and what the retailer has alone."""
+    task = by_day(judged_by=request.param)
     mine, other = (task.rows(shops(shops=3, seed=seed)) for seed in (1, 9))
     shared = task.fit(Local(task.pooled([mine, other]))).model
-    before, now = best_at_home(task, shared, mine)
-    panel = mine["validation"]
-    assert judged(task, before, panel) <= judged(task, shared.validated, panel)
-    assert before.kept == now.kept
-    assert bool(now.own) == bool(now.kept)
-    # Leaves that say the opposite are worse than any trees of its own.
+    return task, mine, shared, task.adapt(task.fit(Local(mine)).model, mine)
+
+
+def spoiled(model):
+    """Returns the model with leaves that say the opposite: worse than any trees of its own."""
     values = "trees values"
-    spoiled = replace(
-        shared,
-        parts={**shared.parts, values: -3 * shared.parts[values]},
-        before={**shared.before, values: -3 * shared.before[values]},
+    return replace(
+        model,
+        parts={**model.parts, values: -3 * model.parts[values]},
+        before={**model.before, values: -3 * model.before[values]},
     )
-    assert best_at_home(task, spoiled, mine)[0].kept != ""
-    assert arrays_digest(now.arrays) == arrays_digest(shared.arrays)
+
+
+def test_a_retailer_keeps_what_was_best_on_its_own_validation(home):
+    task, mine, shared, alone = home
+    kept, panel = task.adapt(shared, mine), mine["validation"]
+    found = judged(task, kept.validated, panel)
+    assert found <= judged(task, shared.validated, panel)
+    # What it has alone must be clearly better to be kept.
+    assert found <= judged(task, alone.validated, panel) / 0.99
+    assert arrays_digest(kept.arrays) == arrays_digest(shared.arrays)
+
+
+def test_a_retailer_whom_others_do_not_help_keeps_what_it_has_alone_to_the_last_bit(home):
+    task, mine, shared, alone = home
+    bad = spoiled(shared)
+    kept = task.adapt(bad, mine)
+    assert kept.keeps == task.detail(kept, mine)["kept"] == ALONE
+    assert not alone.keeps or alone.keeps == ON_TOP
+    for split in ("test", "now"):
+        (found,), (own,) = cases_of(kept, mine[split]), cases_of(alone, mine[split])
+        assert np.array_equal(kept.forecast(found), alone.forecast(own))
+    tables = [task.predict(model, mine, {}, 5) for model in (kept, alone)]
+    assert tables[0].equals(tables[1])
+    assert arrays_digest(kept.arrays) == arrays_digest(bad.arrays)
+
+
+def test_what_a_retailer_has_alone_is_fitted_once(home):
+    task, mine, _, alone = home
+    assert task.fit(Local(mine)).model is task.fit(Local(mine)).model
+    assert task.adapt(task.fit(Local(mine)).model, mine) is alone
+    fewer = replace(task, trees=task.trees - 1)
+    assert fewer.fit(Local(mine)).model is not task.fit(Local(mine)).model
 
 
 def test_the_squares_of_relative_errors_are_judged_at_their_best_factor():

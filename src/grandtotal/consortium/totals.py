@@ -55,7 +55,7 @@ class Local:
     """
 
     def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+        self.rows = rows
         self._state = _Nowhere()
 
     def total(self, query: Query, broadcast: Arrays | None = None) -> Arrays:
@@ -63,7 +63,7 @@ class Local:
         broadcast = broadcast or {}
         fields = query.fields(broadcast)
         refuse_overflow(fields, retailers=1)
-        answer = query.answer(self._rows, self._state, broadcast)
+        answer = query.answer(self.rows, self._state, broadcast)
         return {
             name: decode(encode(name, np.asarray(answer[name]), field, 1), field)
             for name, field in fields.items()

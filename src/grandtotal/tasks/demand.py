@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,6 @@ from grandtotal.tasks.demand_in_noise import (
 )
 from grandtotal.tasks.demand_model import (
     DemandModel,
-    adapted,
     baseline_model,
     cases_of,
     wape,
@@ -73,7 +72,9 @@ class Demand:
         the extra [neural]; "mean" and "seasonal-naive" need no model; "auto" is the regressions,
         "trees" and these two.
     by: what a series is: a "product", a "store", or a product in a store, "product-store".
-    trees, leaves: how many trees are boosted, and how large they are; a forest has a fifth.
+    trees, leaves: how many trees are boosted, and how large they are; a forest has a tenth.
+    grow: how boosted trees grow, by "level", a round for each, or by "leaf", the best leaf first:
+        better trees of the same size for four times as many rounds.
     judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
     every: "week" or "day", the length of a period.
     horizon: how many periods ahead; test: how many periods are kept for the test, and as many
@@ -109,11 +110,13 @@ class Demand:
     trees: int = 300
     leaves: int = 64
     judged_by: str = "wape"
+    grow: Literal["level", "leaf"] = "level"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", spelled_out(self.models))
         check_models(self.models, FAMILIES)
-        for name, known in (("by", BY), ("judged_by", ("wape", "rmspe"))):
+        known_of = {"by": BY, "judged_by": ("wape", "rmspe"), "grow": ("level", "leaf")}
+        for name, known in known_of.items():
             if getattr(self, name) not in known:
                 raise PlanError(f"{name} = {getattr(self, name)!r}, expected {' or '.join(known)}")
         check_numbers(trees=(self.trees, 1, 2000), leaves=(self.leaves, 2, 4096))
@@ -167,7 +170,13 @@ class Demand:
         """Returns the model with the least summed validation error, fitted up to the test cut."""
         if self.common.privacy.private:
             return fit_in_noise(self, totals)
-        totals = Remembering(totals)
+        if isinstance(totals, Local):
+            # What a retailer has alone is a row of the table, and what it may keep at home.
+            panel: Panel = totals.rows["test"]
+            return panel.once(("fitted", self), lambda: self._fitted(Remembering(totals)))
+        return self._fitted(Remembering(totals))
+
+    def _fitted(self, totals: Totals) -> Fitted:
         series = totals.total(DemandSeries(self.products, self.history))["units"]
         tried = [self._validate(totals, name, series) for name in self.models]
         best = min(range(len(tried)), key=lambda i: tried[i][0][self.judged_by])
@@ -262,8 +271,7 @@ class Demand:
 
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model with what the retailer learns at home; it stays at home."""
-        before, now = best_at_home(self, cast(DemandModel, model), rows)
-        return adapted(now, rows["validation"], rows["test"], before)
+        return best_at_home(self, cast(DemandModel, model), rows)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the better on validation of the mean of recent periods and last season."""
@@ -345,7 +353,7 @@ class Demand:
         return {
             **where_it_is_good(self, demand, rows["test"]),
             "own_level": bool(demand.level.size),
-            "kept": demand.kept,
+            "kept": demand.keeps,
             "baselines": {
                 self._label(name): round(wape(baseline_model(name), rows["test"]), 6)
                 for name in BASELINES

@@ -1,17 +1,15 @@
-"""Which trees a retailer keeps: everybody's, with some of its own on top, its own, or the mean.
+"""Which model a retailer keeps: everybody's, with some of its own trees on top, a mean, or its own.
 
 Decided on its own validation, with models that have not seen it, and then fitted on all rows before
-the test. All of it stays at home.
-
-The factor of all forecasts stays everybody's: one of its own would be judged on the rows that it is
-made from, and is of one retailer's few days.
+the test. All of it stays at home. What it would have without the others is fitted, chosen and
+finished as it would be without them, and is always one of the candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -19,53 +17,78 @@ from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.demand_families import FAMILIES
-from grandtotal.tasks.demand_model import BOTH, LOCAL, ON_TOP, DemandModel, cases_of, wape
+from grandtotal.tasks.demand_model import BOTH, ON_TOP, DemandModel, adapted, cases_of, wape
 from grandtotal.tasks.demand_trees import TreesOfDemand, rows_of_trees
 from grandtotal.tasks.sales import Panel
 
 if TYPE_CHECKING:
     from grandtotal.tasks.demand import Demand
 
-# Of the error of others: trees of its own have seen few series, and win by chance now and then.
+# Of the error of others: what has seen few series wins by chance now and then.
 _CLEARLY = 0.99
-Fit = Callable[[str, Arrays], Arrays]
 
 
-def best_at_home(task: Demand, model: DemandModel, rows: Rows) -> tuple[DemandModel, DemandModel]:
-    """Returns the model that was best on the retailer's validation: as it was there, and now."""
-    family = FAMILIES[model.meta["model"]]
-    shared = model.validated
-    if not isinstance(family, TreesOfDemand) or not model.before:
-        return shared, model
+@dataclass(frozen=True)
+class _Candidate:
+    """before: the model as it was before the validation; now: makes it as it is delivered.
+
+    handicap: what its error on the validation is divided by.
+    """
+
+    before: DemandModel
+    now: Callable[[], DemandModel]
+    handicap: float = 1.0
+
+
+def best_at_home(task: Demand, model: DemandModel, rows: Rows) -> DemandModel:
+    """Returns the model with all that the retailer adds at home, or what it has alone instead."""
+    panel: Panel = rows["test"]
+    if not isinstance(FAMILIES[model.meta["model"]], TreesOfDemand) or not model.before:
+        return adapted(model, rows["validation"], panel)
+    alone = cast(DemandModel, task.fit(Local(rows)).model)
+    if model is alone:
+        # A row of the table, and a candidate of the other: finished once.
+        return panel.once(("alone", task), lambda: _best(task, model, rows, None))
+    return _best(task, model, rows, alone)
+
+
+def _best(task: Demand, model: DemandModel, rows: Rows, alone: DemandModel | None) -> DemandModel:
     panel: Panel = rows["validation"]
-    fits = _fits(task, family, rows)
-    tried = {"": shared}
-    for name, fit in fits.items():
-        tried[name] = replace(shared, kept=name, own=fit("validation", shared.parts))
-    found = {name: judged(task, model, panel) for name, model in tried.items()}
-    best = min(found, key=lambda name: found[name] / (_CLEARLY if name == LOCAL else 1.0))
-    if not best:
-        return shared, model
-    return tried[best], replace(model, kept=best, own=fits[best]("test", model.parts))
+    candidates = list(_candidates(task, model, rows, alone))
+    errors = [judged(task, one.before, panel) / one.handicap for one in candidates]
+    best = candidates[int(np.argmin(errors))]
+    now = best.now()
+    if now.shared is not None:
+        return now  # finished as alone
+    return adapted(now, panel, rows["test"], best.before)
 
 
-def _fits(task: Demand, family: TreesOfDemand, rows: Rows) -> Mapping[str, Fit]:
-    """Returns how each of the retailer's own parts is fitted to the rows of a split."""
+def _candidates(
+    task: Demand, model: DemandModel, rows: Rows, alone: DemandModel | None
+) -> Iterator[_Candidate]:
+    """alone: what the retailer has fitted without the others; None if the model is that."""
+    family = cast(TreesOfDemand, FAMILIES[model.meta["model"]])
+    before = model.validated
+    yield _Candidate(before, lambda: model)
 
-    def local(split: str, parts: Arrays) -> Arrays:  # noqa: ARG001
-        # Alone, federated and pooled are compared with the same trees: they are grown once.
-        kept = rows[split].kept
-        key = ("trees of its own", task.models, family.target, family.objective.name)
-        if key not in kept:
-            kept[key] = family.fit(Local(rows), task, split, {})[0]
-        found: Arrays = kept[key]
-        return found
+    def with_own(kept: str, fit: Callable[[str, Arrays], Arrays]) -> _Candidate:
+        own = fit("validation", before.parts)
+        return _Candidate(
+            replace(before, kept=kept, own=own),
+            lambda: replace(model, kept=kept, own=fit("test", model.parts)),
+        )
 
-    def on_top(split: str, parts: Arrays) -> Arrays:
-        return family.fit_on_top(parts, rows[rows_of_trees(split)], task)
-
-    alone = {LOCAL: local, BOTH: local}
-    return {ON_TOP: on_top, **alone} if family.can_be_on_top else alone
+    if family.can_be_on_top:
+        yield with_own(
+            ON_TOP, lambda split, parts: family.fit_on_top(parts, rows[rows_of_trees(split)], task)
+        )
+    if alone is None:
+        return
+    finished = best_at_home(task, alone, rows)
+    yield _Candidate(finished.validated, lambda: replace(finished, shared=model), _CLEARLY)
+    if alone.meta["model"] == model.meta["model"]:
+        trees = {"validation": alone.before, "test": alone.parts}
+        yield with_own(BOTH, lambda split, parts: trees[split])  # noqa: ARG005
 
 
 def judged(task: Demand, model: DemandModel, panel: Panel) -> float:

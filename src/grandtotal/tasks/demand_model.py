@@ -37,7 +37,8 @@ from grandtotal.tasks.sales import Cases, Panel
 __all__ = ["BASELINES", "GRID", "DemandModel", "adapted", "baseline_model", "cases_of", "wape"]
 
 _BEFORE = "before "
-LOCAL, ON_TOP, BOTH = "own trees", "own trees on top", "the mean of everybody's and own trees"
+ON_TOP, BOTH = "own trees on top", "the mean of everybody's and own trees"
+ALONE = "own model, as it would have it alone"
 _ONE = np.ones(())
 # Of the loss of the consortium's intervals: made of fewer cases, own ones hold less than they seem.
 _BETTER = 0.97
@@ -53,10 +54,11 @@ class DemandModel:
     spread: (2, classes, quantiles) of sold / forecast in the consortium, of the early half of the
     validation and of all of it: see intervals.py; empty where nobody was asked.
 
-    At home only: kept, which trees the retailer keeps, "" for everybody's; own, the arrays of its
-    own; level, (3,) the retailer's own correction, empty if it
-    does not help; ratios, (classes, quantiles) of sold / forecast, the retailer's own or the
-    consortium's; earlier, all of it as it was before the validation.
+    At home only: kept, what the retailer adds to everybody's trees, "" for nothing; own, the arrays
+    of its own; level, (3,) the retailer's own correction, empty if it does not help; ratios,
+    (classes, quantiles) of sold / forecast, the retailer's own or the consortium's; earlier, all of
+    it as it was before the validation; shared, the model that travelled, where all the rest is what
+    the retailer has without the others.
     """
 
     meta: Json
@@ -69,6 +71,7 @@ class DemandModel:
     kept: str = ""
     own: Arrays = field(default_factory=dict)
     earlier: DemandModel | None = None
+    shared: DemandModel | None = None
 
     @staticmethod
     def of(arrays: Arrays, meta: Json) -> DemandModel:
@@ -82,8 +85,15 @@ class DemandModel:
     @property
     def arrays(self) -> Arrays:
         """The arrays that travel and are saved: nothing of a retailer's own is in them."""
+        if self.shared is not None:
+            return self.shared.arrays
         asked = {"spread": self.spread} if self.spread.size else {}
         return {**self.parts, **over(_BEFORE, self.before), "series": self.series, **asked}
+
+    @property
+    def keeps(self) -> str:
+        """What the retailer keeps instead of everybody's model, in words; "" where it is that."""
+        return self.kept if self.shared is None else ALONE
 
     @property
     def validated(self) -> DemandModel:
@@ -108,7 +118,7 @@ class DemandModel:
         elif self.kept == BOTH:
             found = (family.forecast(self.parts, cases) + family.forecast(self.own, cases)) / 2
         else:
-            found = family.forecast(self.own if self.kept == LOCAL else self.parts, cases)
+            found = family.forecast(self.parts, cases)
         factor = self.parts.get("factor", _ONE)
         return found if factor == 1 else found * float(factor)
 

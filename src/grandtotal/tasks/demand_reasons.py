@@ -16,7 +16,7 @@ from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.tree_model import TreesModel
 from grandtotal.algorithms.tree_reasons import contributions
 from grandtotal.tasks.demand_families import FAMILIES
-from grandtotal.tasks.demand_model import BOTH, LOCAL, ON_TOP, DemandModel
+from grandtotal.tasks.demand_model import BOTH, ON_TOP, DemandModel
 from grandtotal.tasks.demand_trees import TREES, TreesOfDemand
 from grandtotal.tasks.sales import Cases
 
@@ -50,8 +50,6 @@ def _trees(model: DemandModel) -> list[TreesModel]:
     family = FAMILIES[model.meta["model"]]
     if not isinstance(family, TreesOfDemand):
         return []
-    if model.kept == LOCAL:
-        return [family.model(model.own)]
     on_top = [TREES["trees-log"].model(model.own)] if model.kept == ON_TOP else []
     own = [family.model(model.own)] if model.kept == BOTH else []
     return [family.model(model.parts), *on_top, *own]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 RATIO, LOG, LEFT = "sold / usual", "log of sold / usual", "left over"
-_SHARE_OF_FOREST = 5  # a tree of a forest is larger
+_SHARE_OF_FOREST = 10  # a tree of a forest is larger
 _SHARE_ON_TOP = 6  # a retailer's own trees on top are a sixth of what all grow together
 _BINS = Binning(bins=128)
 
@@ -64,7 +64,7 @@ class TreesOfDemand:
         """Returns the algorithm with the number and size of trees of the plan."""
         if isinstance(self.algorithm, Forest):
             return replace(self.algorithm, trees=max(task.trees // _SHARE_OF_FOREST, 1))
-        growth = replace(self.algorithm.growth, leaves=task.leaves)
+        growth = replace(self.algorithm.growth, leaves=task.leaves, by=task.grow)
         # A step of 0.05 for 300 trees, which is larger where there are fewer.
         rate = min(max(15 / task.trees, 0.05), 0.3)
         return replace(self.algorithm, trees=task.trees, rate=rate, growth=growth)
@@ -215,7 +215,7 @@ def _learned(panel: Panel, sales: Any) -> tuple[Seen, Floats]:
 
 
 FOREST = Forest(
-    trees=60, growth=Growth(leaves=1024, rows=5, l2=0.0), binning=_BINS, columns=0.33, together=12
+    trees=30, growth=Growth(leaves=4096, rows=5, l2=0.0), binning=_BINS, columns=0.6, together=6
 )
 
 

@@ -6,9 +6,10 @@ of the consortium's total series before t. Nothing else: a test moves what comes
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from grandtotal.tasks.shelf import LEARNED
 
 __all__ = ["Cases", "Panel", "Periods", "Sales", "SeriesNames", "build_cases"]
 
+Made = TypeVar("Made")
 _LITTLE = 0.1  # units: what log() sees of a product that did not sell
 _ROOM = 12.0  # units that are never an outlier
 
@@ -199,7 +201,7 @@ class Panel:
     cut: int
     until: int
     per_customer: int = 0
-    kept: dict[Any, list[Cases]] = field(default_factory=dict, repr=False)
+    kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def pooled(panels: list[Panel]) -> Panel:
@@ -228,10 +230,16 @@ class Panel:
     def _built(self, series: NDArray[Any], origins: tuple[int, ...], until: int) -> list[Cases]:
         # A fit asks for the same rows in every round: they are built once for each series.
         key = (arrays_digest({"": np.asarray(series)}), origins)
+        return self.once(
+            key, lambda: [build_cases(part, series, origins, until) for part in self.parts]
+        )
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Returns what was made of these rows under the key, made when first asked for."""
         if key not in self.kept:
-            built = [build_cases(part, series, origins, until) for part in self.parts]
-            self.kept[key] = built
-        return self.kept[key]
+            self.kept[key] = make()
+        made: Made = self.kept[key]
+        return made
 
 
 def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], until: int) -> Cases:
