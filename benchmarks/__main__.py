@@ -60,6 +60,7 @@ from benchmarks import (
     trees_exact,
     trees_privacy,
     trees_scale,
+    tutorial,
     value,
 )
 from benchmarks.rows import MissingDataError, Row
@@ -79,6 +80,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "recommend-ratings": recommend_ratings,
     "recommend-transfer": recommend_transfer,
     "recommend-tafeng": next_basket,
+    "tutorial": tutorial,
     "shift": shift,
     "secure-sum": secure_sum,
     "trees-speed": trees,
