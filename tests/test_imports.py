@@ -63,6 +63,7 @@ NEURAL = (
     "neural_local.py",
     "sasrec.py",
     "sequence_network.py",
+    "two_tower.py",
 )
 MAY_READ_TABLES = (
     "tasks",

@@ -110,7 +110,11 @@ def deal(request, build):
 
 
 def test_every_model_that_a_plan_can_name_is_tested_here():
-    networks = {"gru", "sasrec"}  # means of what was learnt at home, never the pooled model
+    networks = {
+        "gru",
+        "sasrec",
+        "two-tower",
+    }  # means of what was learnt at home, never the pooled model
     assert {*GRIDS, *GRID, *PRICE_GRID} - networks <= set(ALGORITHMS)
 
 

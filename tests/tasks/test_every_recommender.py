@@ -12,6 +12,7 @@ from grandtotal.algorithms.content import Hybrid
 from grandtotal.algorithms.item_model import Request
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.algorithms.sequential import Sequential
+from grandtotal.algorithms.towers import Towers
 from grandtotal.consortium.consortium import Consortium
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
@@ -19,11 +20,12 @@ from grandtotal.tasks.ranking import RankingScores
 from grandtotal.tasks.recommend_models import GRIDS
 from grandtotal.tasks.wishes import NO_WISHES
 
-NETWORKS = ("gru", "sasrec")
+NETWORKS = ("gru", "sasrec", "two-tower")
 SMALL = {
     "als": ALS(8, epochs=2, steps=2),
     "hybrid": Hybrid(factors=8, epochs=2),
-    **{kind: Sequential(kind, length=5, width=4, rounds=1, epochs=1) for kind in NETWORKS},
+    **{kind: Sequential(kind, length=5, width=4, rounds=1, epochs=1) for kind in NETWORKS[:2]},
+    "two-tower": Towers(width=4, rounds=1, epochs=1),
 }
 
 

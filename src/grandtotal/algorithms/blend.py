@@ -15,9 +15,11 @@ from scipy.sparse import csr_array
 
 from grandtotal.algorithms.als import FactorModel
 from grandtotal.algorithms.content import HybridModel
+from grandtotal.algorithms.customer_context import Context
 from grandtotal.algorithms.item_model import ItemModel, Recommender
 from grandtotal.algorithms.offered import Offered
 from grandtotal.algorithms.sequential import SequenceModel
+from grandtotal.algorithms.towers import TowerModel
 from grandtotal.algorithms.transitions import TransitionModel
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
@@ -78,7 +80,11 @@ class Blend(Recommender):
 
     def affinities(self, history: csr_array) -> NDArray[np.float32]:
         """Returns (customers, products) scores, of the products bought already as well."""
-        return mixed(standardised(self.parts, history), self.shares)
+        return self.knowing(history, None)
+
+    def knowing(self, history: csr_array, context: Context | None) -> NDArray[np.float32]:
+        """Returns the affinities, with what else is known of the customers."""
+        return mixed(standardised(self.parts, history, context), self.shares)
 
     def similar(self, product: int) -> NDArray[np.float32]:
         """Returns (products,) the weighted sum of the parts' own, each in its deviations."""
@@ -106,7 +112,9 @@ def mixed(scores: list[NDArray[np.float64]], shares: NDArray[np.float64]) -> NDA
     return total.astype(np.float32)
 
 
-def standardised(parts: tuple[Recommender, ...], history: csr_array) -> list[NDArray[np.float64]]:
+def standardised(
+    parts: tuple[Recommender, ...], history: csr_array, context: Context | None = None
+) -> list[NDArray[np.float64]]:
     """Returns (customers, products) of each part, with mean 0 and deviation 1 of what is new.
 
     Where all scores of a customer are equal, they are 0.
@@ -117,7 +125,7 @@ def standardised(parts: tuple[Recommender, ...], history: csr_array) -> list[NDA
     many = np.maximum(new.sum(axis=1, keepdims=True), 1.0)
     found = []
     for part in parts:
-        scores = part.affinities(history).astype(np.float64)
+        scores = part.knowing(history, context).astype(np.float64)
         scores -= (scores * new).sum(axis=1, keepdims=True) / many
         spread = np.sqrt((scores**2 * new).sum(axis=1, keepdims=True) / many)
         found.append(np.divide(scores, spread, out=np.zeros_like(scores), where=spread > 0))
@@ -150,6 +158,8 @@ def recommender(arrays: Arrays, meta: Json) -> Recommender:
         return Offered(recommender(rest, meta), arrays["offered"] > 0)
     if "shares" in arrays:
         return Blend.build(arrays, meta)
+    if "described" in arrays:
+        return TowerModel.build(arrays, meta)
     if "network" in arrays:
         return SequenceModel.build(arrays, meta)
     if "bridge" in arrays:

@@ -9,11 +9,9 @@ tables. A new product has the vector f W at once, and so has one of another reta
 
 The hybrid's factors are those of ALS, drawn to f W as if `worth` customers had said so:
 q = (n q_als + worth f W) / (n + worth). Agarwal and Chen, "Regression-based latent factor models",
-2009, https://doi.org/10.1145/1557019.1557029; features hashed as in Weinberger et al., "Feature
-hashing for large scale multitask learning", 2009, https://arxiv.org/abs/0902.2206
+2009, https://doi.org/10.1145/1557019.1557029
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,6 +23,7 @@ from scipy.sparse import csr_array, vstack
 from grandtotal.algorithms.als import ALS, FactorModel, Floats
 from grandtotal.algorithms.als_totals import FoldIn
 from grandtotal.algorithms.purchases import PurchaseCounts
+from grandtotal.algorithms.words import place
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
@@ -34,7 +33,7 @@ from grandtotal.threads import one_thread
 
 CONTENT = "content"  # the rows that the queries read
 WIDTH = 512  # places that words are hashed to; the first is 1 for every listing
-_STEPS = 2**10  # of a feature
+STEPS = 2**10  # of a feature
 _FINE = 2**20  # of a factor, and of an entry of W
 _KNOWN = 10  # customers from which on a product's factors say what it is
 _LARGEST = 2.0**12  # of a factor or an entry of W, so that no sum passes 2^62
@@ -66,6 +65,13 @@ class Content:
         matrix = csr_array((values.astype(np.int64), columns, starts), shape=(len(rows), WIDTH))
         return Content(matrix, np.asarray(products, np.intp))
 
+    def by_product(self, products: int) -> tuple[csr_array, NDArray[np.int64]]:
+        """Returns (products, WIDTH) steps, summed over listings, and each one's listings."""
+        many = len(self.products)
+        ones = np.ones(many, np.int64)
+        at = csr_array((ones, (self.products, np.arange(many))), shape=(products, many))
+        return csr_array(at @ self.features), np.bincount(self.products, minlength=products)
+
     @staticmethod
     def pooled(parts: Sequence["Content"]) -> "Content":
         """Returns the listings of several retailers, one after the other."""
@@ -77,12 +83,11 @@ def hashed(words: Iterable[str]) -> Mapping[int, int]:
     """Returns steps by place: 1 at the first, and the words' counts with the norm 1."""
     counts: dict[int, int] = {}
     for word in words:
-        found = hashlib.blake2b(word.encode(), digest_size=8).digest()
-        place = 1 + int.from_bytes(found, "big") % (WIDTH - 1)
-        counts[place] = counts.get(place, 0) + 1
+        at = place(word, 1, WIDTH)
+        counts[at] = counts.get(at, 0) + 1
     norm = float(np.sqrt(sum(count**2 for count in counts.values()))) or 1.0
-    steps = {place: round(_STEPS * count / norm) for place, count in sorted(counts.items())}
-    return {0: _STEPS, **steps}
+    steps = {at: round(STEPS * count / norm) for at, count in sorted(counts.items())}
+    return {0: STEPS, **steps}
 
 
 # --- what is asked ---
@@ -101,13 +106,13 @@ class BridgeSums:
         """Returns gram (WIDTH, WIDTH) and cross (WIDTH, d)."""
         cross = (WIDTH, broadcast["factors"].shape[1])
         return {
-            "gram": Field((WIDTH, WIDTH), _STEPS**2, symmetric=True),
-            "cross": Field(cross, _STEPS * _FINE),
+            "gram": Field((WIDTH, WIDTH), STEPS**2, symmetric=True),
+            "cross": Field(cross, STEPS * _FINE),
         }
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums, of integers."""
-        content = _content(rows)
+        content = content_in(rows)
         known = broadcast["known"][content.products] > 0
         features = content.features[known]
         whole = _whole(broadcast["factors"][content.products[known]])
@@ -129,23 +134,19 @@ class ContentVectors:
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
         """Returns vectors (products, d) and listings (products,)."""
         shape = (self.products, broadcast["bridge"].shape[1])
-        return {"vectors": Field(shape, _STEPS * _FINE), "listings": Field((self.products,))}
+        return {"vectors": Field(shape, STEPS * _FINE), "listings": Field((self.products,))}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums, of integers."""
-        content = _content(rows)
-        listed = len(content.products)
-        at = csr_array(
-            (np.ones(listed, np.int64), (content.products, np.arange(listed))),
-            shape=(self.products, listed),
-        )
+        features, listings = content_in(rows).by_product(self.products)
         return {
-            "vectors": np.asarray(at @ (content.features @ _whole(broadcast["bridge"]))),
-            "listings": np.bincount(content.products, minlength=self.products),
+            "vectors": np.asarray(features @ _whole(broadcast["bridge"])),
+            "listings": listings,
         }
 
 
-def _content(rows: Rows) -> Content:
+def content_in(rows: Rows) -> Content:
+    """Returns the listings among a retailer's rows, none where it has no words."""
     found: Content = rows[CONTENT] if CONTENT in rows else Content.of([], [])
     return found
 
@@ -179,7 +180,7 @@ class HybridModel(FactorModel):
     def with_products(self, content: Content) -> "HybridModel":
         """Returns the model with these listings as products after the known ones."""
         assert self.bridge is not None
-        new = (content.features.toarray() / _STEPS) @ self.bridge.astype(np.float64)
+        new = (content.features.toarray() / STEPS) @ self.bridge.astype(np.float64)
         factors = np.concatenate([self.factors, new.astype(np.float32)])
         prior = np.concatenate([self.prior, np.zeros(len(new), np.float32)])
         return HybridModel(factors, prior, self.fold, self.meta, self.bridge)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from grandtotal.algorithms.customer_context import Context
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays
 
@@ -68,6 +69,10 @@ class Recommender(ABC):
         A customer's scores do not depend on who else is in the block.
         """
 
+    def knowing(self, history: csr_array, context: Context | None) -> NDArray[np.float32]:  # noqa: ARG002
+        """Returns the affinities; a model that reads more than histories reads the context."""
+        return self.affinities(history)
+
     @abstractmethod
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns the bought products that speak most for this one, at most so many."""
@@ -85,9 +90,9 @@ class Recommender(ABC):
         added: NDArray[np.float32] = alone - self.affinities(in_order((), len(self.prior)))[0]
         return added
 
-    def scores(self, history: csr_array) -> NDArray[np.float32]:
+    def scores(self, history: csr_array, context: Context | None = None) -> NDArray[np.float32]:
         """Returns the affinities; -inf where the customer has bought already."""
-        scores = self.affinities(history)
+        scores = self.knowing(history, context)
         customers = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
         scores[customers, history.indices] = -np.inf
         return scores

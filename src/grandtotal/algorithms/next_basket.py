@@ -79,7 +79,7 @@ class NextBasket:
 
 def goes_with(items: Recommender, purchases: Purchases) -> NDArray[np.float32]:
     """Returns the item model's scores over each customer's largest, (customers, products)."""
-    return _over_largest(items.affinities(purchases.history))
+    return _over_largest(items.knowing(purchases.history, purchases.context))
 
 
 def blend(habit: Habit, items: NDArray[np.float32], purchases: Purchases) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from grandtotal.algorithms.customer_context import Context
 from grandtotal.algorithms.item_model import Recommender
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays
@@ -38,6 +39,10 @@ class Offered(Recommender):
     def affinities(self, history: csr_array) -> NDArray[np.float32]:
         """Returns (customers, products) scores, of the products bought already as well."""
         return self.items.affinities(history)
+
+    def knowing(self, history: csr_array, context: Context | None) -> NDArray[np.float32]:
+        """Returns the affinities, with what else is known of the customers."""
+        return self.items.knowing(history, context)
 
     def similar(self, product: int) -> NDArray[np.float32]:
         """Returns (products,) how much each goes with this one."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
+from grandtotal.algorithms.customer_context import Context
 from grandtotal.consortium.query import Rows, State
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy import clipping
@@ -44,6 +45,7 @@ class Purchases:
         products are recommended again.
     sold: (retailers, products), False where a retailer is known not to sell a product, and seller:
         (customers,) the row of each customer's; None where all sell all.
+    context: what else is known of the customers at the cut; None where no model asks for it.
     """
 
     history: csr_array
@@ -51,12 +53,15 @@ class Purchases:
     baskets: csr_array | None = None
     sold: NDArray[np.bool_] | None = None
     seller: NDArray[np.intp] | None = None
+    context: Context | None = None
 
     def of(self, customers: NDArray[np.intp]) -> "Purchases":
         """Returns the rows of some customers."""
         own = None if self.baskets is None else self.baskets[customers]
         seller = None if self.seller is None else self.seller[customers]
-        return Purchases(self.history[customers], self.future[customers], own, self.sold, seller)
+        known = None if self.context is None else self.context.of(customers)
+        held = self.history[customers], self.future[customers]
+        return Purchases(*held, own, self.sold, seller, known)
 
     def without(self, absent: Sequence[int]) -> "Purchases":
         """Returns the same of a retailer that does not sell these products."""
@@ -87,6 +92,7 @@ class Purchases:
             csr_array(vstack([part.future for part in parts])),
             csr_array(vstack(baskets)) if baskets else None,
             *_sellers(parts),
+            Context.pooled([part.context for part in parts]),
         )
 
 

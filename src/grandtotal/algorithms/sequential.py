@@ -14,65 +14,51 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array
 
-from grandtotal.algorithms.elementary import log
 from grandtotal.algorithms.item_model import Recommender, strongest
-from grandtotal.algorithms.networks import network_of, settings_of
-from grandtotal.algorithms.neural import FederatedTraining
+from grandtotal.algorithms.item_vectors import item_vectors
+from grandtotal.algorithms.networks import Network, network_of, settings_of
 from grandtotal.algorithms.neural_queries import WEIGHTS, as_json, training
-from grandtotal.algorithms.purchases import PurchaseCounts
 from grandtotal.algorithms.sequences import latest
-from grandtotal.consortium.totals import Remembering, Totals
+from grandtotal.algorithms.trained import Trained
+from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.fixedpoint import Arrays, over, under
 
 
 @dataclass(frozen=True)
-class Sequential:
+class Sequential(Trained):
     """Recommends what a network expects next.
 
-    kind: the installed network. length, width, dropout: as it says. rounds, patience: of the
-    training for the validation cut; that for the test cut has as many rounds as were best there.
-    epochs, rate, batch: of the training at home.
+    length: how many of the latest products it reads. spread: deviation of the products' first
+    numbers, which are those of `item_vectors`; 0 draws them instead.
     """
 
-    kind: str
     length: int = 50
-    width: int = 64
-    dropout: float = 0.3
-    rounds: int = 40
-    patience: int = 3
-    epochs: int = 2
-    rate: float = 3e-3
-    batch: int = 32
-
-    def fit(self, totals: Totals, products: int, split: str) -> "SequenceModel":
-        """Returns the model. A choice asks for the same one more than once: it is trained once."""
-        if isinstance(totals, Remembering):
-            return totals.once((self, products, split), lambda: self._fit(totals, products, split))
-        return self._fit(totals, products, split)
-
-    def _fit(self, totals: Totals, products: int, split: str) -> "SequenceModel":
-        validating = split == "validation"
-        rounds, patience = self.rounds, self.patience
-        if not validating:
-            before = self.fit(totals, products, "validation")
-            rounds, patience = before.meta["best_round"], 0
-        shape = {name: getattr(self, name) for name in ("length", "width", "dropout")}
-        network = network_of(self.kind, as_json({"products": products, **shape}))
-        local = {"epochs": self.epochs, "rate": self.rate, "batch": self.batch}
-        plan = FederatedTraining(rounds, patience, local=local)
-        counts = totals.total(PurchaseCounts(products, split))["counts"] + 1.0
-        start = training().initial(network, plan.seed)
-        start["bias"] = log(counts / counts.mean()).astype(np.float32)
-        found = plan.fit(totals, network, split, start, watch=validating)
-        meta = {**self.meta, "best_round": max(found.report["best"], 1)}
-        return SequenceModel(self.kind, settings_of(network), found.arrays, meta)
+    spread: float = 0.0
 
     @property
-    def meta(self) -> Json:
-        """The hyper-parameters."""
-        return {"model": self.kind, **vars(self)}
+    def shape(self) -> dict[str, Any]:
+        """The settings that the network has beside the number of products."""
+        return {**super().shape, "length": self.length}
+
+    def known(self, totals: Totals, products: int, split: str) -> Arrays:
+        """Returns what counts say before any training, of products and of pairs of them."""
+        found = super().known(totals, products, split)
+        if not self.spread:
+            return found
+        vectors = item_vectors(totals, products, split, self.width, self.spread)
+        return found if vectors is None else {**found, "items.weight": vectors}
+
+    def model(
+        self,
+        totals: Totals,  # noqa: ARG002
+        network: Network,
+        weights: Arrays,
+        meta: Json,
+    ) -> "SequenceModel":
+        """Returns the model."""
+        return SequenceModel(network.name, settings_of(network), weights, meta)
 
 
 @dataclass(frozen=True)
@@ -98,7 +84,7 @@ class SequenceModel(Recommender):
     @staticmethod
     def build(arrays: Arrays, meta: Json) -> "SequenceModel":
         """Returns the model that `arrays` and `meta` describe."""
-        network, settings = _told(arrays["network"])
+        network, settings = told(arrays["network"])
         return SequenceModel(network, settings, under(WEIGHTS, arrays), meta)
 
     @cached_property
@@ -131,7 +117,7 @@ class SequenceModel(Recommender):
         return added
 
 
-def _told(array: NDArray[Any]) -> tuple[str, str]:
+def told(array: NDArray[Any]) -> tuple[str, str]:
     """Returns the name of a network and its settings; AnswerError where the text has neither."""
     try:
         about = json.loads(array.astype(np.uint8).tobytes())

@@ -89,7 +89,9 @@ def validated_weight(model: Lists, purchases: Purchases, shared: int, k: int) ->
 
 
 def _scores(model: Lists, block: Purchases) -> NDArray[np.float32]:
-    return model.scores(block) if isinstance(model, NextBasket) else model.scores(block.history)
+    if isinstance(model, NextBasket):
+        return model.scores(block)
+    return model.scores(block.history, block.context)
 
 
 def placed(

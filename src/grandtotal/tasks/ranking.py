@@ -106,6 +106,6 @@ def ranked_lists(
     Block by block of scored customers. Only where fewer than k are left to buy are some not new.
     """
     for block, wanted in scored_customers(purchases):
-        scores = block.only_sold(model.scores(block.history), model.offered)
+        scores = block.only_sold(model.scores(block.history, block.context), model.offered)
         ranked = top(scores, k)
         yield ranked, wanted, np.isfinite(np.take_along_axis(scores, ranked, axis=1))

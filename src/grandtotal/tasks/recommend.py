@@ -23,6 +23,7 @@ from grandtotal.algorithms.item_model import Recommender
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.next_basket import NextBasket
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.towers import TowerModel
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
@@ -37,13 +38,14 @@ from grandtotal.tasks import (
     recommend_models,
 )
 from grandtotal.tasks import scope as scopes
+from grandtotal.tasks.customer_facts import facts_standing, with_context
 from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
 from grandtotal.tasks.lines import titles
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.product_words import COLUMNS, content_of, has_words, new_products
 from grandtotal.tasks.ranking import METRICS, ranked_lists, ranking_scores
 from grandtotal.tasks.recommend_lists import Lists, Serving, Shelf, Wished, frames
-from grandtotal.tasks.recommend_models import AUTO, GRIDS, HYBRID
+from grandtotal.tasks.recommend_models import AUTO, GRIDS, READS_WORDS, TWO_TOWER
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, at_home, check_numbers
 from grandtotal.tasks.wishes import NO_WISHES, POOL, Wishes, allowed, categories, lift, varied
@@ -54,15 +56,18 @@ if TYPE_CHECKING:
     from grandtotal.tables.read import Tables
 
 
+OF_WORDS = (HybridModel, TowerModel)  # a product that no total holds has a vector of its words
+
+
 @dataclass(frozen=True)
 class Recommend:
     """Settings of `kind = "recommend"`.
 
     models: what the choice is made of, some of popularity, item-knn, ease, edlae, als, transitions,
-        hybrid, and the networks sasrec and gru, which need the extra [neural]; the best on summed
-        validation scores wins. With "auto" among them, the best of each kind are also blended where
-        that is better; "auto" alone stands for recommend_models.CORE. The next basket is chosen,
-        not blended: it is a blend with each customer's habits.
+        hybrid, and the networks sasrec, gru and two-tower, which need the extra [neural]; the best
+        on summed validation scores wins. With "auto" among them, the best of each kind are also
+        blended where that is better; "auto" alone stands for recommend_models.CORE. The next basket
+        is chosen, not blended: it is a blend with each customer's habits.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
     repeat: whether products bought before may be recommended and count as hits; each customer's own
@@ -78,6 +83,10 @@ class Recommend:
         Need("products", "title", False, "lists that a person can read"),
         Need("products", "category", False, "the model hybrid, filters and varied lists"),
         Need("products", "gtin", False, "a plan that knows products by their bar code"),
+        Need(
+            "customers", "age_band", False, "the model two-tower, for customers with few purchases"
+        ),
+        Need("customers", "region", False, "the model two-tower, for customers with few purchases"),
     )
 
     common: Common
@@ -162,8 +171,10 @@ class Recommend:
             rows[split] = again
         if (brands := reach.brands_of(tables, self.common)) is not None:
             rows[reach.BRANDS] = brands
-        if HYBRID in self.models:
+        if {*READS_WORDS} & {*self.models}:
             rows[CONTENT] = content_of(tables, self.common)
+        if TWO_TOWER in self.models:
+            rows |= with_context(rows, cuts, tables, customers)
         if self.scope == scopes.CONSORTIUM:
             rows[scopes.OFFERED] = scopes.offers(tables, self.common)
         return rows
@@ -232,7 +243,7 @@ class Recommend:
         """
         import polars as pl
 
-        if isinstance(model, HybridModel) and (new := new_products(tables, self.common)):
+        if isinstance(model, OF_WORDS) and (new := new_products(tables, self.common)):
             wider, known, more = self._with_new(model, tables, new)
             return wider.predict(known, more, tables, top, wishes)
         many = top * POOL if wishes.diversity else top
@@ -253,7 +264,7 @@ class Recommend:
 
     def serving(self, model: Model, rows: Rows, tables: Tables, wishes: Wishes) -> Serving:
         """Returns what answers for sessions and single products, under the same wishes."""
-        if isinstance(model, HybridModel) and (new := new_products(tables, self.common)):
+        if isinstance(model, OF_WORDS) and (new := new_products(tables, self.common)):
             wider, known, more = self._with_new(model, tables, new)
             return wider.serving(known, more, tables, wishes)
         wished = self._wished(cast(Lists, model), rows, tables, wishes)
@@ -261,8 +272,8 @@ class Recommend:
         return Serving(wished, self._shelf(tables), nobody)
 
     def _with_new(
-        self, model: HybridModel, tables: Tables, new: tuple[str, ...]
-    ) -> tuple[Recommend, HybridModel, Rows]:
+        self, model: HybridModel | TowerModel, tables: Tables, new: tuple[str, ...]
+    ) -> tuple[Recommend, HybridModel | TowerModel, Rows]:
         """Returns all with products that nobody's totals hold: their words say what they are."""
         common = replace(self.common, catalogue=(*self.common.catalogue, *new))
         wider = replace(self, common=common)
@@ -341,7 +352,7 @@ class Recommend:
         return (known_by, *self._words(tables))
 
     def _words(self, tables: Tables) -> Iterator[Standing]:
-        if HYBRID in self.models:
+        if {*READS_WORDS} & {*self.models}:
             found = "there are" if has_words(tables) else "no such column in a products table"
             verdict: Verdict = "yes" if has_words(tables) else "look"
             remedy = (
@@ -350,6 +361,8 @@ class Recommend:
             )
             some = f"some of {', '.join(COLUMNS)}"
             yield Standing("words of products", verdict, found, some, remedy)
+        if TWO_TOWER in self.models:
+            yield facts_standing(tables)
 
     def pooled(self, rows: list[Rows]) -> Rows:
         """Returns the rows as if one company held them."""

@@ -42,7 +42,7 @@ class Wished:
         if isinstance(self.model, NextBasket):
             scores = self.model.scores(block)
         else:
-            scores = self.model.affinities(block.history)
+            scores = self.model.knowing(block.history, block.context)
         scores = block.only_sold(scores, self.model.offered)
         if not self.again:
             customers = np.repeat(np.arange(len(scores)), np.diff(block.history.indptr))
@@ -155,12 +155,14 @@ class Serving:
         known = tuple(self.shelf.place[key] for key in products if key in self.shelf.place)
         history = in_order(known, len(self.shelf.keys))
         baskets = history if isinstance(self.wished.model, NextBasket) else None
+        context = self.seller.context
         block = replace(
             self.seller,
             history=history,
             future=history,
             baskets=baskets,
             seller=None if self.seller.sold is None else np.zeros(1, np.intp),
+            context=None if context is None else context.unknown(1),
         )
         scores = self.wished.scores(block)
         best = [i for i in top(scores, k)[0].tolist() if np.isfinite(scores[0, i])]

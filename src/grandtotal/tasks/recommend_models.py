@@ -28,6 +28,7 @@ from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.algorithms.sequential import Sequential
+from grandtotal.algorithms.towers import Towers
 from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
@@ -41,6 +42,8 @@ from grandtotal.tasks.task import Fitted, check_models
 
 AUTO = "auto"
 HYBRID = "hybrid"
+TWO_TOWER = "two-tower"
+READS_WORDS = (HYBRID, TWO_TOWER)
 GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     "popularity": tuple(Popularity(days) for days in (0, 28, 91)),
     "item-knn": tuple(ItemKNN(shrink) for shrink in (0.0, 10.0, 30.0)),
@@ -60,6 +63,7 @@ GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     ),
     "sasrec": (Sequential("sasrec"),),
     "gru": (Sequential("gru"),),
+    "two-tower": (Towers(),),
 }
 CORE = ("popularity", "item-knn", "ease", "als", "transitions")  # what "auto" alone stands for
 BOUNDED = ("popularity", "item-knn", "ease", "edlae")  # what a plan under epsilon may name
@@ -156,7 +160,7 @@ class BlendScores:
         """Returns (customers, blends x metrics)."""
         history = block.history
         customers = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
-        standard = standardised(parts, history)
+        standard = standardised(parts, history, block.context)
         found = []
         for shares in grid:
             scores = mixed(standard, shares)

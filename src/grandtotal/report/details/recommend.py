@@ -106,6 +106,7 @@ RECOMMEND = Kind(
         "transitions": "what follows what",
         "sasrec": "network over the latest purchases (SASRec)",
         "gru": "network over the latest purchases (GRU)",
+        "two-tower": "network of customers and products (two towers)",
     },
     asked=_ASKED,
     details=details,
