@@ -13,6 +13,7 @@ often quoted targets, with the protocol under which each is met and what knowing
 
 import csv
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 from benchmarks.recommend_ml1m import SHARES, _owners
 from benchmarks.rows import Row, at_least, at_most, need
 from benchmarks.simulation import TASK, federated
-from grandtotal.algorithms.ratings import Cut, RatingFactors, RatingModel, Ratings, chosen
+from grandtotal.algorithms.rating_factors import FactorModel, RatingFactors
+from grandtotal.algorithms.ratings import Cut, RatingModel, Ratings
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json, arrays_digest
+from grandtotal.tasks.ratings_models import choose
 
 SOURCE = "github.com/Zhangcx19/IJCAI-23-PFedRec, data/ml-100k.csv"
 BARS = {"random": (0.45, 0.915), "last": (0.43, 0.965)}
@@ -85,11 +88,15 @@ def _measured(
     }
     rounds: list[Json] = []
     with federated(holders, listener=rounds.append) as consortium:
-        shared, tried = chosen(grid, consortium.of(TASK), products)
-    print(f"  {split}: chose {min(tried, key=lambda each: float(each['rmse']))}")
-    everybody, _ = chosen(grid, Local(pooled), products)
+        chosen = choose(consortium.of(TASK), grid, products)
+    print(f"  {split}: chose {chosen.choice['chosen']}")
+    shared = cast(FactorModel, chosen.model)
+    everybody = choose(Local(pooled), grid, products).model
     differs = arrays_digest(shared.arrays) != arrays_digest(everybody.arrays)
-    alone = {name: chosen(grid, Local(rows), products)[0] for name, rows in holders.items()}
+    alone = {
+        name: cast(FactorModel, choose(Local(rows), grid, products).model)
+        for name, rows in holders.items()
+    }
     own = _scores([(alone[name], rows["test"]) for name, rows in holders.items()])
     found = _scores([(shared, rows["test"]) for rows in holders.values()])
     return [
@@ -112,19 +119,20 @@ def _out(rounds: list[Json]) -> float:
     return float(sum(max(record["bytes_out"].values()) for record in rounds)) / 2**20
 
 
-def _scores(parts: list[tuple[RatingModel, Cut]]) -> dict[str, float]:
+def _scores(parts: list[tuple[FactorModel, Cut]]) -> dict[str, float]:
     """Returns accuracy, RMSE and NDCG of all retailers' test ratings, and of who knows nothing."""
     stars = np.concatenate([cut.asked.stars for _, cut in parts])
-    expected = np.concatenate([model.expected(cut) for model, cut in parts])
-    likely = np.concatenate([model.probabilities(cut).argmax(axis=1) + 1 for model, cut in parts])
+    told = [_told(model, cut) for model, cut in parts]
+    expected = np.concatenate([each for each, _ in told])
+    likely = np.concatenate([chances.argmax(axis=1) + 1 for _, chances in told])
     draw = np.random.default_rng(3)
     ranked: list[list[float]] = []
     everybody: list[list[float]] = []
     whole: list[float] = []
-    for model, cut in parts:
+    for (model, cut), (mine_expected, _) in zip(parts, told, strict=True):
         means = (model.counts @ np.arange(1.0, 6.0) + 17.5) / (model.counts.sum(axis=1) + 5)
         chance = draw.random(len(cut.asked.stars))
-        orders = (model.expected(cut), means[cut.asked.products], chance)
+        orders = (mine_expected, means[cut.asked.products], chance)
         for user in np.unique(cut.asked.customers):
             mine = cut.asked.customers == user
             given = cut.asked.stars[mine]
@@ -147,6 +155,12 @@ def _scores(parts: list[tuple[RatingModel, Cut]]) -> dict[str, float]:
         "NDCG@10, users with fewer too, random": random_of_all,
         "NDCG of all rated items, random": float(np.mean(whole)),
     }
+
+
+def _told(model: RatingModel, cut: Cut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the expected stars of the ratings asked for, and the chance of each star."""
+    tastes, pairs = model.tastes(cut.known, cut.people), (cut.asked.customers, cut.asked.products)
+    return tastes.expected(*pairs), tastes.chances(*pairs)
 
 
 def _ndcg(scores: NDArray[np.float64], stars: NDArray[np.int64], k: int) -> float:

@@ -14,7 +14,7 @@ from grandtotal.algorithms.ncf import NCF
 from grandtotal.algorithms.networks import Examples
 from grandtotal.algorithms.neural_at_home import AtHome
 from grandtotal.algorithms.neural_local import Dropout, Loaded
-from grandtotal.algorithms.rating_records import RatingRecords
+from grandtotal.algorithms.ratings import Cut, Ratings
 from grandtotal.algorithms.windows import Windows, origins
 from grandtotal.consortium.query import Rows
 from grandtotal.privacy.fixedpoint import Arrays
@@ -67,10 +67,8 @@ class Job:
             tuple(np.concatenate(c) for c in zip(*some, strict=True))
             for some in ([part.known for part in moved], [part.held for part in moved])
         )
-        later = np.arange(len(known[0]) + len(held[0])) >= len(known[0])
-        both = [np.concatenate(c) for c in zip(known, held, strict=True)]
-        records = RatingRecords(CUSTOMERS * len(moved), *both, later)
-        return replace(self, parts=[Part(known, held)], holders={"pooled": {"test": records}})
+        cut = Cut(_ratings(known), _ratings(held))
+        return replace(self, parts=[Part(known, held)], holders={"pooled": {"test": cut}})
 
     def forecasts(self, weights: Arrays) -> Forecasts:
         """Returns what each retailer forecasts with these shared weights."""
@@ -115,16 +113,25 @@ def ratings(
 ) -> Job:
     """Returns the job of recommendation over (customers, products, classes from 0)."""
     parts, holders = [], {}
-    for name, columns in enumerate(retailers):
+    for name, drawn in enumerate(retailers):
+        order = np.argsort(drawn[0], kind="stable")
+        columns = tuple(c[order] for c in drawn)
         held = held_pairs(columns, name)
-        parts.append(Part(tuple(c[~held] for c in columns), tuple(c[held] for c in columns)))
-        holders[f"retailer-{name}"] = {"test": RatingRecords(CUSTOMERS, *columns, held)}
+        part = Part(tuple(c[~held] for c in columns), tuple(c[held] for c in columns))
+        parts.append(part)
+        holders[f"retailer-{name}"] = {"test": Cut(_ratings(part.known), _ratings(part.held))}
 
     def read(module: Any, batch: Any) -> NDArray[Any]:
         found: NDArray[Any] = network.scores(module, batch).argmax(1).numpy()
         return found
 
     return Job("recommendation", network, local, parts, holders, read, ACCURACY, home)
+
+
+def _ratings(columns: Columns) -> Ratings:
+    # Nothing here asks for what came later: the script's ratings have no times.
+    customers, products, classes = columns
+    return Ratings(customers, products, classes + 1, np.zeros(len(classes), np.int64))
 
 
 def held_pairs(columns: Columns, seed: int) -> NDArray[np.bool_]:

@@ -72,9 +72,10 @@ def predict(
     """Predict for one retailer from its own tables, as of the plan's today.
 
     recommend: the best products for every customer, with what speaks for them, as the filters and
-    weights wish; or for a visit, or one product. demand: units per product and period with
-    quantiles. price: elasticities and what they rest on. churn, purchase-intent, value, segments:
-    a row a customer or visit. shift: what changed, since when.
+    weights wish; or for a visit, or one product. ratings: the products with the most expected
+    stars, and the chance of each star. demand: units per product and period with quantiles. price:
+    elasticities and what they rest on. churn, purchase-intent, value, segments: a row a customer or
+    visit. shift: what changed, since when.
     """
     from grandtotal import terminal
     from grandtotal.api import Run

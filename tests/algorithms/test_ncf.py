@@ -9,7 +9,7 @@ from grandtotal.algorithms.networks import stays
 from grandtotal.algorithms.neural import FederatedTraining
 from grandtotal.algorithms.neural_at_home import AtHome
 from grandtotal.algorithms.neural_local import Loaded, built
-from grandtotal.algorithms.rating_records import RatingRecords
+from grandtotal.algorithms.ratings import Cut, Ratings
 from grandtotal.consortium.totals import Local
 
 NETWORK = NCF(products=6, classes=3, embedding=4, width=8, dropout=0.0)
@@ -19,8 +19,13 @@ def ratings(seed, customers=20, count=300):
     """Returns ratings of products that are liked by even customers, or by odd ones."""
     rng = np.random.default_rng(seed)
     customer, product = rng.integers(0, customers, count), rng.integers(0, 6, count)
-    rating = np.where((customer + product) % 2 == 0, 2, 0)
-    return {"test": RatingRecords(customers, customer, product, rating, rng.random(count) < 0.2)}
+    stars = np.where((customer + product) % 2 == 0, 3, 1)
+    asked = rng.random(count) < 0.2
+
+    def of(chosen):
+        return Ratings.of(customer[chosen], product[chosen], stars[chosen], np.zeros(chosen.sum()))
+
+    return {"test": Cut(of(~asked), of(asked))}
 
 
 def test_a_customers_numbers_never_leave_and_products_are_averaged_row_by_row(federate):

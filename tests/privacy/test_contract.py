@@ -33,7 +33,7 @@ SHIFT = {"behaviour-sums", "loyal-sums", "shift-scores"}
 FACTORS = {"als-moments", "als-products"}
 # What one customer changes in weights after many steps at home is not known to anybody.
 NETWORKS = {"network-records", "network-scores", "network-updates"}
-RATINGS = {"rating-counts", "rating-moments", "rating-classes"}
+RATINGS = {f"rating-{what}" for what in ("counts", "moments", "classes", "errors")}
 UNBOUND = NETWORKS | TREES | RATINGS | FACTORS | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT
 CLIPPED = {"price-pairs", "tree-leaves"}  # under epsilon, instead of the exact moments
 

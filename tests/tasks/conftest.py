@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from builders.ratings import rating_table
 from grandtotal.consortium.query import Rows, installed
 from grandtotal.tables import REGISTRY, Tables
 from grandtotal.tasks.demand import Demand
@@ -21,6 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "purchase-intent": {"trees": 3},
     "value": {"horizon_days": 91},
     "segments": {"models": ("kmeans", "mixture"), "horizon_days": 91},
+    "ratings": {"horizon_days": 120},
     "shift": {"models": ("cusum", "page-hinkley"), "categories": ("kitchen", "garden")},
 }
 
@@ -46,11 +48,17 @@ def common() -> Common:
 
 @pytest.fixture(scope="session")
 def frames(tables: dict[str, Tables]) -> dict[str, dict[str, Any]]:
-    """Returns the tables of each retailer as plain frames, which a task reads just as well."""
-    return {
+    """Returns the tables of each retailer as plain frames, which a task reads just as well.
+
+    Ratings, which the example does not have, are made of its purchases.
+    """
+    plain = {
         name: {table: found[table] for table in REGISTRY if table in found}
         for name, found in tables.items()
     }
+    for found in plain.values():
+        found["ratings"] = rating_table(found["transactions"])
+    return plain
 
 
 @pytest.fixture(scope="session", params=sorted(SETTINGS))

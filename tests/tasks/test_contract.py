@@ -22,6 +22,7 @@ COLUMNS = {
     "price": "product title elasticity low high observations price lowest highest says",
     "value": "customer purchases spend low high p_alive past_purchases past_spend last_purchase",
     "segments": "customer segment name share distance silhouette recency purchases spend",
+    "ratings": "customer rank product title rating p_1 p_2 p_3 p_4 p_5",
     "shift": "feature where since earliest latest from to change statistic threshold p q "
     "also_in_consortium consortium_change verdict a_week a_week_low a_week_high words",
 }
@@ -39,6 +40,7 @@ SMALL = {
     "purchase-intent": ({"models": ("logistic",)},),
     "value": ({"horizon_days": 91},),
     "segments": ({"models": ("kmeans", "mixture"), "segments": 3, "horizon_days": 91},),
+    "ratings": ({"horizon_days": 120},),
     "shift": ({"models": ("cusum",)},),
 }
 
@@ -206,7 +208,6 @@ def test_the_tasks_ask_every_installed_query(frames, common):
     asked |= {"als-moments"}  # where equations are solved as they are, not by steps
     asked |= {"quantile-counts", "category-counts", "target-sums"}  # of columns: no task has them
     asked |= {"price-pairs", "tree-leaves"}  # under epsilon alone
-    asked |= {"rating-counts", "rating-moments", "rating-classes"}  # by a program of one's own
     asked |= {"price-trials", "segment-moments"}  # of prices: by a program of one's own
     asked |= {"feature-sums"}  # under epsilon alone
     asked |= {f"tree-{what}" for what in ("histograms", "progress", "residuals", "target")}

@@ -1,7 +1,8 @@
 """Neural collaborative filtering: a rating's class from numbers of its customer and its product.
 
-A customer's numbers stay at the retailer; the products' are averaged over those retailers only that
-have ratings of the product.
+A customer's numbers stay at the retailer and begin at zero, so that one who rated nothing is read
+as nobody in particular; the products' are averaged over those retailers only that have ratings of
+the product.
 
 He et al., "Neural collaborative filtering", 2017, https://arxiv.org/abs/1708.05031
 """
@@ -12,12 +13,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from grandtotal.algorithms.networks import Examples, Tensors
 from grandtotal.algorithms.neural_local import Dropout
-from grandtotal.algorithms.rating_records import RatingRecords
+from grandtotal.algorithms.ratings import Cut
 from grandtotal.consortium.query import Rows
 
 
@@ -27,7 +29,7 @@ class NCF:
     product that the layers read. width: of the first layer, the second is half of it. dropout:
     share after each. multiplied: further numbers of each; a customer's times a product's are read
     by the last layer alone, since layers are slow to find out how to multiply. spread: standard
-    deviation of what all these numbers begin with.
+    deviation of what a product's begin with.
     """
 
     name: ClassVar[str] = "ncf"
@@ -44,7 +46,7 @@ class NCF:
 
     def build(self, sizes: Mapping[str, int]) -> Any:
         """Returns the two tables, and the layers that read a row of each."""
-        half = self.width // 2
+        half, customers = self.width // 2, sizes.get("customers", 1)
         layers = nn.Sequential(
             nn.Linear(2 * self.embedding, self.width),
             nn.ReLU(),
@@ -55,26 +57,28 @@ class NCF:
             nn.Linear(half, self.classes),
         )
         numbers = self.embedding + self.multiplied
+        # Who rated nothing is read as nobody in particular: zeros.
+        nobody = torch.zeros(customers, numbers)
         parts = {
-            "customers": nn.Embedding(sizes.get("customers", 1), numbers),
+            "customers": nn.Embedding(customers, numbers, sparse=True, _weight=nobody),
             "products": nn.Embedding(self.products, numbers),
             "layers": layers,
         }
-        for table in ("customers", "products"):
-            nn.init.normal_(parts[table].weight, std=self.spread)
+        nn.init.normal_(parts["products"].weight, std=self.spread)
         if self.multiplied:
             parts["tastes"] = nn.Linear(self.multiplied, self.classes, bias=False)
         return nn.ModuleDict(parts)
 
     def examples(self, rows: Rows, split: str, scored: bool) -> Examples:
         """Returns the ratings before the cut, or after it."""
-        found: RatingRecords = rows[split]
-        kept = found.later == scored
+        cut: Cut = rows[split]
+        found = cut.asked if scored else cut.known
         records = {
-            name: getattr(found, name)[kept].astype(np.int64)
-            for name in ("customer", "product", "rating")
+            "customer": found.customers.astype(np.int64),
+            "product": found.products.astype(np.int64),
+            "rating": found.stars.astype(np.int64) - 1,
         }
-        return Examples(records, sizes={"customers": found.customers})
+        return Examples(records, sizes={"customers": cut.people + 1})
 
     def scores(self, module: Any, batch: Tensors) -> Any:
         """Returns the score of each class, (records, classes)."""
@@ -89,3 +93,10 @@ class NCF:
     def loss(self, module: Any, batch: Tensors, draw: Any) -> Any:  # noqa: ARG002
         """Returns the cross entropy of each rating, (records,)."""
         return cross_entropy(self.scores(module, batch), batch["rating"], reduction="none")
+
+    def chances(self, module: Any, batch: Tensors) -> NDArray[np.float64]:
+        """Returns the chance of each class, (records, classes)."""
+        module.eval()
+        with torch.inference_mode():
+            odds = self.scores(module, batch).softmax(1)
+        return np.asarray(odds.cpu().numpy(), np.float64)

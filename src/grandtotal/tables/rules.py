@@ -133,6 +133,10 @@ def warnings(frame: pl.DataFrame, table: Table, names: dict[str, str]) -> Iterat
         yield _huge(frame["quantity"], names["quantity"])
     if table.name == "products" and "gtin" in names:
         yield from _gtins(frame["gtin"], names["gtin"])
+    if table.name == "ratings":
+        part = (frame["rating"] != frame["rating"].round()).fill_null(False)
+        remedy = "kept, and taken as the nearest whole star, a half as the one above"
+        yield Mark("rating is a part of a star", part, remedy, names["rating"])
     if table.name == "events":
         other = (~frame["type"].str.to_lowercase().is_in(EVENT_TYPES)).fill_null(False)
         remedy = f"tasks know {', '.join(EVENT_TYPES)}; rename it in the export if it is one"

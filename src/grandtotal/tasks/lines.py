@@ -34,9 +34,12 @@ def catalogue_lines(
 
 
 def on_catalogue(
-    tables: Readable, common: Common, parts: Iterable[pl.DataFrame]
+    tables: Readable, common: Common, parts: Iterable[pl.DataFrame], table: str = "transactions"
 ) -> Iterator[pl.DataFrame]:
-    """Yields frames with the column `product` with `i` instead, without rows of other products."""
+    """Yields frames with the column `product` with `i` instead, without rows of other products.
+
+    Raises DataError at the end if no row is left, in the name of the table that they are of.
+    """
     places, empty = positions(tables, common), True
     for part in parts:
         lines = part.join(places, on="product", maintain_order="left").drop("product")
@@ -44,7 +47,7 @@ def on_catalogue(
         yield lines
     if empty:
         raise DataError(
-            f"transactions: none of its products is in the plan's catalogue of "
+            f"{table}: none of its products is in the plan's catalogue of "
             f"{len(common.catalogue):,} keys (first: '{common.catalogue[0]}'); check the mapping "
             f"of 'product' in retailer.toml and the plan's 'key' (now '{common.key}')"
         )
