@@ -8,6 +8,11 @@ recall@10 of them by customers who bought one. P4 of docs/evaluation.md.
 
 Amazon 5-core Beauty, Toys and Sports have no customer, product or attribute number in common, so
 that federated counts are those of each alone: shown on a part of the users, P1, NDCG@10.
+
+The same users once more, as customers of five retailers that sell all three departments: dealt by
+a hash, which makes retailers alike, and by shares of each department drawn from a Dirichlet
+distribution with 0.3, which makes them differ. Four rows each; "smallest" is the retailer with the
+fewest customers.
 """
 
 import tempfile
@@ -20,9 +25,10 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from benchmarks.leave_one_out import Sequences, listed, purchases_of
+from benchmarks.leave_one_out import Sequences, World, listed, purchases_of
 from benchmarks.protocols import CARDS, Scorer, full_ranking, leave_out
-from benchmarks.recommend_amazon import SOURCE
+from benchmarks.recommend_amazon import GRID, SOURCE
+from benchmarks.recommend_ml1m import SHARES, _owners
 from benchmarks.retail import online_retail
 from benchmarks.rows import Row, at_most, need
 from benchmarks.simulation import TASK, federated
@@ -50,7 +56,8 @@ def run(data: Path, quick: bool) -> list[Row]:
     rows = []
     for shared in (0.0,) if quick else (0.0, 0.5):
         rows += _retail(shared, quick)
-    return rows + _departments(data, quick)
+    parts, firsts = _sequences(data, 64 if quick else 8)
+    return [*rows, *_departments(parts, firsts), *_unlike(parts, firsts[-1])]
 
 
 # --- Online Retail II ---
@@ -138,8 +145,7 @@ def _titles() -> pl.DataFrame:
 # --- Amazon ---
 
 
-def _departments(data: Path, quick: bool) -> list[Row]:
-    parts, firsts = _sequences(data, 64 if quick else 8)
+def _departments(parts: Mapping[str, Sequences], firsts: list[int]) -> list[Row]:
     products = firsts[-1]
     model = Transitions(half_life=2.0, follows=2.0)
     everybody = leave_out([each for part in parts.values() for each in part], products, 1)
@@ -183,3 +189,49 @@ def _sequences(data: Path, every: int) -> tuple[dict[str, Sequences], list[int]]
         found[name.split("_")[0]] = [each + firsts[-1] for each in sequences[::every]]
         firsts.append(firsts[-1] + products)
     return found, firsts
+
+
+def _unlike(parts: Mapping[str, Sequences], products: int) -> list[Row]:
+    """Returns the rows of retailers that are alike, and of ones that are not."""
+    seen = np.unique(np.concatenate([each for part in parts.values() for each in part]))
+    place = np.searchsorted(seen, np.arange(products))
+    rows = []
+    for label, owner in {
+        "five alike": lambda many, draw: _owners(many),  # noqa: ARG005
+        "five unlike": lambda many, draw: draw.choice(5, many, p=draw.dirichlet(np.full(5, 0.3))),
+    }.items():
+        draw = np.random.default_rng(6)
+        retailers: dict[str, Sequences] = {name: [] for name in SHARES}
+        for sequences in parts.values():
+            for who, sequence in zip(owner(len(sequences), draw), sequences, strict=True):
+                retailers[list(SHARES)[who]].append(place[sequence])
+        print(f"  {label}: {', '.join(f'{n} {len(s):,}' for n, s in retailers.items())}")
+        rows += _four(label, World(retailers, len(seen)))
+    return rows
+
+
+def _four(label: str, world: World) -> list[Row]:
+    task, holders = world.task(("transitions",)), world.holders()
+    with federated(holders) as consortium:
+        together = task.choose(consortium.of(TASK), GRID).model
+    pooled = task.choose(Local(task.pooled(list(holders.values()))), GRID).model
+    models: dict[str, Mapping[str, Any]] = {
+        "baseline": {name: task.baseline(rows)[0] for name, rows in holders.items()},
+        "alone": {name: task.choose(Local(rows), GRID).model for name, rows in holders.items()},
+        "federated": dict.fromkeys(holders, together),
+        "pooled": dict.fromkeys(holders, pooled),
+    }
+    few = min(world.retailers, key=lambda name: len(world.retailers[name]))
+    rows = []
+    for setting, each in models.items():
+        found = {name: _ndcg(each[name], part, world) for name, part in world.retailers.items()}
+        everybody = float(np.concatenate(list(found.values())).mean())
+        rows.append(Row(f"{label}, {setting}: NDCG@10", everybody))
+        if setting in ("alone", "federated"):
+            rows.append(Row(f"{label}, {setting}: NDCG@10, smallest", float(found[few].mean())))
+    return rows
+
+
+def _ndcg(model: Recommender, sequences: Sequences, world: World) -> np.ndarray:
+    """Returns the score of each customer."""
+    return full_ranking(model.affinities, leave_out(sequences, world.products, 1))[:, 1]

@@ -5,8 +5,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from grandtotal.algorithms.als import ALS, FactorModel, bits_for, exact_products
-from grandtotal.algorithms.als_totals import ALSMoments
-from grandtotal.algorithms.item_model import Request
+from grandtotal.algorithms.als_totals import ALSMoments, FoldIn
+from grandtotal.algorithms.item_model import Recommender, Request
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
@@ -135,3 +135,20 @@ def test_a_model_is_what_its_arrays_say(rows):
     built = FactorModel.build(model.arrays, model.meta)
     history = rows["test"].history
     assert np.array_equal(built.scores(history), model.scores(history))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_short_cut_to_a_list_is_the_list(scale):
+    draw = np.random.default_rng(5)
+    factors = (scale * draw.normal(size=(400, 6))).astype(np.float32)
+    factors[100:200] = factors[:100]  # equal scores, which the prior orders
+    prior = (draw.permutation(400) * np.float32(1e-9)).astype(np.float32)
+    model = FactorModel(factors, prior, FoldIn(0.1, 0.3, 1.0))
+    for k in (0, 1, 10, 400):
+        bought = np.sort(draw.choice(400, 7, replace=False)).astype(np.int32)
+        history = csr_array((np.ones(7, np.int32), bought, [0, 7]), shape=(1, 400))
+        hidden = draw.random(400) < 0.3
+        found, scores = model.best(history, k, hidden)
+        expected, values = Recommender.best(model, history, k, hidden)
+        assert found.tolist() == expected.tolist()
+        assert scores.tolist() == values.tolist()

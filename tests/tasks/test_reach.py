@@ -7,10 +7,12 @@ import pytest
 from scipy.sparse import csr_array
 
 from grandtotal.algorithms.item_model import ItemModel, top
+from grandtotal.algorithms.offered import Offered
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.totals import Local
+from grandtotal.tasks.lines import numbers
 from grandtotal.tasks.ranking import scored_customers
-from grandtotal.tasks.reach import WEIGHTS, brands_of, reach
+from grandtotal.tasks.reach import WEIGHTS, reach
 from grandtotal.tasks.recommend_lists import Wished
 
 
@@ -64,11 +66,24 @@ def test_small_brands_are_the_smaller_half():
     assert sums["brands"][:2] == [0.4, 1.0]
 
 
+def test_places_of_what_the_retailer_does_not_sell_are_counted():
+    history = csr_array(np.array([[1, 0, 0, 0], [0, 1, 0, 0]]))
+    future = csr_array(np.array([[0, 0, 1, 0], [0, 0, 0, 1]]))
+    items = ItemModel(np.empty((0, 0), np.float32), np.array([4, 3, 2, 1], np.float32))
+    model = Offered(items, np.array([False, False, True, False]))
+    purchases = Purchases(history, future).without((2, 3))
+    wished = Wished(model, np.ones(4, bool), np.zeros(4, np.float32), again=False)
+    sums = reach(wished, purchases, None, 2)
+    # Each customer sees what the other one bought and product 2, which others offer.
+    assert sums["shown"] == [4] * len(WEIGHTS)
+    assert sums["others"] == [2] * len(WEIGHTS)
+
+
 def test_brands_are_read_where_there_are_any(recommend, frames):
     products = frames["north"]["products"]
-    brands = brands_of({"products": products}, recommend.common)
+    brands = numbers({"products": products}, recommend.common, "brand")
     assert len(set(brands)) == products["brand"].n_unique()
-    assert brands_of({"products": products.drop("brand")}, recommend.common) is None
+    assert numbers({"products": products.drop("brand")}, recommend.common, "brand") is None
     bare = {"transactions": frames["north"]["transactions"]}
     rows = recommend.rows(bare)
     task = replace(recommend, models=("popularity",))

@@ -97,14 +97,26 @@ class Recommender(ABC):
         scores[customers, history.indices] = -np.inf
         return scores
 
+    def best(
+        self, history: csr_array, k: int, hidden: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Returns the k best products for one history (1, products), best first, and their scores.
+
+        hidden: (products,) what may not be among them; fewer than k where too few are left.
+        """
+        return best_of(self.affinities(history)[0], k, hidden)
+
     def predict(self, request: Request) -> list[Recommendation]:
         """Returns the best k products for one customer or session, best first."""
         history = in_order(request.products, len(self.prior))
-        scores = self.affinities(history) if request.again else self.scores(history)
-        scores[0, list(request.exclude)] = -np.inf
-        best = [i for i in top(scores, request.k)[0].tolist() if np.isfinite(scores[0, i])]
-        reasons = zip(best, self.reasons(history.indices, best), strict=True)
-        return [Recommendation(i, float(scores[0, i]), because) for i, because in reasons]
+        hidden = np.zeros(len(self.prior), bool)
+        hidden[list(request.exclude)] = True
+        if not request.again:
+            hidden[history.indices] = True
+        best, scores = self.best(history, request.k, hidden)
+        reasons = self.reasons(history.indices, best.tolist())
+        found = zip(best.tolist(), scores.tolist(), reasons, strict=True)
+        return [Recommendation(*each) for each in found]
 
 
 def in_order(products: tuple[int, ...], many: int) -> csr_array:
@@ -159,18 +171,29 @@ class ItemModel(Recommender):
 def strongest(history: NDArray[Any], weight: NDArray[Any], most: int) -> tuple[int, ...]:
     """Returns the products of a history with the largest weights, those above 0."""
     first = np.argsort(-weight, kind="stable")[:most]
-    return tuple(int(history[i]) for i in first if weight[i] > 0)
+    return tuple(history[first[weight[first] > 0]].tolist())
 
 
 def top(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
     """Returns (rows, k) column indices, best first; equal scores go to the lower index."""
-    products = scores.shape[1]
+    rows, products = scores.shape
     k = max(0, min(k, products))
-    bits = scores.view(np.int32)
-    # The bits of a float32 order like an integer once the negative ones are turned round, and
-    # -0.0 is put on 0.0.
-    ordered = np.where(bits < 0, (bits ^ np.int32(0x7FFFFFFF)) + 1, bits).astype(np.int64)
-    keys = ordered * 2**31 + np.arange(products - 1, -1, -1)
-    found = np.argpartition(keys, -k, axis=1)[:, products - k :]
-    order = np.argsort(-np.take_along_axis(keys, found, axis=1), axis=1)
-    return np.take_along_axis(found, order, axis=1)
+    if not k:
+        return np.empty((rows, 0), np.intp)
+    least = np.partition(scores, products - k, axis=1)[:, products - k, None]
+    row, column = np.divmod(np.flatnonzero(scores >= least), products)
+    # Stable: of equal scores the first columns stay first, also where more than k are equal.
+    order = np.lexsort((-scores[row, column], row))
+    starts = np.searchsorted(row, np.arange(rows))
+    ranked: NDArray[np.intp] = column[order[starts[:, None] + np.arange(k)]]
+    return ranked
+
+
+def best_of(
+    scores: NDArray[np.float32], k: int, hidden: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Returns the k best of scores (products,) that are finite and not hidden, and their scores."""
+    shown = np.where(hidden, np.float32(-np.inf), scores)
+    best = top(shown[None], k)[0]
+    best = best[np.isfinite(shown[best])]
+    return best, shown[best]

@@ -44,6 +44,12 @@ class Offered(Recommender):
         """Returns the affinities, with what else is known of the customers."""
         return self.items.knowing(history, context)
 
+    def best(
+        self, history: csr_array, k: int, hidden: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Returns the k best products for one history, best first, and their scores."""
+        return self.items.best(history, k, hidden)
+
     def similar(self, product: int) -> NDArray[np.float32]:
         """Returns (products,) how much each goes with this one."""
         return self.items.similar(product)

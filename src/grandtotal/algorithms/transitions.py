@@ -14,6 +14,7 @@ Linear models of sessions: Choi et al., "Session-aware linear item-item models f
 recommendation (SLIST)", 2021, https://arxiv.org/abs/2103.16104
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -158,11 +159,22 @@ class TransitionModel(Recommender):
 
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns the bought products with the largest weight towards this one."""
+        return strongest(history, self._towards(history, [product])[:, 0], most)
+
+    def reasons(self, history: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
+        """Returns what `because` does, for each of a customer's recommendations."""
+        towards = self._towards(history, products)
+        return [strongest(history, towards[:, place], 2) for place in range(len(products))]
+
+    def _towards(self, history: NDArray[Any], products: Sequence[int]) -> NDArray[np.float32]:
+        """Returns (history, products) the weight of each bought product towards each of these."""
         starts, columns = self.weights.indptr, self.weights.indices
-        weight = np.zeros(len(history), np.float32)
+        sought = np.array(products, columns.dtype)
+        towards = np.zeros((len(history), len(sought)), np.float32)
         for place, bought in enumerate(np.asarray(history).tolist()):
-            first, last = starts[bought], starts[bought + 1]
-            at = first + columns[first:last].searchsorted(product)
-            if at < last and columns[at] == product:
-                weight[place] = self.weights.data[at]
-        return strongest(history, weight, most)
+            own = slice(starts[bought], starts[bought + 1])
+            if own.start < own.stop:
+                at = np.minimum(columns[own].searchsorted(sought), own.stop - own.start - 1)
+                known = columns[own][at] == sought
+                towards[place, known] = self.weights.data[own][at[known]]
+        return towards

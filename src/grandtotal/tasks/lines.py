@@ -131,3 +131,20 @@ def positions(tables: Readable, common: Common) -> pl.DataFrame:
             "table with the column 'gtin'; add [tables.products] to retailer.toml"
         )
     return keys.join(tables["products"].select("product", "gtin"), on="gtin").select("product", "i")
+
+
+def numbers(tables: Tables, common: Common, column: str) -> NDArray[np.int64] | None:
+    """Returns (products,) a number for what a column of the products table says, -1 for nothing.
+
+    Texts are numbered in their order, from 0, of the products in the catalogue. None where there
+    is no such table or column.
+    """
+    import polars as pl
+
+    if "products" not in tables or column not in tables["products"].columns:
+        return None
+    known = tables["products"].select("product", column).drop_nulls()
+    known = known.join(positions(tables, common), on="product").unique("i", keep="first")
+    found = np.full(len(common.catalogue), -1, np.int64)
+    found[known["i"].to_numpy()] = known[column].rank("dense").cast(pl.Int64).to_numpy() - 1
+    return found

@@ -6,10 +6,7 @@ few weights costs. Popularity lift as in Abdollahpouri et al., "The unfairness o
 recommendation", 2019, https://arxiv.org/abs/1907.13286
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +17,7 @@ from grandtotal.algorithms.purchases import Purchases
 from grandtotal.durable import Json
 from grandtotal.tasks.ranking import ranking_scores, scored_customers
 from grandtotal.tasks.recommend_lists import Wished
-from grandtotal.tasks.wishes import standard
-
-if TYPE_CHECKING:
-    from grandtotal.tables.read import Tables
-    from grandtotal.tasks.task import Common
+from grandtotal.tasks.wishes import each_moved, standard
 
 BRANDS = "brands"  # the rows that say which brand a product is of
 WEIGHTS = (0.0, 0.5, 1.0, 2.0)
@@ -38,67 +31,71 @@ def reach(wished: Wished, purchases: Purchases, brands: NDArray[np.int64] | None
     brands: (products,) number of each product's brand, -1 for none; None where no table says it.
     customers, shown (places of lists), ndcg, popularity (how many customers bought what is shown),
     bought (the same of what customers had bought, a mean for each), slow (places of slow sellers),
-    different (products shown to anybody), groups {name: [customers, ndcg at each weight]}, brands
-    [share of purchases, share of places at each weight] of the smaller half of all brands.
+    different (products shown to anybody), others (places of products that the retailer does not
+    sell), groups {name: [customers, ndcg at each weight]}, brands [share of purchases, share of
+    places at each weight] of the smaller half of all brands.
     """
     counts = np.bincount(purchases.history.indices, minlength=purchases.history.shape[1])
+    popular = standard(log(counts.astype(np.float64) + 1.0))
+    lifts = [(-weight * popular).astype(np.float32) for weight in WEIGHTS]
+    found = [_At(len(counts)) for _ in WEIGHTS]
+    model = replace(wished, lift=np.zeros(len(counts), np.float32))
+    customers, bought = np.zeros(len(GROUPS), np.int64), 0.0
+    for block, wanted in scored_customers(purchases):
+        known = np.diff(block.history.indptr)
+        group = np.searchsorted(list(GROUPS.values()), known)
+        customers += np.bincount(group, minlength=len(GROUPS))
+        starts = block.history.indptr[:-1]
+        bought += float((np.add.reduceat(counts[block.history.indices], starts) / known).sum())
+        # What scores are is the same at every weight.
+        lifted = each_moved(model.scores(block), lifts)
+        for each, scores in zip(found, lifted, strict=True):
+            each.add(scores, block, wanted, group, k)
     slow = _slow(counts)
-    found = [_at(w, wished, purchases, counts, slow, k) for w in WEIGHTS]
-    customers = int(found[0]["groups"].sum(axis=0)[0])
-    sums = {
-        name: [round(float(each[name]), 6) for each in found]
-        for name in ("shown", "ndcg", "popularity", "slow", "different")
-    }
     return {
         "weights": list(WEIGHTS),
-        "customers": customers,
+        "customers": int(customers.sum()),
         "products": int((counts > 0).sum()),
-        "bought": round(float(found[0]["bought"]), 6),
-        **sums,
+        "bought": round(bought, 6),
+        "shown": [int(each.places.sum()) for each in found],
+        "ndcg": [round(float(each.ndcg.sum()), 6) for each in found],
+        "popularity": [int((each.places * counts).sum()) for each in found],
+        "slow": [int(each.places[slow].sum()) for each in found],
+        "different": [int((each.places > 0).sum()) for each in found],
+        "others": [each.others for each in found],
         "groups": {
-            name: [int(found[0]["groups"][g][0])]
-            + [round(float(each["groups"][g][1]), 6) for each in found]
+            name: [int(customers[g]), *(round(float(each.ndcg[g]), 6) for each in found)]
             for g, name in enumerate(GROUPS)
         },
-        **_by_brand(brands, counts, [each["places"] for each in found]),
+        **_by_brand(brands, counts, [each.places for each in found]),
     }
 
 
-def _at(
-    weight: float,
-    wished: Wished,
-    purchases: Purchases,
-    counts: NDArray[np.int64],
-    slow: NDArray[np.bool_],
-    k: int,
-) -> Json:
-    lift = (-weight * standard(log(counts.astype(np.float64) + 1.0))).astype(np.float32)
-    model = replace(wished, lift=lift)
-    groups = np.zeros((len(GROUPS), 2))
-    places = np.zeros(len(counts), np.int64)
-    bought = 0.0
-    for block, wanted in scored_customers(purchases):
-        scores = model.scores(block)
+class _At:
+    """What lists are at one weight: ndcg of each of GROUPS, places of each product, and others."""
+
+    def __init__(self, products: int) -> None:
+        self.ndcg = np.zeros(len(GROUPS))
+        self.places = np.zeros(products, np.int64)
+        self.others = 0
+
+    def add(
+        self,
+        scores: NDArray[np.float32],
+        block: Purchases,
+        wanted: NDArray[np.bool_],
+        group: NDArray[np.intp],
+        k: int,
+    ) -> None:
+        """Adds the lists of some customers, of whom `group` says which of GROUPS each is in."""
         ranked = top(scores, k)
         shown = np.isfinite(np.take_along_axis(scores, ranked, axis=1))
         ndcg = ranking_scores(ranked, wanted)[:, 0]
-        known = np.diff(block.history.indptr)
-        group = np.searchsorted(list(GROUPS.values()), known)
-        groups[:, 0] += np.bincount(group, minlength=len(GROUPS))
-        groups[:, 1] += np.bincount(group, ndcg, len(GROUPS))
-        places += np.bincount(ranked[shown], minlength=len(counts))
-        starts = block.history.indptr[:-1]
-        bought += float((np.add.reduceat(counts[block.history.indices], starts) / known).sum())
-    return {
-        "groups": groups,
-        "ndcg": groups[:, 1].sum(),
-        "shown": places.sum(),
-        "popularity": (places * counts).sum(),
-        "bought": bought,
-        "slow": places[slow].sum(),
-        "different": (places > 0).sum(),
-        "places": places,
-    }
+        self.ndcg += np.bincount(group, ndcg, len(GROUPS))
+        self.places += np.bincount(ranked[shown], minlength=len(self.places))
+        if block.sold is not None:
+            sold = np.take_along_axis(block.sold[block.seller], ranked, axis=1)
+            self.others += int((shown & ~sold).sum())
 
 
 def _slow(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -122,16 +119,3 @@ def _by_brand(
     mine = known & small[np.maximum(brands, 0)]
     shares = [each[mine].sum() / max(each[known].sum(), 1) for each in (counts, *places)]
     return {"brands": [round(float(share), 6) for share in shares]}
-
-
-def brands_of(tables: Tables, common: Common) -> NDArray[np.int64] | None:
-    """Returns (products,) the number of each product's brand, -1 for none; None without brands."""
-    from grandtotal.tasks.lines import positions
-
-    if "products" not in tables or "brand" not in tables["products"].columns:
-        return None
-    known = tables["products"].select("product", "brand").drop_nulls()
-    known = known.join(positions(tables, common), on="product")
-    found = np.full(len(common.catalogue), -1, np.int64)
-    found[known["i"].to_numpy()] = np.unique(known["brand"].to_numpy(), return_inverse=True)[1]
-    return found

@@ -40,7 +40,7 @@ from grandtotal.tasks import (
 from grandtotal.tasks import scope as scopes
 from grandtotal.tasks.customer_facts import facts_standing, with_context
 from grandtotal.tasks.customers import customer_lines, purchases_at, with_baskets
-from grandtotal.tasks.lines import titles
+from grandtotal.tasks.lines import numbers, titles
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.product_words import COLUMNS, content_of, has_words, new_products
 from grandtotal.tasks.ranking import METRICS, ranked_lists, ranking_scores
@@ -169,7 +169,7 @@ class Recommend:
             held = purchases_at(lines, cut, cut + horizon, *shape).without(absent)
             again = with_baskets(held, lines, cut, cut + horizon) if self.repeat else held
             rows[split] = again
-        if (brands := reach.brands_of(tables, self.common)) is not None:
+        if (brands := numbers(tables, self.common, "brand")) is not None:
             rows[reach.BRANDS] = brands
         if {*READS_WORDS} & {*self.models}:
             rows[CONTENT] = content_of(tables, self.common)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from grandtotal.algorithms.item_model import Recommender, in_order, top
+from grandtotal.algorithms.item_model import Recommender, best_of, in_order, top
 from grandtotal.algorithms.next_basket import NextBasket
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.errors import RunError
@@ -43,13 +43,25 @@ class Wished:
             scores = self.model.scores(block)
         else:
             scores = self.model.knowing(block.history, block.context)
+        return moved(self._without_hidden(scores, block), self.lift)
+
+    def best(self, block: Purchases, k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Returns the k best products for the one customer of a block, and their scores."""
+        if isinstance(self.model, NextBasket) or self.lift.any() or block.context is not None:
+            scores = self.scores(block)[0]
+            return best_of(scores, k, np.isneginf(scores))
+        everything = np.zeros(block.history.shape, np.float32)
+        hidden = np.isneginf(self._without_hidden(everything, block)[0])
+        return self.model.best(block.history, k, hidden)
+
+    def _without_hidden(self, scores: NDArray[np.float32], block: Purchases) -> NDArray[np.float32]:
         scores = block.only_sold(scores, self.model.offered)
         if not self.again:
             customers = np.repeat(np.arange(len(scores)), np.diff(block.history.indptr))
             scores[customers, block.history.indices] = -np.inf
         if not self.allowed.all():
             scores[:, ~self.allowed] = -np.inf
-        return moved(scores, self.lift)
+        return scores
 
     def reasons(self, bought: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
         """Returns the bought products that speak most for each of these."""
@@ -164,10 +176,10 @@ class Serving:
             seller=None if self.seller.sold is None else np.zeros(1, np.intp),
             context=None if context is None else context.unknown(1),
         )
-        scores = self.wished.scores(block)
-        best = [i for i in top(scores, k)[0].tolist() if np.isfinite(scores[0, i])]
-        reasons = zip(best, self.wished.reasons(history.indices, best), strict=True)
-        return [self._shown(i, float(scores[0, i]), because) for i, because in reasons]
+        best, scores = self.wished.best(block, k)
+        reasons = self.wished.reasons(history.indices, best.tolist())
+        found = zip(best.tolist(), scores.tolist(), reasons, strict=True)
+        return [self._shown(*each) for each in found]
 
     def unknown(self, products: Sequence[str]) -> list[str]:
         """Returns the products that the model knows nothing of."""
@@ -190,11 +202,12 @@ class Serving:
             found = replace(self.seller, seller=np.zeros(1, np.intp)).only_sold(
                 found, items.offered
             )
-        found = np.where((found > 0) & self.wished.allowed, found, np.float32(-np.inf))
-        found[0, self.shelf.place[product]] = -np.inf
-        found = moved(found, self.wished.lift)
-        best = [i for i in top(found, k)[0].tolist() if np.isfinite(found[0, i])]
-        return [self._shown(i, float(found[0, i]), ()) for i in best]
+        hidden = ~((found[0] > 0) & self.wished.allowed)
+        hidden[self.shelf.place[product]] = True
+        found[0, hidden] = -np.inf
+        best, values = best_of(moved(found, self.wished.lift)[0], k, hidden)
+        listed = zip(best.tolist(), values.tolist(), strict=True)
+        return [self._shown(*each, ()) for each in listed]
 
     def _shown(self, place: int, score: float, because: tuple[int, ...]) -> Shown:
         titles = tuple(self.shelf.titles[list(because)].tolist())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.glm import UNIT_STEPS
 from grandtotal.errors import DataError
-from grandtotal.tasks.lines import on_catalogue, positions
+from grandtotal.tasks.lines import numbers, on_catalogue
 from grandtotal.tasks.sales_sums import PRICE_STEPS, SalesSums, in_promotion, in_steps
 
 if TYPE_CHECKING:
@@ -88,13 +88,8 @@ def product_series(common: Common) -> pl.DataFrame:
 
 def categories(tables: Tables, common: Common, product: NDArray[np.intp]) -> NDArray[np.intp]:
     """Returns a number for the category of each series' product; -1 where it is not known."""
-    import polars as pl
-
-    known = np.full(len(common.catalogue) + 1, -1, np.intp)
-    if "products" in tables and "category" in tables["products"].columns:
-        rows = tables["products"].select("product", "category").drop_nulls()
-        rows = rows.join(positions(tables, common), on="product").unique("i", keep="first")
-        code = rows["category"].rank("dense").cast(pl.Int64).to_numpy() - 1
-        known[rows["i"].to_numpy()] = code
-    found: NDArray[np.intp] = known[product]
+    known = numbers(tables, common, "category")
+    if known is None:
+        return np.full(len(product), -1, np.intp)
+    found: NDArray[np.intp] = np.append(known, -1).astype(np.intp)[product]
     return found

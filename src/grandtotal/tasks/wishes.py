@@ -7,6 +7,7 @@ one deviation above the others gains half a deviation.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,16 +97,22 @@ def moved(scores: NDArray[np.float32], lift: NDArray[np.float32]) -> NDArray[np.
 
     What is -inf stays so. Where all scores of a customer are equal, the lift alone decides.
     """
-    if not lift.any():
-        return scores
+    return next(each_moved(scores, [lift])) if lift.any() else scores
+
+
+def each_moved(
+    scores: NDArray[np.float32], lifts: Iterable[NDArray[np.float32]]
+) -> Iterator[NDArray[np.float32]]:
+    """Yields what `moved` returns for each of several lifts of the same scores."""
     shown = np.isfinite(scores)
     many = np.maximum(shown.sum(axis=1, keepdims=True), 1)
     values = np.where(shown, scores, 0).astype(np.float64)
     values -= np.where(shown, values.sum(axis=1, keepdims=True) / many, 0)
     spread = np.sqrt((values**2).sum(axis=1, keepdims=True) / many)
     standard = np.divide(values, spread, out=np.zeros_like(values), where=spread > 0)
-    found: NDArray[np.float32] = np.where(shown, standard + lift, -np.inf).astype(np.float32)
-    return found
+    standard[~shown] = -np.inf
+    for lift in lifts:
+        yield (standard + lift).astype(np.float32) if lift.any() else scores
 
 
 POOL = 5  # a varied list of k is picked from so many times k

@@ -1,7 +1,7 @@
 """Recommendations on the page."""
 
 from grandtotal.report.details.kind import Kind, Measure, Question, detail, small_columns
-from grandtotal.report.details.reach import frontier
+from grandtotal.report.details.reach import by_retailer, frontier
 from grandtotal.report.markup import Html, joined
 from grandtotal.report.source import Findings
 
@@ -13,7 +13,8 @@ def details(found: Findings) -> Html:
         "Where in the list the hits are",
         "Hits per customer at each place of the list, from the first to the last.",
     )
-    return joined([hits, frontier(list(detail(found, "reach").values()))])
+    reached = detail(found, "reach")
+    return joined([hits, frontier(list(reached.values())), by_retailer(reached)])
 
 
 _ASKED = {
