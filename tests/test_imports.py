@@ -47,6 +47,7 @@ ROOMS = (
     "cli_orders",
     "cli_prices",
     "cli_decide",
+    "cli_export",
     "cli_predict",
     "cli",
     "loopback",

@@ -11,7 +11,7 @@ from string import Template
 from typing import TYPE_CHECKING, cast
 
 from grandtotal.consortium.consortium import Listener, unheard
-from grandtotal.durable import Json, read_json
+from grandtotal.durable import Json, read_json, write
 from grandtotal.errors import PlanError, RefusedError, RunError
 from grandtotal.plan import Plan
 from grandtotal.privacy.fingerprint import new_key, write_key
@@ -264,6 +264,18 @@ class Run:
                 f"'{task}' is of the kind {found.kind}; what-if needs one of kind demand"
             )
         return found.predict(model, rows, tables, 0, asked)
+
+    def export(
+        self, retailer: str, task: str, folder: Path_, config: Path_ | None = None
+    ) -> list[Path]:
+        """Writes a task's trees for another stack and returns the files; see `tasks.exported`."""
+        from grandtotal.tasks.exported import as_files
+
+        found, model, rows, _ = self._at_home(retailer, task, config)
+        made = {Path(folder) / name: text for name, text in as_files(found, model, rows).items()}
+        for path, text in made.items():
+            write(path, text.encode())
+        return [*made]
 
     def serving(
         self,

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grandtotal import __version__, cli_decide, cli_door, cli_engine, cli_members, cli_predict
+from grandtotal import (
+    __version__,
+    cli_decide,
+    cli_door,
+    cli_engine,
+    cli_export,
+    cli_members,
+    cli_predict,
+)
 from grandtotal.cli_parts import (
     Group,
     as_text,
@@ -180,6 +188,7 @@ for _command in (
     cli_members.consortium,
     cli_decide.decide,
     cli_predict.predict,
+    cli_export.export,
     *cli_engine.commands,
 ):
     main.add_command(_command)

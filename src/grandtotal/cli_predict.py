@@ -45,7 +45,9 @@ _commands = click.Group()
 @click.option("--reach", type=float, help="Weight against what sells most, the same way.")
 @click.option("--diversity", type=float, help="What a second one of a category loses: 0 to 1.")
 @click.option(
-    "--what-if", metavar="A=B,..", help='Of demand: "price=0.9", "promotion=yes" or both.'
+    "--what-if",
+    metavar="A=B,..",
+    help='Of demand: "price=1.1", of list prices, "promotion=yes" or both.',
 )
 @click.option(
     "--format", "kind", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True

@@ -50,6 +50,11 @@ _commands = click.Group()
     is_flag=True,
     help="With --by: even by age, region or the like; it is said.",
 )
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path),
+    help="Write the prices as one HTML file that needs no network; not with --by.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="A .csv or .parquet file.")
 @config_option
 @runs_option
@@ -66,6 +71,7 @@ def prices(
     stop: bool,
     by: str | None,
     allow_protected: bool,
+    page: Path | None,
     out: Path | None,
     config: Path | None,
     runs: Path,
@@ -87,6 +93,8 @@ def prices(
     rules = _rules(settings, {**given, **{name: True for name, on in switches.items() if on}})
     opened = Run.open(run, runs)
     if by is not None:
+        if page is not None:
+            raise click.UsageError("--page shows one price for all; leave out --by")
         allowed = (by,) if allow_protected else ()
         _by_segment(opened, retailer, by, allowed, (rules, task, config, out), as_json)
         return
@@ -94,11 +102,30 @@ def prices(
     path = out or opened.folder.retailer(retailer) / "decisions" / "prices.csv"
     made = rows(decided)
     _write(made, path)
+    if page is not None:
+        _write_page(opened, retailer, decided, page)
     if as_json:
         click.echo(as_text({"file": str(path), "summary": summary(decided), "prices": made}))
         return
     Console().print(_table(decided, made))
     click.echo(f"{summary(decided)}\n{len(made):,} rows -> {path}")
+    if page is not None:
+        click.echo(f"page: {page}")
+
+
+def _write_page(run: Run, retailer: str, decided: Decided, page: Path) -> None:
+    from grandtotal.decide.table import rows, summary
+    from grandtotal.report.prices_page import write_prices_page
+
+    found = {
+        "retailer": retailer,
+        "run": run.folder.path.name,
+        "currency": decided.of.currency,
+        "period": decided.of.period,
+        "summary": summary(decided),
+        "rows": rows(decided),
+    }
+    write_prices_page(found, page)
 
 
 def _by_segment(

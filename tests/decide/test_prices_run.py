@@ -1,6 +1,7 @@
 """Decisions on prices of a finished run, from outside; and what competitors cannot learn."""
 
 import ast
+import html
 import json
 import math
 import shutil
@@ -78,6 +79,23 @@ def test_prices_are_printed_and_written(run, tmp_path):
     assert (frame["change"].abs() <= 0.2 + 1e-9).all()
     assert (frame["price"] > frame["price_now"] * 0.6).all()
     assert frame.filter(pl.col("decision") == "new price").height > 0
+
+
+def test_a_page_of_prices_shows_what_changes_and_why(run, tmp_path):
+    page = tmp_path / "prices.html"
+    made = json.loads(invoke(run, "--largest-change", "0.2", "--page", str(page), "--json").stdout)
+    text = html.unescape(page.read_text())
+    assert "What prices north should set" in text
+    assert made["summary"].splitlines()[0].replace(" %", "\u00a0%") in text
+    changed = [row for row in made["prices"] if row["decision"] == "new price"]
+    assert changed
+    for row in changed:
+        assert f"{row['title']} ({row['product']})" in text
+        assert f"{row['price']:,.2f}" in text
+    assert "elasticity" not in text
+    refused = invoke(run, "--by", "tier", "--page", str(page))
+    assert refused.exit_code == 2
+    assert "leave out --by" in refused.output
 
 
 def test_settings_of_a_file_hold_and_flags_win(run, tmp_path):

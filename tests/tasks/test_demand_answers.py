@@ -1,5 +1,6 @@
 """What a demand forecast of trees tells: reasons, what if, and what it says to bad input."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -15,6 +16,7 @@ from grandtotal.tasks.demand_features import feature_names
 from grandtotal.tasks.demand_model import baseline_model, cases_of
 from grandtotal.tasks.demand_reasons import reasons
 from grandtotal.tasks.demand_what_if import WhatIf
+from grandtotal.tasks.task import Common
 
 # --- reasons ---
 
@@ -47,23 +49,35 @@ def test_reasons_name_what_moved_a_forecast_most(model):
 # --- what if ---
 
 
+def rng_prices(sales):
+    """Returns list prices that go up and down by a half."""
+    return np.random.default_rng(1).uniform(0.5, 1.5, sales.known.promotion.shape)
+
+
 def test_a_forecast_as_if_it_were_a_promotion_is_higher_and_without_one_the_same():
     tables, task = promoted(0.2), by_day()
     rows = task.rows(tables)
     model = task.adapt(task.fit(Local(rows)).model, rows)
-    for asked in ("promotion=yes", "price=0.8", "price=0.8, promotion=yes"):
+    for asked in ("promotion=yes", "price=0.8, promotion=yes"):
         found = task.predict(model, rows, tables, 5, WhatIf.of(asked))
         assert (found["units_what_if"] > 1.4 * found["units"]).all()
     same = task.predict(model, rows, tables, 5, WhatIf.of("promotion=no"))
     assert same["units_what_if"].to_list() == same["units"].to_list()
     with pytest.raises(PlanError, match="that was chosen, mean, reads no prices"):
         WhatIf.of("price=0.8").applied(baseline_model("mean"), rows["now"])
+    with pytest.raises(DataError, match=r"no list price of the .*price=0\.8,promotion=yes"):
+        WhatIf.of("price=0.8").applied(model, rows["now"])
+    (sales,) = rows["now"].parts
+    listed = replace(sales.known, price=rng_prices(sales))
+    priced = replace(rows["now"], parts=(replace(sales, known=listed),))
+    with pytest.raises(PlanError, match="no table of them in training; train again"):
+        WhatIf.of("price=0.8").applied(model, priced)
     bare = task.rows(shops(shops=2))
     with pytest.raises(DataError, match="promotions: none in the past"):
         WhatIf.of("promotion=yes").applied(model, bare["now"])
     flat = task.rows(promoted(0.0))
     with pytest.raises(DataError, match="no 'depth' of any past promotion"):
-        WhatIf.of("price=0.8").applied(model, flat["now"])
+        WhatIf.of("price=0.8,promotion=yes").applied(model, flat["now"])
 
 
 @pytest.mark.parametrize(
@@ -71,10 +85,10 @@ def test_a_forecast_as_if_it_were_a_promotion_is_higher_and_without_one_the_same
     [
         ("prize=0.9", "what if 'prize=0.9': expected price=0.9, promotion=yes"),
         ("price=0.9,price=0.8", "each once"),
-        ("price=1.2", "no table plans higher prices"),
-        ("price=low", "expected a share of the price of now"),
+        ("price=1.2,promotion=yes", "a promotion reduces; leave promotion=yes out"),
+        ("price=low", "expected a multiple of the price of now above 0"),
+        ("price=0", "expected a multiple of the price of now above 0"),
         ("promotion=maybe", "expected yes or no"),
-        ("price=0.9,promotion=no", "leave promotion=no out"),
         ("", "expected price=0.9"),
     ],
 )
@@ -98,6 +112,18 @@ def test_a_constant_target_of_one_store_and_days_that_are_there_twice_are_foreca
         found = task.predict(task.adapt(task.fit(Local(rows)).model, rows), rows, frames, 5)
         assert found["units"].to_numpy() == pytest.approx(units, rel=1e-3)
         assert set(found["store"]) == {"S0"}
+
+
+@pytest.mark.parametrize("by", ["product", "store"])
+def test_one_row_is_no_history(by):
+    tables, task = shops(shops=1), Demand(Common(TODAY, ("all",)), by=by)
+    one = tables["transactions"][-1:]
+    with pytest.raises(DataError, match="no product sold in the 26 periods before"):
+        task.fit(Local(task.rows({"transactions": one})))
+    rows = task.rows({"transactions": one})
+    (history,) = (told for told in task.standing(rows, tables) if told.point == "history")
+    assert history.verdict == "no"
+    assert "a longer export" in history.remedy
 
 
 def test_negative_and_fractional_units_and_gaps_are_sums_of_whole_steps():

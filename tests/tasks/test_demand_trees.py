@@ -33,6 +33,7 @@ def known_of(rng, series, periods, horizon, origin, changed):
     for kind in ("holiday", "school"):
         since[kind][:, ::5] = origin + 1  # told the day after
     promotion = (rng.random((series, length)) < 0.15) * 1.0
+    price = rng.uniform(1.0, 9.0, (series, length))
     days = np.arange(length * periods.days)
     rows = [(group, day, when) for group in (0, 1) for day in days for when in (0, origin + 1)]
     group, day, when = np.array(sorted(rows, key=lambda row: row[2])).T
@@ -41,10 +42,11 @@ def known_of(rng, series, periods, horizon, origin, changed):
         for kind in ("holiday", "school"):
             shares[kind][:, ::5] = 1 - shares[kind][:, ::5]
         promotion[:, origin + horizon :] = 1 - promotion[:, origin + horizon :]
+        price[:, origin + horizon :] *= 9
         value = np.where(when > origin, -value, value)
     revised = {name: Revisions(group, day, when, value) for name in ("weather", "trend")}
     return Covariates(
-        np.arange(series) % 2, shares, since, revised, promotion, promotion / 4, planned=True
+        np.arange(series) % 2, shares, since, revised, promotion, promotion / 4, True, price
     )
 
 

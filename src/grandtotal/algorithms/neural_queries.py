@@ -65,19 +65,18 @@ class _AboutNetwork:
 
 @dataclass(frozen=True)
 class NetworkRecords(_AboutNetwork):
-    """How many records there are to learn from, and to judge by."""
+    """How many records there are to learn from."""
 
     name: ClassVar[str] = "network-records"
     bound: ClassVar[Stated] = None
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
-        """Returns records and watched."""
-        return {"records": Field(()), "watched": Field(())}
+        """Returns records."""
+        return {"records": Field(())}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
-        """Returns this retailer's numbers."""
-        work = workspace(self, rows, state)
-        return {"records": np.asarray(work.records), "watched": np.asarray(work.watched.count)}
+        """Returns this retailer's number."""
+        return {"records": np.asarray(workspace(self, rows, state).records)}
 
 
 _SCORES = {"loss": Field((), scale=LOSS_SCALE), "records": Field(())}

@@ -365,7 +365,8 @@ class _Maker:
         names = ", ".join(self.task.common.catalogue[i] for i in new[:3])
         return [
             f"{len(new):,} products are stocked or can be ordered and have not sold for half a "
-            f"year or ever, such as {names}: there is no forecast; order them by hand."
+            f"year or ever, such as {names}: order them by hand; for those that begin, "
+            f"`grandtotal predict` says what products like them sell."
         ]
 
 

@@ -8,7 +8,7 @@ ahead as the forecast reaches. Only in a retailer's process.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.tasks.lines import positions
+from grandtotal.tasks.list_prices import read_list_prices
 from grandtotal.tasks.needs import Standing
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Covariates:
     shares: by kind of KINDS, (groups, ..) the share of a period's days; since: from which period on
     they were known. numbers: by name of NUMBERS. promotion: (series, ..) share of days in a planned
     promotion, depth: its reduction, 0 where none; planned: whether there is a table of promotions.
+    price: (series, ..) the mean list price, nan where unknown; empty where no price is.
     """
 
     group: NDArray[np.intp]
@@ -73,6 +75,12 @@ class Covariates:
     promotion: Floats
     depth: Floats
     planned: bool
+    price: Floats = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def priced(self) -> bool:
+        """Whether a list price of any series is known."""
+        return bool(np.isfinite(self.price).any())
 
     @property
     def closed(self) -> NDArray[np.bool_]:
@@ -99,7 +107,8 @@ def read_covariates(
     shares, since = _shares(facts, grid, groups)
     promotion, depth, planned = _promotions(tables, common, grid, series)
     numbers = {name: _revisions(facts, name) for name in NUMBERS}
-    return Covariates(group, shares, since, numbers, promotion, depth, planned)
+    price = read_list_prices(tables, common, periods, horizon, series)
+    return Covariates(group, shares, since, numbers, promotion, depth, planned, price)
 
 
 def ahead_standing(sales: Sales, every: str) -> list[Standing]:
@@ -127,11 +136,11 @@ def _planned_ahead(sales: Sales, every: str) -> list[Standing]:
     """Returns until when promotions are planned, where there were some in the past."""
     assert sales.known is not None
     periods = sales.periods
-    running = np.atleast_1d((sales.known.promotion > 0).any(axis=0))
-    if not running[: periods.count].any():
+    running = np.flatnonzero((sales.known.promotion > 0).any(axis=0))
+    if not (running < periods.count).any():
         return []
     expected = f"a plan for the {sales.horizon} {every}s that are forecast"
-    last = int(np.flatnonzero(running)[-1])
+    last = int(running[-1])
     if last >= periods.count:
         said = f"planned until {periods.start(last + 1) - timedelta(days=1)}"
         return [Standing("promotions", "yes", said, expected, "")]
@@ -179,8 +188,10 @@ def _calendar(tables: Tables, grid: _Grid, stores: Sequence[str]) -> pl.DataFram
         return _nothing()
     rows = tables["calendar"].with_columns(day=grid.day("date"))
     rows = rows.filter(pl.col("day").is_between(0, grid.days - 1))
-    rows = _with(rows, {"holiday": pl.String, "region": pl.String, "known_at": pl.Datetime})
-    rows = _with(rows, dict.fromkeys(NUMBERS, pl.Float64))
+    rows = with_columns_of(
+        rows, {"holiday": pl.String, "region": pl.String, "known_at": pl.Datetime}
+    )
+    rows = with_columns_of(rows, dict.fromkeys(NUMBERS, pl.Float64))
     said = pl.col("holiday").str.to_lowercase()
     kind = (
         pl.when(said.str.starts_with("closed"))
@@ -194,7 +205,7 @@ def _calendar(tables: Tables, grid: _Grid, stores: Sequence[str]) -> pl.DataFram
     return _held(rows, tables, stores).select("group", "day", "kind", "since", *NUMBERS)
 
 
-def _with(rows: pl.DataFrame, columns: dict[str, Any]) -> pl.DataFrame:
+def with_columns_of(rows: pl.DataFrame, columns: dict[str, Any]) -> pl.DataFrame:
     """Returns the rows with these columns, empty where there are none."""
     import polars as pl
 
@@ -288,7 +299,7 @@ def _promotions(
     rows = tables["promotions"].join(positions(tables, common), on="product")
     rows = rows.with_columns(first=grid.day("start"), last=grid.day("end"))
     rows = rows.filter((pl.col("last") >= 0) & (pl.col("first") < grid.days))
-    rows = _with(rows, {"store": pl.String, "depth": pl.Float64})
+    rows = with_columns_of(rows, {"store": pl.String, "depth": pl.Float64})
     places = series.with_row_index("s")
     parts = []
     for where in ("store", None):

@@ -94,6 +94,7 @@ class Demand:
         Need("transactions", "discount", False, "the same, where no promotion is named"),
         Need("calendar", "holiday", False, "demand on and around holidays"),
         Need("calendar", "known_at", False, "a past forecast that knows only what was known"),
+        Need("prices", "list_price", False, "what a higher or a lower price would do"),
         Need("stock", "on_hand", False, "periods without stock told from periods without demand"),
         Need("products", "title", False, "tables that a person can read"),
     )

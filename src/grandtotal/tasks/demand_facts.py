@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.privacy.fingerprint import fingerprints
+from grandtotal.tasks.covariates import with_columns_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,16 +89,9 @@ def _known(tables: Tables, name: str, columns: list[str]) -> pl.DataFrame:
 
     key = name.removesuffix("s")
     types: dict[str, Any] = {"opened": pl.Date, "competitor_km": pl.Float64}
-    if name not in tables:
-        every = {key: pl.String, **{column: types.get(column, pl.String) for column in columns}}
-        return pl.DataFrame(schema=every)
-    found = tables[name]
-    missing = [
-        pl.lit(None, types.get(column, pl.String)).alias(column)
-        for column in columns
-        if column not in found.columns
-    ]
-    return found.with_columns(missing).select(key, *columns)
+    found = tables[name] if name in tables else pl.DataFrame(schema={key: pl.String})
+    asked = {column: types.get(column, pl.String) for column in columns}
+    return with_columns_of(found, asked).select(key, *columns)
 
 
 def _numbers(column: pl.Series) -> Floats:

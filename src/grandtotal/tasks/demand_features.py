@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.elementary import exp, log
 from grandtotal.algorithms.tree_sampling import mixed
-from grandtotal.tasks.demand_origins import Origin, Past, changes, run
+from grandtotal.tasks.along_periods import changes, divided, run
+from grandtotal.tasks.demand_origins import Origin, Past
 
 if TYPE_CHECKING:
     from grandtotal.tasks.sales import Sales
 
 Floats = NDArray[np.float64]
+LIST_PRICE = "list price to its usual"
 LITTLE = 0.1  # units: how small a usual sale may be
 
 
@@ -88,6 +90,13 @@ class At:
     def depth(self) -> Floats:
         """The planned reduction."""
         return self._planned(self.past.depth, 0)
+
+    def list_price(self) -> Floats:
+        """The list price at the target over its mean in the year before the origin."""
+        if not self.past.list_price.size:
+            return np.full(len(self.s), np.nan)
+        coming = self._within(self.past.list_price, 0)
+        return divided(coming, self.origin.usual_list_price[self.s])
 
     def _planned(self, values: Floats, shift: int) -> Floats:
         if not self.past.planned:
@@ -197,6 +206,7 @@ FEATURES: dict[str, Feature] = {
     "open until": lambda at: at.changed("closed", 1),
     "recent price to usual price": lambda at: at.origin.price_change[at.s],
     "price to the mean of the category": lambda at: at.origin.price_in_category[at.s],
+    LIST_PRICE: lambda at: at.list_price(),
     "week of the year": lambda at: at.day("week"),
     "month": lambda at: at.day("month"),
     "day of the month": lambda at: at.day("day"),

@@ -30,7 +30,7 @@ def reasons(model: DemandModel, cases: Cases, forecast: NDArray[np.float64]) -> 
 
     "" where the forecast is not among the MOST largest, or nothing moved it.
     """
-    trees = _trees(model)
+    trees = trees_of(model)
     if not trees:
         return None
     largest = np.sort(np.argsort(-forecast, kind="stable")[:MOST])
@@ -45,7 +45,7 @@ def reasons(model: DemandModel, cases: Cases, forecast: NDArray[np.float64]) -> 
     return told
 
 
-def _trees(model: DemandModel) -> list[TreesModel]:
+def trees_of(model: DemandModel) -> list[TreesModel]:
     """Returns the trees whose scores add up to the forecast's."""
     family = FAMILIES[model.meta["model"]]
     if not isinstance(family, TreesOfDemand):

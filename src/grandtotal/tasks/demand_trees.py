@@ -27,7 +27,7 @@ from grandtotal.consortium.totals import Local, Totals
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays, under
 from grandtotal.tasks.demand_facts import text_names
-from grandtotal.tasks.demand_features import Seen, feature_names
+from grandtotal.tasks.demand_features import LIST_PRICE, Seen, feature_names
 
 if TYPE_CHECKING:
     from grandtotal.tasks.demand import Demand
@@ -71,9 +71,10 @@ class TreesOfDemand:
 
     def fit(self, totals: Totals, task: Demand, split: str, given: Arrays) -> tuple[Arrays, Json]:
         """Returns the arrays of the trees; the edges of an earlier fit are taken again."""
-        bins = Bins.of(under("bins ", given)) if "bins features" in given else None
         data = _data(task, self.target, rows_of_trees(split))
-        model, report = self.sized(task).fit(totals, data, bins)
+        known = "bins features" in given
+        bins = Bins.of(under("bins ", given)) if known else _binned(totals, data)
+        model, report = _falling(self.sized(task), bins).fit(totals, data, bins)
         return model.arrays, {"trees": len(model.trees), "rows": report["rows"]}
 
     def model(self, parts: Arrays) -> TreesModel:
@@ -99,7 +100,7 @@ class TreesOfDemand:
         assert isinstance(base, Boosting)
         few = replace(base, trees=max(base.trees // _SHARE_ON_TOP, 1))
         data = _data(task, LEFT, "own")
-        return few.fit(Local({"own": left}), data, shared.bins)[0].arrays
+        return _falling(few, shared.bins).fit(Local({"own": left}), data, shared.bins)[0].arrays
 
     def forecast_on_top(self, parts: Arrays, own: Arrays, cases: Cases) -> Floats:
         """Returns the expected units of each case by the trees of both."""
@@ -112,6 +113,25 @@ class TreesOfDemand:
         if self.target == LOG:
             return np.maximum(exp(np.clip(scores + seen.level, -30.0, 30.0)) - 1.0, 0.0)
         return np.maximum(self.objective.mean(scores) * seen.scale, 0.0)
+
+
+def knows_list_prices(bins: Bins) -> bool:
+    """Returns whether list prices are among what trees look at: somebody had some."""
+    return any(feature.name == LIST_PRICE for feature in bins.features)
+
+
+def _binned(totals: Totals, data: Data) -> Bins:
+    """Returns the bins; list prices that nobody has take no place that another feature could."""
+    bins = _BINS.fit(totals, data.numbers, data.categories, data.target, data.split)
+    there = (f for f in bins.features if f.name != LIST_PRICE or len(f.edges))
+    return Bins(tuple(there))
+
+
+def _falling(algorithm: Boosting | Forest, bins: Bins) -> Boosting | Forest:
+    """Returns how trees grow where nothing sells more for a higher list price."""
+    if not knows_list_prices(bins):
+        return algorithm
+    return replace(algorithm, growth=replace(algorithm.growth, falling=(LIST_PRICE,)))
 
 
 def _data(task: Demand, target: str, split: str) -> Data:

@@ -63,7 +63,7 @@ class OutcomeModel:
         if self.meta["model"] == "logistic":
             return linear(cases.known(), self.parts["coefficients"])
         if self.meta["model"] == "trees":
-            return self._trees.scores(cases.columns)
+            return self.trees.scores(cases.columns)
         column = cases.numbers(self.meta["column"])
         found: NDArray[np.float64] = self.parts["log odds"]
         return found[np.searchsorted(self.parts["edges"], column)]
@@ -87,14 +87,15 @@ class OutcomeModel:
             return pulled
         if self.meta["model"] == "trees":
             parts = [
-                contributions(self._trees, cases.chosen(slice(i, i + _AT_ONCE)).columns)[:, :-1]
+                contributions(self.trees, cases.chosen(slice(i, i + _AT_ONCE)).columns)[:, :-1]
                 for i in range(0, len(cases), _AT_ONCE)
             ]
             return np.concatenate(parts)
         return np.zeros((len(cases), len(cases.names) - 1))
 
     @property
-    def _trees(self) -> TreesModel:
+    def trees(self) -> TreesModel:
+        """The trees, where the model is of trees."""
         return TreesModel.of(self.parts, {"objective": "logistic", "shape": 0.0})
 
 

@@ -19,10 +19,11 @@ from grandtotal.algorithms.glm import UNIT_STEPS, Design, features
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import DataError
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.along_periods import running
 from grandtotal.tasks.covariates import Covariates
 from grandtotal.tasks.demand_facts import Facts
 from grandtotal.tasks.demand_features import Seen
-from grandtotal.tasks.demand_origins import Past, running
+from grandtotal.tasks.demand_origins import Past
 from grandtotal.tasks.periods import Periods
 from grandtotal.tasks.shelf import LEARNED
 
@@ -93,7 +94,7 @@ class Sales:
     def of_products(self, products: int) -> NDArray[np.float64]:
         """Returns capped units by product of the catalogue; of all together, where there is one."""
         capped = self.capped()
-        if self.names is None or products == len(capped):
+        if self.names is None or (products == len(capped) and not self.names.store):
             return capped
         place = self.names.product if products > 1 else np.zeros(len(capped), np.intp)
         sums = np.zeros((products, capped.shape[1]))
