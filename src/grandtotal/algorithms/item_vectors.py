@@ -3,8 +3,7 @@
 The leading eigenvectors of D^-1/2 X'X D^-1/2, D the diagonal of X'X, each times the root of its
 eigenvalue: the nearest that so few numbers can come to the cosines of all products. One total.
 
-Levy and Goldberg, "Neural word embedding as implicit matrix factorization", 2014,
-https://papers.nips.cc/paper/2014/hash/feab05aa91085b7a8012516bc3533958
+Levy and Goldberg, "Neural word embedding as implicit matrix factorization", NeurIPS 2014
 """
 
 import numpy as np
