@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.protocols import (
     Cut,
+    K,
     Scorer,
     draw_negatives,
     full_ranking,
@@ -54,10 +55,10 @@ class World:
         """Returns each retailer's rows: the last product is the test, the one before validation."""
         return {name: rows_of(part, self.products) for name, part in self.retailers.items()}
 
-    def task(self, models: tuple[str, ...]) -> Recommend:
-        """Returns the task that chooses among these models."""
+    def task(self, models: tuple[str, ...], top: int = K) -> Recommend:
+        """Returns the task that chooses among these models by NDCG over so many places."""
         catalogue = tuple(str(i) for i in range(self.products))
-        return Recommend(Common(date(2003, 3, 1), catalogue), models, top=10)
+        return Recommend(Common(date(2003, 3, 1), catalogue), models, top=top)
 
 
 def rows_of(sequences: Sequences, products: int) -> Rows:
@@ -112,13 +113,15 @@ def measured(
     bars: Bars,
     sampled: bool,
     grid: Sequence[Candidate] = (),
+    top: int = K,
 ) -> list[Row]:
     """Returns baseline, alone, federated and pooled under P1, and P2 where `sampled`.
 
     bars: of a federated row, by metric; with a grid, of the one that has learned nothing from the
-    validation's products, though histories hold them. grid: in place of the models' own.
+    validation's products, though histories hold them. grid: in place of the models' own. top:
+    places of the list by whose NDCG is chosen.
     """
-    task, holders = world.task(models), world.holders()
+    task, holders = world.task(models, top), world.holders()
 
     def fitted(totals: Totals) -> Fitted:
         return task.choose(totals, grid) if grid else task.fit(totals)

@@ -12,6 +12,7 @@ from grandtotal.algorithms import networks
 from grandtotal.algorithms.blend import recommender
 from grandtotal.algorithms.gru import GRU
 from grandtotal.algorithms.item_model import Request, in_order
+from grandtotal.algorithms.item_vectors import item_vectors
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.algorithms.sasrec import SASRec
@@ -150,6 +151,29 @@ def test_a_choice_trains_a_network_once_for_a_cut(candidate, parts):
     for split in ("validation", "validation", "test", "test"):
         few.fit(totals, PRODUCTS, split)
     assert asked.count("network-updates") == 2
+
+
+def test_first_numbers_say_what_is_bought_with_what_the_same_for_any_split(federate):
+    rng = np.random.default_rng(5)
+    # Four products of one half, and one of the other.
+    halves = [
+        np.append(rng.permutation(10)[:4] + 10 * (row % 2), rng.integers(10) + 10 * (1 - row % 2))
+        for row in range(90)
+    ]
+    whole = histories(*(tuple(each) for each in halves), products=20)
+    rows = [
+        {"now": Purchases(csr_array(whole[part::3]), csr_array(whole[part::3]))}
+        for part in (0, 1, 2)
+    ]
+    everybody = Local({"now": Purchases(whole, whole)})
+    found = item_vectors(federate(rows).totals, 20, "now", 3, 0.02)
+    assert np.array_equal(found, item_vectors(everybody, 20, "now", 3, 0.02))
+    assert found.std() == pytest.approx(0.02)
+    near = found @ found.T
+    assert near[:10, :10].mean() > 0 > near[:10, 10:].mean()
+    assert item_vectors(everybody, 20, "now", 64, 0.02) is None  # more numbers than products
+    start = Sequential("sasrec", width=3, spread=0.02).known(everybody, 20, "now")
+    assert np.array_equal(start["items.weight"], found)
 
 
 # --- what is refused ---

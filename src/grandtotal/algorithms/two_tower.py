@@ -17,7 +17,7 @@ recommendations", 2020, https://doi.org/10.1145/3366424.3386195
 A mean over the history: Covington, Adams, Sargin, "Deep neural networks for YouTube
 recommendations", 2016, https://doi.org/10.1145/2959100.2959190
 Products whose own numbers are left out in training, so that words alone can speak: Volkovs, Yu,
-Poutanen, "DropoutNet", 2017, https://papers.nips.cc/paper/2017/hash/dbd22ba3bd0df8f385bdac3e9f8be207
+Poutanen, "DropoutNet: addressing cold start in recommender systems", NeurIPS 2017
 """
 
 import math

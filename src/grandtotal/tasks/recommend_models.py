@@ -61,7 +61,7 @@ GRIDS: Mapping[str, tuple[Candidate, ...]] = {
         for half_life in (2.0, 5.0, 20.0)
         for follows in (2.0, 8.0, 32.0)
     ),
-    "sasrec": (Sequential("sasrec"),),
+    "sasrec": (Sequential("sasrec", spread=0.02),),
     "gru": (Sequential("gru"),),
     "two-tower": (Towers(),),
 }
