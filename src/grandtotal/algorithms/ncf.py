@@ -26,7 +26,9 @@ from grandtotal.consortium.query import Rows
 @dataclass(frozen=True)
 class NCF:
     """products: of the catalogue. classes: of a rating. embedding: numbers of each customer and
-    product. width: of the first layer, the second is half of it. dropout: share after each."""
+    product. width: of the first layer, the second is half of it. dropout: share after each.
+    spread: of the products' numbers as they are drawn.
+    """
 
     name: ClassVar[str] = "ncf"
     local: ClassVar[tuple[str, ...]] = ("customers.",)
@@ -37,6 +39,7 @@ class NCF:
     embedding: int = 64
     width: int = 128
     dropout: float = 0.2
+    spread: float = 1.0
 
     def build(self, sizes: Mapping[str, int]) -> Any:
         """Returns the two tables, and the layers that read a row of each."""
@@ -52,9 +55,10 @@ class NCF:
         )
         # Who rated nothing is read as nobody in particular: zeros.
         nobody = torch.zeros(customers, self.embedding)
+        drawn = self.spread * torch.randn(self.products, self.embedding)
         tables = {
             "customers": nn.Embedding(customers, self.embedding, sparse=True, _weight=nobody),
-            "products": nn.Embedding(self.products, self.embedding),
+            "products": nn.Embedding(self.products, self.embedding, _weight=drawn),
         }
         return nn.ModuleDict({**tables, "layers": layers})
 
