@@ -29,7 +29,7 @@ class NCF:
     product that the layers read. width: of the first layer, the second is half of it. dropout:
     share after each. multiplied: further numbers of each; a customer's times a product's are read
     by the last layer alone, since layers are slow to find out how to multiply. spread: standard
-    deviation of what a product's begin with.
+    deviation of a product's as they are drawn.
     """
 
     name: ClassVar[str] = "ncf"
@@ -59,12 +59,12 @@ class NCF:
         numbers = self.embedding + self.multiplied
         # Who rated nothing is read as nobody in particular: zeros.
         nobody = torch.zeros(customers, numbers)
+        drawn = self.spread * torch.randn(self.products, numbers)
         parts = {
             "customers": nn.Embedding(customers, numbers, sparse=True, _weight=nobody),
-            "products": nn.Embedding(self.products, numbers),
+            "products": nn.Embedding(self.products, numbers, _weight=drawn),
             "layers": layers,
         }
-        nn.init.normal_(parts["products"].weight, std=self.spread)
         if self.multiplied:
             parts["tastes"] = nn.Linear(self.multiplied, self.classes, bias=False)
         return nn.ModuleDict(parts)

