@@ -51,6 +51,19 @@ def test_planted_tastes_are_found(federate):
     assert np.concatenate(right).mean() > 0.8
 
 
+def test_numbers_that_are_multiplied_are_factors():
+    network = NCF(products=6, classes=3, embedding=4, width=8, multiplied=2)
+    module = built(network, {"customers": 2}, 1).eval()
+    for name in ("customers", "products"):
+        module[name].weight.data[:, :4] = 0.0
+    batch = {"customer": torch.tensor([0, 1]), "product": torch.tensor([5, 3])}
+    with torch.inference_mode():
+        likes, has = module["customers"].weight[:, 4:], module["products"].weight[[5, 3], 4:]
+        usual = module["layers"](torch.zeros(1, 8))
+        expected = usual + (likes * has) @ module["tastes"].weight.T
+        assert torch.allclose(network.scores(module, batch), expected, atol=1e-6)
+
+
 def test_of_a_customer_without_ratings_a_class_is_said_all_the_same():
     rows = ratings(1)
     found = FederatedTraining(rounds=1).fit(Local(rows), NETWORK, "test")
