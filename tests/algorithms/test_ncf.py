@@ -64,6 +64,17 @@ def test_numbers_that_are_multiplied_are_factors():
         assert torch.allclose(network.scores(module, batch), expected, atol=1e-6)
 
 
+def test_the_penalty_is_of_what_a_record_reads_and_of_training_alone():
+    network = NCF(products=6, classes=3, embedding=4, width=8, dropout=0.0, l2=0.5)
+    module = built(network, {"customers": 2}, 1).eval()
+    batch = {name: torch.tensor([1]) for name in ("customer", "product", "rating")}
+    with torch.inference_mode():
+        judged, learned = (network.loss(module.train(on), batch, None) for on in (False, True))
+        read = [module[name].weight[1].detach() for name in ("customers", "products")]
+    penalty = 0.5 * float(sum((numbers**2).sum() for numbers in read))
+    assert float(learned - judged) == pytest.approx(penalty, rel=1e-4)
+
+
 def test_of_a_customer_without_ratings_a_class_is_said_all_the_same():
     rows = ratings(1)
     found = FederatedTraining(rounds=1).fit(Local(rows), NETWORK, "test")
