@@ -8,16 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.simulation import TASK, federated
 from benchmarks.tutorial_script import Columns, Part
 from grandtotal.algorithms.mlp import MLP
 from grandtotal.algorithms.ncf import NCF
 from grandtotal.algorithms.networks import Examples
 from grandtotal.algorithms.neural_at_home import AtHome
 from grandtotal.algorithms.neural_local import Dropout, Loaded
+from grandtotal.algorithms.rating_factors import RatingFactors
 from grandtotal.algorithms.ratings import Cut, Ratings
 from grandtotal.algorithms.windows import Windows, origins
 from grandtotal.consortium.query import Rows
+from grandtotal.consortium.totals import Local
 from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.tasks.ratings_models import choose
 from grandtotal.tasks.scores import Metric, UnitScores
 from grandtotal.threads import side_by_side
 
@@ -25,11 +29,12 @@ CUSTOMERS, PRODUCTS, CLASSES = 1000, 500, 5
 SERIES, DAYS, HORIZON, HISTORY, FEATURES = 100, 365, 28, 28, 7
 ACCURACY = Metric("accuracy", True, "ratings whose class was forecast")
 MAPE = Metric("MAPE", False, "mean of |forecast - units| / (units + 1)")
-RATED = NCF(PRODUCTS)
-RATED_HOME = {"epochs": 6}
-RATED_LOCAL = {"batch": 512, "rate": 4e-3, "moments": True}
+RATED = NCF(PRODUCTS, multiplied=12, spread=0.1, l2=0.3)
+RATED_HOME = {"epochs": 6, "rate": 4e-3}
+RATED_LOCAL = {"batch": 512, "rate": 5e-4, "decay": 0.3, "moments": True}
 SOLD = MLP(HISTORY, HORIZON, FEATURES, traits=1)
 SOLD_LOCAL = {"batch": 64, "rate": 4e-3, "moments": True}
+FACTORS = tuple(RatingFactors(factors=12, l2=l2, epochs=15) for l2 in (0.05, 0.1, 0.2))
 Forecasts = list[NDArray[Any]]
 
 
@@ -67,7 +72,7 @@ class Job:
             tuple(np.concatenate(c) for c in zip(*some, strict=True))
             for some in ([part.known for part in moved], [part.held for part in moved])
         )
-        cut = Cut(_ratings(known), _ratings(held))
+        cut = Cut(_in_order(known), _in_order(held))
         return replace(self, parts=[Part(known, held)], holders={"pooled": {"test": cut}})
 
     def forecasts(self, weights: Arrays) -> Forecasts:
@@ -113,25 +118,19 @@ def ratings(
 ) -> Job:
     """Returns the job of recommendation over (customers, products, classes from 0)."""
     parts, holders = [], {}
-    for name, drawn in enumerate(retailers):
-        order = np.argsort(drawn[0], kind="stable")
-        columns = tuple(c[order] for c in drawn)
+    for name, unordered in enumerate(retailers):
+        order = np.argsort(unordered[0], kind="stable")  # a customer's ratings side by side
+        columns = tuple(column[order] for column in unordered)
         held = held_pairs(columns, name)
         part = Part(tuple(c[~held] for c in columns), tuple(c[held] for c in columns))
         parts.append(part)
-        holders[f"retailer-{name}"] = {"test": Cut(_ratings(part.known), _ratings(part.held))}
+        holders[f"retailer-{name}"] = {"test": Cut(_in_order(part.known), _in_order(part.held))}
 
     def read(module: Any, batch: Any) -> NDArray[Any]:
         found: NDArray[Any] = network.scores(module, batch).argmax(1).numpy()
         return found
 
     return Job("recommendation", network, local, parts, holders, read, ACCURACY, home)
-
-
-def _ratings(columns: Columns) -> Ratings:
-    # Nothing here asks for what came later: the script's ratings have no times.
-    customers, products, classes = columns
-    return Ratings(customers, products, classes + 1, np.zeros(len(classes), np.int64))
 
 
 def held_pairs(columns: Columns, seed: int) -> NDArray[np.bool_]:
@@ -218,6 +217,45 @@ def calendar(job: Job) -> Job:
 
     local = {"epochs": 3, "batch": 128, "moments": True}
     return Job(job.task, Calendar(), local, job.parts, holders, read, MAPE)
+
+
+def factors(job: Job) -> UnitScores:
+    """Returns the scores of exact totals: biases and factors, and the likeliest class.
+
+    l2 is chosen by the totals of a validation; no weight is ever averaged.
+    """
+    cuts = {
+        name: {"validation": _cut(part, i, True), "test": _cut(part, i, False)}
+        for i, (name, part) in enumerate(zip(job.holders, job.parts, strict=True))
+    }
+    if len(cuts) > 1:
+        with federated(cuts) as consortium:
+            model: Any = choose(consortium.of(TASK), FACTORS, PRODUCTS).model
+    else:
+        model = choose(Local(*cuts.values()), FACTORS, PRODUCTS).model
+
+    def read(cut: Cut) -> NDArray[Any]:
+        chances = model.tastes(cut.known, cut.people).chances(
+            cut.asked.customers, cut.asked.products
+        )
+        found: NDArray[Any] = chances.argmax(axis=1)
+        return found
+
+    return job.scores([read(cut["test"]) for cut in cuts.values()])
+
+
+def _cut(part: Part, seed: int, validated: bool) -> Cut:
+    """Returns what is known and what is asked; for a validation a fifth of what is known."""
+    if not validated:
+        return Cut(_in_order(part.known), _in_order(part.held))
+    held = held_pairs(part.known, seed)
+    known, asked = (tuple(c[rows] for c in part.known) for rows in (~held, held))
+    return Cut(_in_order(known), _in_order(asked))
+
+
+def _in_order(columns: Columns) -> Ratings:
+    who, what, classes = columns
+    return Ratings.of(who, what, classes + 1, np.zeros(len(who)))
 
 
 def by_counts(job: Job, alone: bool = False) -> Forecasts:

@@ -56,6 +56,30 @@ def test_planted_tastes_are_found(federate):
     assert np.concatenate(right).mean() > 0.8
 
 
+def test_numbers_that_are_multiplied_are_factors():
+    network = NCF(products=6, classes=3, embedding=4, width=8, multiplied=2)
+    module = built(network, {"customers": 2}, 1).eval()
+    for name in ("customers", "products"):
+        module[name].weight.data[:, :4] = 0.0
+    batch = {"customer": torch.tensor([0, 1]), "product": torch.tensor([5, 3])}
+    with torch.inference_mode():
+        likes, has = module["customers"].weight[:, 4:], module["products"].weight[[5, 3], 4:]
+        usual = module["layers"](torch.zeros(1, 8))
+        expected = usual + (likes * has) @ module["tastes"].weight.T
+        assert torch.allclose(network.scores(module, batch), expected, atol=1e-6)
+
+
+def test_the_penalty_is_of_what_a_record_reads_and_of_training_alone():
+    network = NCF(products=6, classes=3, embedding=4, width=8, dropout=0.0, l2=0.5)
+    module = built(network, {"customers": 2}, 1).eval()
+    batch = {name: torch.tensor([1]) for name in ("customer", "product", "rating")}
+    with torch.inference_mode():
+        judged, learned = (network.loss(module.train(on), batch, None) for on in (False, True))
+        read = [module[name].weight[1].detach() for name in ("customers", "products")]
+    penalty = 0.5 * float(sum((numbers**2).sum() for numbers in read))
+    assert float(learned - judged) == pytest.approx(penalty, rel=1e-4)
+
+
 def test_of_a_customer_without_ratings_a_class_is_said_all_the_same():
     rows = ratings(1)
     found = FederatedTraining(rounds=1).fit(Local(rows), NETWORK, "test")

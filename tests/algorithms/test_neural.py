@@ -16,7 +16,7 @@ from grandtotal.algorithms.lstm import LSTM
 from grandtotal.algorithms.mlp import MLP
 from grandtotal.algorithms.networks import Examples, network_of, settings_of
 from grandtotal.algorithms.neural import FederatedTraining
-from grandtotal.algorithms.neural_local import Loaded, LocalTraining, Trainer, built
+from grandtotal.algorithms.neural_local import Dropout, Loaded, LocalTraining, Trainer, built
 from grandtotal.algorithms.server_optimizers import Moments, Server, mean_update
 from grandtotal.algorithms.windows import Windows
 from grandtotal.consortium.consortium import Consortium
@@ -381,6 +381,19 @@ def test_moments_that_were_kept_are_those_that_go_on():
     again.put({n: p.detach().numpy().copy() for n, p in trainer.shared.items()})
     first, second = (each.train(loaded, None, 2).update for each in (trainer, again))
     assert arrays_digest(first) == arrays_digest(second)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_dropout_leaves_out_its_share_and_keeps_the_mean(share):
+    layer = Dropout(share).train()
+    layer.draw = torch.Generator().manual_seed(1)
+    found = layer(torch.ones(1001, 99))  # no multiple of the four that are drawn at once
+    kept = found > 0
+    # Four standard deviations of a share of 99,099 draws are .0064 at most.
+    assert float(kept.float().mean()) == pytest.approx(1 - share, abs=0.0064)
+    assert found[kept].unique().tolist() == [pytest.approx(1 / (1 - share), rel=1e-4)]
+    assert not torch.equal(kept[:500], kept[500:1000])
+    assert torch.equal(layer.eval()(found), found)
 
 
 def test_pairs_of_times_are_the_dilated_convolutions_at_the_last_time():

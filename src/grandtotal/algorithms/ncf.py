@@ -29,7 +29,8 @@ class NCF:
     product that the layers read. width: of the first layer, the second is half of it. dropout:
     share after each. multiplied: further numbers of each; a customer's times a product's are read
     by the last layer alone, since layers are slow to find out how to multiply. spread: standard
-    deviation of a product's as they are drawn.
+    deviation of a product's as they are drawn. l2: penalty of the squared numbers that a record
+    reads, so that whoever rated much is penalised as often.
     """
 
     name: ClassVar[str] = "ncf"
@@ -43,6 +44,7 @@ class NCF:
     dropout: float = 0.2
     multiplied: int = 0
     spread: float = 1.0
+    l2: float = 0.0
 
     def build(self, sizes: Mapping[str, int]) -> Any:
         """Returns the two tables, and the layers that read a row of each."""
@@ -82,17 +84,15 @@ class NCF:
 
     def scores(self, module: Any, batch: Tensors) -> Any:
         """Returns the score of each class, (records, classes)."""
-        read = module["customers"](batch["customer"]), module["products"](batch["product"])
-        if not self.multiplied:
-            return module["layers"](torch.cat(read, 1))
-        sizes = self.embedding, self.multiplied
-        (customer, likes), (product, has) = (torch.split(each, sizes, 1) for each in read)
-        found = module["layers"](torch.cat([customer, product], 1))
-        return found + module["tastes"](likes * has)
+        return self._scores(module, *self._read(module, batch))
 
     def loss(self, module: Any, batch: Tensors, draw: Any) -> Any:  # noqa: ARG002
-        """Returns the cross entropy of each rating, (records,)."""
-        return cross_entropy(self.scores(module, batch), batch["rating"], reduction="none")
+        """Returns the cross entropy of each rating, in training with the penalty, (records,)."""
+        read = self._read(module, batch)
+        found = cross_entropy(self._scores(module, *read), batch["rating"], reduction="none")
+        if not self.l2 or not module.training:
+            return found
+        return found + self.l2 * sum((numbers * numbers).sum(1) for numbers in read)
 
     def chances(self, module: Any, batch: Tensors) -> NDArray[np.float64]:
         """Returns the chance of each class, (records, classes)."""
@@ -100,3 +100,13 @@ class NCF:
         with torch.inference_mode():
             odds = self.scores(module, batch).softmax(1)
         return np.asarray(odds.cpu().numpy(), np.float64)
+
+    def _read(self, module: Any, batch: Tensors) -> tuple[Any, Any]:
+        return module["customers"](batch["customer"]), module["products"](batch["product"])
+
+    def _scores(self, module: Any, customer: Any, product: Any) -> Any:
+        if not self.multiplied:
+            return module["layers"](torch.cat([customer, product], 1))
+        sizes = self.embedding, self.multiplied
+        (customer, likes), (product, has) = (torch.split(n, sizes, 1) for n in (customer, product))
+        return module["layers"](torch.cat([customer, product], 1)) + module["tastes"](likes * has)
