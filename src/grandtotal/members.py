@@ -11,7 +11,6 @@ from pathlib import Path
 
 from grandtotal.durable import write
 from grandtotal.errors import PlanError
-from grandtotal.participate import door_of, name_of
 from grandtotal.plan import Plan
 from grandtotal.privacy.identity import (
     KEY_BYTES,
@@ -23,6 +22,7 @@ from grandtotal.privacy.identity import (
     sign_roster,
     write_roster,
 )
+from grandtotal.retailer_file import door_of, name_of
 
 
 def keygen(config: Path) -> tuple[Path, str]:

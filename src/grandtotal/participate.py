@@ -26,10 +26,11 @@ from grandtotal.durable import (
 )
 from grandtotal.errors import AnswerError, Code, PlanError
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
-from grandtotal.privacy.door import Door
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.privacy.ledger import Cap
 from grandtotal.privacy.terms import Terms
+from grandtotal.retailer_file import door_of as door_of
+from grandtotal.retailer_file import name_of as name_of
 from grandtotal.tasks.assortment import Assortment, read_assortment, shared_key
 from grandtotal.tasks.scores import UnitScores, load_scores, save_delivered, save_scores
 from grandtotal.tasks.task import Task, at_home, metric_of
@@ -277,20 +278,6 @@ def _assortment(plan: Plan, tables: Tables, folder: Path) -> Assortment:
     assert plan.matching is not None
     key = shared_key(tables, folder)
     return read_assortment(tables, plan.common.key, plan.matching.most, key)
-
-
-def name_of(config: Path) -> str:
-    """Returns what a retailer.toml calls its retailer."""
-    from grandtotal.tables.config import load_config
-
-    return load_config(config).retailer
-
-
-def door_of(config: Path) -> Door:
-    """Returns the folder of keys and rosters beside a retailer.toml."""
-    from grandtotal.tables.config import load_config
-
-    return Door(load_config(config).door)
 
 
 def tables_of(config: Path, set_aside: Path | None, kept: Path | None = None) -> Tables:

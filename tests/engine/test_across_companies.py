@@ -63,6 +63,23 @@ def test_totals_and_models_are_those_of_one_process(clear, embedded):
     assert totals(clear) == totals(embedded)
 
 
+def test_five_without_masks_agree_whoever_answers_first_and_over_whatever_line(
+    companies, alliance, tmp_path
+):
+    run = companies.submit("five_clear.toml")
+    companies.decide(run)
+    companies.line.delay_s = 0.05
+    assert companies.wait(run) == "finished"
+    companies.line.delay_s = 0.0
+    homes = shutil.copytree(alliance, tmp_path / "homes", ignore=shutil.ignore_patterns("door"))
+    plan = Plan.read(homes / "five_clear.toml")
+    for processes in (False, True):
+        other = start(plan, find_configs(plan, homes), tmp_path / "runs", processes)
+        simulate(other)
+        assert results(other) == results(run.folder)
+        assert totals(other) == totals(run.folder)
+
+
 def test_each_party_has_its_own_part_of_the_run_and_nothing_else(companies, clear, embedded):
     assert not (clear.path / "retailers").exists()
     for name in RETAILERS:

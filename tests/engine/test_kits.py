@@ -4,8 +4,12 @@ import json
 import re
 import shutil
 import socket
+import ssl
+import threading
+import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -20,6 +24,7 @@ from grandtotal.engine import certificates, doctor, kits
 from grandtotal.engine.certificates import Root, issue, read_certificate, read_key, request
 from grandtotal.engine.conduct import Held, conduct, submit
 from grandtotal.engine.consent import Decision, Proposal, Requests, cohorts, shown
+from grandtotal.engine.dialling import until_answered
 from grandtotal.engine.doctor import examine
 from grandtotal.engine.kits import Alliance, Kit, ask, create, patience_of, transport_key
 from grandtotal.engine.metrics import metrics_text, serve_metrics
@@ -27,6 +32,7 @@ from grandtotal.engine.parties import _at_work, know_coordinator
 from grandtotal.engine.revocation import revoke, revoked, without_certificate
 from grandtotal.engine.workspace import of_coordinator, of_retailer
 from grandtotal.errors import AnswerError, PlanError, RefusedError
+from grandtotal.loopback import free_port
 from grandtotal.plan import Plan
 from grandtotal.privacy.identity import make_identity
 
@@ -146,6 +152,25 @@ def test_a_certificate_of_another_key_is_not_started_with(written, homes):
     kit = Kit.read(written["north"])
     with pytest.raises(PlanError, match="of another key than"):
         of_retailer(kit, homes["north"], transport_key(homes["south"]))
+
+
+def test_a_retailer_waits_for_a_coordinator_that_is_not_there_yet(written, homes, caplog):
+    port, here = free_port(), written["coordinator"]
+    kit = Kit.read(written["north"])
+    kit = replace(kit, alliance=replace(kit.alliance, port=port))
+    sealed = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    sealed.load_cert_chain(here / "server.crt", here / "keys/server.key")
+    waiting = threading.Thread(
+        target=until_answered, args=(kit, transport_key(homes["north"])), daemon=True
+    )
+    waiting.start()
+    while "refused; waiting" not in caplog.text:
+        time.sleep(0.01)
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        listener.accept()[0].close()  # as a relay does that finds nobody behind it
+        with suppress(OSError), sealed.wrap_socket(listener.accept()[0], server_side=True):
+            waiting.join(20)
+    assert not waiting.is_alive()
 
 
 def verdicts(kit, config=None):

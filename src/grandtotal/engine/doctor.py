@@ -24,8 +24,9 @@ from grandtotal.engine.parties import running
 from grandtotal.engine.site import CLOCK
 from grandtotal.engine.workspace import broken_rules
 from grandtotal.errors import GrandtotalError
-from grandtotal.participate import door_of, name_of, tables_of
+from grandtotal.participate import tables_of
 from grandtotal.privacy.identity import read_roster, read_unverified
+from grandtotal.retailer_file import door_of, name_of
 from grandtotal.versions import code_digest
 
 SOON_DAYS = 30

@@ -6,7 +6,8 @@ Messages are FLARE's auxiliary requests: pushed over the line that the site open
 FLARE neither resumes a job nor lets a restarted site into one, so a run is a sequence of jobs, each
 of which goes on from the coordinator's and the retailers' own disks.
 
-This file alone imports nvflare, and is itself imported only where it is needed.
+This file alone imports nvflare, and is itself imported only where it is needed. What works on a run
+is imported in the process of a job: starting is mostly importing, and the line needs none of it.
 NVIDIA FLARE: https://github.com/NVIDIA/NVFlare (Apache-2.0)
 """
 
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from grpc import StatusCode
@@ -33,13 +34,13 @@ from nvflare.app_common.job_launcher.server_process_launcher import ServerProces
 from grandtotal.consortium.transport import Reply, RetailerId
 from grandtotal.durable import write_json
 from grandtotal.engine import job
-from grandtotal.engine.conduct import conduct
 from grandtotal.engine.desk import Answer, Desk, Part, Rounds
 from grandtotal.engine.kits import OFFICER, Kit, patience_of
 from grandtotal.engine.revocation import revoked
-from grandtotal.engine.site import Site
 from grandtotal.engine.workspace import ADAPTER
-from grandtotal.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from grandtotal.engine.site import Site
 
 _LOG = logging.getLogger(__name__)
 TOPIC = "grandtotal"
@@ -85,6 +86,9 @@ class Coordinating(Controller):
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """Works on the run until it is finished, stopped, or a retailer is lost."""
+        from grandtotal.engine.conduct import conduct
+        from grandtotal.runfolder import RunFolder
+
         kit = Kit.read(_folder(fl_ctx))
         patience_s = patience_of(kit, RunFolder(kit.runs / self._run).plan())
         transport = FlareTransport(self._engine, fl_ctx, abort_signal, patience_s)
@@ -116,6 +120,8 @@ class Answering(Executor):
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Begins to listen with the job, and lets go of the retailer's ledger at its end."""
         if event_type == EventType.START_RUN:
+            from grandtotal.engine.site import Site
+
             self._site = Site.started(_folder(fl_ctx))
             self._desk = Desk(self._site.handle)
             fl_ctx.get_engine().register_aux_message_handler(TOPIC, self._take)

@@ -8,12 +8,14 @@ Nothing in a kit is run, and no rule is taken from it: what FLARE may do at a re
 anew by this retailer's own installation at every start (`workspace.py`).
 """
 
+from __future__ import annotations
+
 import difflib
 import re
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grandtotal import __version__
 from grandtotal.consortium.consortium import refuse_too_few
@@ -30,9 +32,11 @@ from grandtotal.engine.certificates import (
 )
 from grandtotal.engine.revocation import issued
 from grandtotal.errors import PlanError
-from grandtotal.participate import door_of, name_of
-from grandtotal.plan import Plan
 from grandtotal.privacy.identity import KEY_BYTES, make_identity, read_identity
+from grandtotal.retailer_file import door_of, name_of
+
+if TYPE_CHECKING:
+    from grandtotal.plan import Plan
 
 FLARE = "2.9.0"
 COORDINATOR = "coordinator"
@@ -81,7 +85,7 @@ class Alliance:
             raise PlanError(f"patience_s = {value!r}, expected seconds, 1 to 86400")
 
     @staticmethod
-    def read(path: Path) -> "Alliance":
+    def read(path: Path) -> Alliance:
         """Returns what a TOML file says; PlanError says what is wrong with it."""
         try:
             found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -92,7 +96,7 @@ class Alliance:
         return Alliance.of(found, str(path))
 
     @staticmethod
-    def of(found: Json, where: str) -> "Alliance":
+    def of(found: Json, where: str) -> Alliance:
         """Returns the alliance of a JSON value; `where` names it in messages."""
         known = tuple(Alliance.__dataclass_fields__)
         for key in found:
@@ -119,7 +123,7 @@ class Kit:
     coordinator: bytes  # its public key, 32 bytes
 
     @staticmethod
-    def read(path: Path) -> "Kit":
+    def read(path: Path) -> Kit:
         """Returns the kit in a folder; PlanError where there is none that can be used."""
         file = path / FILE
         try:
@@ -142,7 +146,7 @@ class Kit:
         """The folder of all runs of this party."""
         return self.path / "runs"
 
-    def own(self, role: str) -> "Kit":
+    def own(self, role: str) -> Kit:
         """Returns itself; PlanError unless it is the kit of a "coordinator", or of a "retailer"."""
         found = COORDINATOR if self.me == COORDINATOR else "retailer"
         if found != role:

@@ -2,8 +2,10 @@
 that answers.
 
 Each is one process that may be killed at any moment: what it knows is on its disk, and whoever
-starts it again goes on.
+starts it again goes on. A process imports what it needs itself: starting is mostly importing.
 """
+
+from __future__ import annotations
 
 import fcntl
 import os
@@ -18,18 +20,20 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from grandtotal.durable import write
-from grandtotal.engine.conduct import Held, held
+from grandtotal.engine.dialling import until_answered
 from grandtotal.engine.kits import COORDINATOR, Kit, patience_of, transport_key
 from grandtotal.engine.memory import give_back
-from grandtotal.engine.metrics import serve_metrics
 from grandtotal.engine.revocation import without_certificate
 from grandtotal.engine.workspace import of_coordinator, of_retailer
 from grandtotal.errors import PlanError, RunError
-from grandtotal.participate import door_of, name_of
 from grandtotal.privacy.identity import fingerprint
-from grandtotal.runfolder import RunFolder
+from grandtotal.retailer_file import door_of, name_of
+
+if TYPE_CHECKING:
+    from grandtotal.engine.conduct import Held
 
 PID = "process.pid"
 _LOOK_S = 0.5  # between two looks at the runs
@@ -69,11 +73,13 @@ def start_retailer(kit: Kit, config: Path, metrics: int | None = None, trust: bo
     _refuse_missing_flare()
     know_coordinator(kit, config, trust)
     give_back()
+    key = transport_key(config)
     with _at_work(kit):
-        of_retailer(kit, config, transport_key(config))
+        of_retailer(kit, config, key)
         _show_metrics(kit, metrics)
         from grandtotal.engine import flare
 
+        until_answered(kit, key)
         return flare.answer(kit)
 
 
@@ -91,6 +97,8 @@ def know_coordinator(kit: Kit, config: Path, trust: bool = False) -> None:
 
 def _work(kit: Kit) -> None:
     """Starts a segment for the oldest run that is open, whenever none is at work."""
+    from grandtotal.engine.conduct import held
+
     submitted: dict[str, _Submitted] = {}
     while True:
         time.sleep(_LOOK_S)
@@ -129,7 +137,7 @@ def _wait_s(kit: Kit, run: Held) -> float:
 def _submitted(kit: Kit, run: Held, sites: int) -> bool:
     # In a process of its own: FLARE keeps who submits and who serves in the same globals.
     name = run.folder.path.name
-    command = [sys.executable, "-m", __spec__.name, str(kit.path), name, str(sites)]
+    command = [sys.executable, "-m", __spec__.name, str(kit.path), name, str(sites), *run.present]
     with (kit.path / "submit.txt").open("ab") as log:
         try:
             done = subprocess.run(
@@ -140,13 +148,12 @@ def _submitted(kit: Kit, run: Held, sites: int) -> bool:
     return done.returncode == 0
 
 
-def submit(kit: Kit, name: str, sites: int) -> None:
+def submit(kit: Kit, name: str, sites: int, members: tuple[str, ...]) -> None:
     """Gives the server of a kit the job that works on a run, once so many members are there."""
     from grandtotal.engine import flare
 
-    run = Held(RunFolder(kit.runs / name))
     with TemporaryDirectory() as folder:
-        flare.submit_job(kit, flare.job_of(name, Path(folder), run.present, sites))
+        flare.submit_job(kit, flare.job_of(name, Path(folder), members, sites))
 
 
 def stop(kit: Kit, patience_s: float = 20.0) -> bool:
@@ -195,6 +202,8 @@ def _at_work(kit: Kit) -> Iterator[None]:
 
 def _show_metrics(kit: Kit, port: int | None) -> None:
     if port is not None:
+        from grandtotal.engine.metrics import serve_metrics
+
         serve_metrics(kit, port)
 
 
@@ -206,4 +215,4 @@ def _refuse_missing_flare() -> None:
 
 
 if __name__ == "__main__":
-    submit(Kit.read(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3]))
+    submit(Kit.read(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3]), tuple(sys.argv[4:]))

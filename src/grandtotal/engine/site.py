@@ -13,8 +13,9 @@ from grandtotal.engine.consent import Decision, Proposal, Request, Requests
 from grandtotal.engine.kits import Kit
 from grandtotal.engine.workspace import CONFIG
 from grandtotal.errors import AnswerError, Code
-from grandtotal.participate import agreeing, door_of, name_of, opener
+from grandtotal.participate import agreeing, opener
 from grandtotal.plan import Plan
+from grandtotal.retailer_file import door_of, name_of
 
 LAUNCH = "flare"
 REFUSED = "refused.jsonl"  # which messages were refused here, and why
