@@ -220,7 +220,8 @@ def parties_of(members: int) -> Iterator[Parties]:
     from grandtotal.consortium.query import installed
     from grandtotal.versions import code_digest
 
-    with TemporaryDirectory(prefix="grandtotal-engine-") as name:
+    # A job's process ends a second after its party, and may still write while the folder goes.
+    with TemporaryDirectory(prefix="grandtotal-engine-", ignore_cleanup_errors=True) as name:
         folder, package = Path(name), Path(name) / "package"
         (package / "sized-1.dist-info").mkdir(parents=True)
         (package / "sized.py").write_text(PACKAGE + TREES)

@@ -130,20 +130,22 @@ def test_splits_made_before_their_turn_do_not_change_the_tree(shop, data_for, mo
     from grandtotal.algorithms import trees
 
     algorithm = boosting(growth=Growth(by="leaf", leaves=12), trees=5)
-    grown, reports = [], []
+    grown, reports, split = [], [], []
     for eager in (np.inf, 0.0, None):
+
+        def grow(sapling, ask, usual, eager=eager, leaves=trees.grow_leaves):
+            taken = leaves(sapling, ask, usual if eager is None else eager)
+            split.append(len(sapling.made))
+            return taken
+
         with monkeypatch.context() as patch:
-            if eager is not None:
-                patch.setattr(
-                    trees,
-                    "grow_leaves",
-                    lambda s, ask, _, eager=eager, grow=trees.grow_leaves: grow(s, ask, eager),
-                )
+            patch.setattr(trees, "grow_leaves", grow)
             model, report = algorithm.fit(local(shop), data_for("squared"))
         grown.append(arrays_digest(model.arrays))
         reports.append(report["questions"])
     assert len(set(grown)) == 1
     assert reports[1] < reports[2] < reports[0]
+    assert max(split) <= 2 * 11, "no more is split in vain than could have been taken"
 
 
 def test_a_model_that_was_saved_predicts_the_same(algorithm, shop, data_for, tmp_path):

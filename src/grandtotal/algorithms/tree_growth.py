@@ -251,8 +251,8 @@ def grow_levels(saplings: Sequence[Sapling], ask: Ask) -> list[list[Node]]:
 def grow_leaves(sapling: Sapling, ask: Ask, eager: float) -> list[Node]:
     """Returns the nodes that were split, the best first.
 
-    eager: nodes with this gain are split before their turn, so that fewer questions are asked; the
-    tree is the same with any number.
+    eager: nodes with this gain are split before their turn, so that fewer questions are asked, but
+    no more than may still be taken; the tree is the same with any number.
     """
     ask([(sapling, sapling.root)])
     sapling.see_root()
@@ -267,9 +267,12 @@ def grow_leaves(sapling: Sapling, ask: Ask, eager: float) -> list[Node]:
         leaves.remove(node)
         taken.append(node)
         if node.children is None:
-            last = len(taken) + 1 >= sapling.growth.leaves
-            early = [] if last else [n for n in closed if n.split and n.gain >= eager]
-            batch = [node, *(n for n in early if n is not node)]
+            room = sapling.growth.leaves - 1 - len(taken)
+            last = room == 0
+            waiting = len(sapling.made) + 1 - len(taken)
+            early = [n for n in closed if n.split and n.gain >= eager and n is not node]
+            early.sort(key=lambda n: (-n.gain, n.id))
+            batch = [node, *early[: max(0, room - waiting)]]
             for each in batch:
                 sapling.cut(each)
             if not last:

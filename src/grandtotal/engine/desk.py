@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from grandtotal.consortium.transport import Reply, RetailerId
 from grandtotal.errors import RetailerError
 
-PART_BYTES = 32 * 2**20
+PART_BYTES = 8 * 2**20
 ASKED_AGAIN = -1  # the place of a part that holds nothing: all were taken before
 _MOST_RETAILERS = 100
 _BREATH_S = 0.1  # before who is not reachable is tried again

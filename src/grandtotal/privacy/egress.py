@@ -19,7 +19,7 @@ from grandtotal.privacy.ledger import Charge, Ledger
 from grandtotal.privacy.noise import Entropy, NoiseKeys, NoiseStream
 from grandtotal.privacy.terms import Terms
 
-BLOCK_BYTES = 32 * 2**20  # of a summand in one message
+BLOCK_BYTES = 8 * 2**20  # of a summand in one message: every retailer's is in memory at once
 _ROOM = 8.0  # standard deviations of a retailer's noise that its capacity leaves free
 
 Mask = Callable[[memoryview], None]
