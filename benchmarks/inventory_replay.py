@@ -34,7 +34,7 @@ from grandtotal.tasks.task import Common
 
 _LEAD, _REACH = 2, 3  # weeks
 _HOLDING = 0.25 * 7 / 365.25
-_DRAWS = 300
+_DRAWS = 2000
 _DRAWN = 400
 _TIMES = (0.006, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)  # a margin
 _YEAR = 52  # weeks of past forecasts
@@ -187,6 +187,7 @@ def _forecast(model: DemandModel, panel: Panel, series: Series, products: Produc
     for part, chosen in zip(panel.parts, products, strict=True):
         for j, t in enumerate(series.origins):
             cases = build_cases(part, model.series, (t,), min(t + _REACH, until))
+            cases = cases.chosen(np.isin(cases.series, [p for _, p in chosen]))
             product, paths = past.before(t).sample(model, part, cases, _DRAWS, t)
             sold = np.sort(paths.sum(axis=2), axis=1)
             place = {p: i for i, p in enumerate(product)}

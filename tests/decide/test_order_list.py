@@ -45,6 +45,19 @@ def test_paths_keep_the_errors_of_the_past_together(fitted):
     assert paths.mean(axis=1).sum() == pytest.approx(mean, rel=0.35)
 
 
+def test_a_path_takes_its_errors_from_forecasts_like_it(fitted):
+    rows, model = fitted
+    (now,) = cases_of(model, rows["now"])
+    past = PastErrors.joined([PastErrors.of(model, [rows["validation"]])] * 40)
+    # If every forecast was half of what came, in swings as in units, so is this one.
+    doubled = replace(past, errors=np.repeat(past.size[:, None], past.errors.shape[1], axis=1))
+    _, paths = doubled.sample(model, rows["now"].parts[0], now, 200, seed=1)
+    order = np.lexsort([now.ahead, now.series])
+    mean = model.forecast(now)[order].reshape(len(paths), -1).mean(axis=1)
+    usual = mean > np.quantile(mean, 0.2)
+    assert paths.mean(axis=(1, 2))[usual] == pytest.approx(2 * mean[usual], rel=0.3)
+
+
 def test_a_row_for_each_product_with_whole_packs(made, frames):
     found = made()
     frame, supply = found.frame, frames["north"]["supply"]

@@ -2,10 +2,11 @@
 
 Each path takes the errors of one past forecast, a product from one origin on, as they came: a week
 that sold too well is followed by what followed it. An error is counted in the usual swing of its
-product, so that any product's errors may be drawn for any other: nothing is assumed of how errors
-are spread, and what happens to a product once in ten years has happened to some product of late.
-A swing is how far the product's own units lay from their mean in a year, mixed with that of
-products of its size. All of it happens at home.
+product, so that other products' errors may be drawn for it: nothing is assumed of how errors are
+spread, and what happens to a product once in ten years has happened to some product of late. They
+are drawn from past forecasts of about as many swings: of little that is expected no more than that
+can be missing, and at times much more is sold. A swing is how far the product's own units lay from
+their mean in a year, mixed with that of products of its size. All of it happens at home.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from grandtotal.tasks.sales import Cases, Panel, Sales
 Floats = NDArray[np.float64]
 _OTHERS = 20.0  # periods of its own that the swing of products of its size counts for
 _LEAST = 1e-3  # units: no swing is smaller, so that none divides by 0
+_ALIKE = 0.1  # share of the past paths, those of the nearest forecasts, that are drawn from
+_ENOUGH = 400  # paths that are drawn from, where there are so many
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,12 @@ class PastErrors:
     """Errors of past paths, in swings of their products.
 
     errors: (paths, periods) of sold - forecast. origin: (paths,) the first period of each.
+    size: (paths,) the mean forecast of a period.
     """
 
     errors: Floats
     origin: NDArray[np.int64]
+    size: Floats
 
     @staticmethod
     def of(model: DemandModel, past: list[Panel]) -> "PastErrors":
@@ -40,8 +45,7 @@ class PastErrors:
             for panel in past
             for sales, cases in zip(panel.parts, cases_of(model, panel, whole=True), strict=True)
         ]
-        errors, origin = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return PastErrors(errors, origin)
+        return PastErrors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     @staticmethod
     def joined(parts: list["PastErrors"]) -> "PastErrors":
@@ -49,12 +53,13 @@ class PastErrors:
         return PastErrors(
             np.concatenate([part.errors for part in parts]),
             np.concatenate([part.origin for part in parts]),
+            np.concatenate([part.size for part in parts]),
         )
 
     def before(self, t: int) -> "PastErrors":
         """Returns the errors of the paths that had ended when period t began."""
         known = self.origin + self.errors.shape[1] <= t
-        return PastErrors(self.errors[known], self.origin[known])
+        return PastErrors(self.errors[known], self.origin[known], self.size[known])
 
     def sample(
         self, model: DemandModel, sales: Sales, now: Cases, draws: int, seed: int
@@ -65,21 +70,33 @@ class PastErrors:
         """
         product, mean = _whole(now, model.forecast(now))
         swing = _swings(sales, int(now.origin[0]))[product]
-        drawn = np.random.default_rng(seed).integers(0, len(self.errors), (len(product), draws))
+        drawn = self._alike(mean.mean(axis=1) / swing, draws, np.random.default_rng(seed))
         moved = swing[:, None, None] * self.errors[drawn][:, :, : mean.shape[1]]
         paths: Floats = np.maximum(mean[:, None, :] + moved, 0.0)
         return product, paths
 
+    def _alike(self, size: Floats, draws: int, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Returns (products, draws) past paths, drawn from those of the nearest size to each."""
+        order = np.argsort(self.size, kind="stable")
+        count = len(order)
+        many = min(max(round(_ALIKE * count), _ENOUGH), count)
+        middle = np.searchsorted(self.size[order], size)
+        first = np.clip(middle - many // 2, 0, count - many)
+        found: NDArray[np.intp] = order[first[:, None] + rng.integers(0, many, (len(size), draws))]
+        return found
 
-def _errors(model: DemandModel, sales: Sales, cases: Cases) -> tuple[Floats, NDArray[np.int64]]:
-    """Returns the errors of each past path, and its origin."""
+
+def _errors(
+    model: DemandModel, sales: Sales, cases: Cases
+) -> tuple[Floats, NDArray[np.int64], Floats]:
+    """Returns the errors of each past path, its origin, and its size."""
     product, forecast = _whole(cases, model.forecast(cases))
     _, sold = _whole(cases, cases.sold)
     origin = _whole(cases, cases.origin)[1][:, 0]
     swing = np.empty(len(product))
     for t in np.unique(origin):
         swing[origin == t] = _swings(sales, int(t))[product[origin == t]]
-    return (sold - forecast) / swing[:, None], origin
+    return (sold - forecast) / swing[:, None], origin, forecast.mean(axis=1) / swing
 
 
 def _swings(sales: Sales, t: int) -> Floats:
