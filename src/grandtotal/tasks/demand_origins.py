@@ -34,7 +34,6 @@ class Past:
     def __init__(self, sales: Sales) -> None:
         self.sales, self.periods, self.horizon = sales, sales.periods, sales.horizon
         self.windows, self.year = sales.periods.windows, sales.periods.year
-        self.near = sales.periods.near
         count = self.periods.count
         self.open_now = ~sales.closed[:, :count]
         if sales.shelf.size:
@@ -55,6 +54,11 @@ class Past:
     def planned(self) -> bool:
         """Whether promotions are planned in a table."""
         return self.sales.known is not None and self.sales.known.planned
+
+    @property
+    def near(self) -> int:
+        """Periods that are about the same time: a week of days, three weeks of weeks; its half."""
+        return 1 if self.periods.days == 7 else 3
 
     @cached_property
     def promotion(self) -> Floats:

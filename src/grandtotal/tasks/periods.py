@@ -36,11 +36,6 @@ class Periods:
         """Periods of the mean that a forecast is relative to, and of the baseline."""
         return self.windows[2]
 
-    @property
-    def near(self) -> int:
-        """Periods before and after one that are about the same time: half a week, or a week."""
-        return 3 if self.days == 1 else 1
-
     def start(self, period: int) -> date:
         """Returns the first day of a period; period `count` begins today."""
         return self.today - timedelta(days=(self.count - period) * self.days)

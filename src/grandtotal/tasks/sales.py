@@ -24,7 +24,6 @@ from grandtotal.tasks.covariates import Covariates
 from grandtotal.tasks.demand_facts import Facts
 from grandtotal.tasks.demand_features import Seen
 from grandtotal.tasks.demand_origins import Past
-from grandtotal.tasks.demand_season import Season
 from grandtotal.tasks.periods import Periods
 from grandtotal.tasks.shelf import LEARNED
 
@@ -277,7 +276,6 @@ class _View:
         self.capped = sales.capped()
         self.own = running(self.capped)
         self.all = running(sales.of_consortium(series))
-        self.season = Season(np.asarray(series, np.float64), sales.periods, sales.horizon)
         self.everything = self.all.sum(axis=0, keepdims=True)
         self.sold = running(sales.units)
         self.selling = running((sales.units > 0).astype(np.float64))
@@ -305,7 +303,7 @@ class _View:
             _mean(self.promoted, t, windows[1])[active],
             self._price_change(t)[active],
         ]
-        return active, share, level, self.season.ahead(t), columns
+        return active, share, level, columns
 
     def _price_change(self, t: int) -> NDArray[np.float64]:
         """Returns log(recent price / usual price), 0 where either is unknown."""
@@ -323,13 +321,12 @@ class _View:
 
     def cases(self, t: int, target: int) -> tuple[Any, ...]:
         """Returns the columns of `Cases` for one origin and one target period."""
-        active, share, level, season, columns = self._origin(t)
+        active, share, level, columns = self._origin(t)
         ahead = target - t + 1
-        level = level + season[ahead - 1]
         x = features(
             [
                 *columns,
-                *self._season(t, target, share, level, active, season[ahead - 1]),
+                *self._season(t, target, share, level, active),
                 np.full(len(active), ahead / self.sales.horizon),
                 np.full(len(active), self._holidays(t, target)),
                 *self._weekday(target, len(active)),
@@ -360,12 +357,8 @@ class _View:
         share: NDArray[np.float64],
         level: NDArray[np.float64],
         active: NDArray[np.intp],
-        season: float,
     ) -> list[NDArray[np.float64]]:
-        """Returns how last year went on from here: the product, everything, and both levels.
-
-        Beside the season that is in the level already.
-        """
+        """Returns how last year went on from here: the product, everything, and both levels."""
         last, then = target - self.periods.year, t - self.periods.year
         if last < 1 or then < self.periods.level or last + 2 > t:
             return [np.zeros(len(active))] * 4
@@ -375,8 +368,8 @@ class _View:
         everything = self.everything[0, last + 1] - self.everything[0, last]
         usual = _mean(self.everything, then, self.periods.level)[0]
         return [
-            log((around + 1) / (before + 1)) - season,
-            np.full(len(active), log((everything + 1) / (usual + 1)) - season),
+            log((around + 1) / (before + 1)),
+            np.full(len(active), log((everything + 1) / (usual + 1))),
             log(share * around + _LITTLE) - level,
             log(own + _LITTLE) - level,
         ]
