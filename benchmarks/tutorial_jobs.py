@@ -62,19 +62,6 @@ class Job:
             for part, (name, rows) in zip(self.parts, self.holders.items(), strict=True)
         ]
 
-    def pooled(self) -> "Job":
-        """Returns the job of ratings over everybody's rows as if one held them."""
-        moved = [
-            Part(*((c[0] + i * CUSTOMERS, *c[1:]) for c in (part.known, part.held)))
-            for i, part in enumerate(self.parts)
-        ]
-        known, held = (
-            tuple(np.concatenate(c) for c in zip(*some, strict=True))
-            for some in ([part.known for part in moved], [part.held for part in moved])
-        )
-        cut = Cut(_in_order(known), _in_order(held))
-        return replace(self, parts=[Part(known, held)], holders={"pooled": {"test": cut}})
-
     def forecasts(self, weights: Arrays) -> Forecasts:
         """Returns what each retailer forecasts with these shared weights."""
         return side_by_side(

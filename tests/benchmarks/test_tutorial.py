@@ -51,15 +51,6 @@ def test_counts_of_all_say_what_most_gave_a_product(jobs: ModuleType) -> None:
     assert job.scores(jobs.by_counts(job)).values() == {"accuracy": 1.0}
 
 
-def test_pooled_rows_are_everybodys_and_no_two_customers_become_one(jobs: ModuleType) -> None:
-    job = jobs.ratings(jobs.shared_tastes(2, seed=3))
-    (whole,) = job.pooled().parts
-    for i, columns in enumerate((whole.known, whole.held)):
-        apart = [(part.known, part.held)[i] for part in job.parts]
-        assert [len(c) for c in columns] == [sum(map(len, c)) for c in zip(*apart, strict=True)]
-        assert len(set(columns[0])) == sum(len(set(each[0])) for each in apart)
-
-
 def test_without_the_script_it_is_said_where_to_name_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
