@@ -139,7 +139,8 @@ def _fedavg(rows: list[Row]) -> list[Row]:
         except subprocess.TimeoutExpired:
             return [Row("FLARE's FedAvg recipe, 5 sites, 1 MB: not done in 180 s", None, "s")]
     text = done.stdout + done.stderr
-    begun = re.findall(r"(\d+-\d+-\d+ \d+:\d+:\d+,\d+).*Round \d+ started", text)
+    # The recipe writes the time on one line, and what happened between two rules below it.
+    begun = re.findall(r"(\d+-\d+-\d+ \d+:\d+:\d+,\d+)[^\n]*\n-+\n *Round \d+ started", text)
     if done.returncode or len(begun) < 3:
         return [Row("FLARE's FedAvg recipe, 5 sites, 1 MB: did not run here", None, "s")]
     times = [datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f") for at in begun]
