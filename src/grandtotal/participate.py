@@ -32,7 +32,13 @@ from grandtotal.privacy.terms import Terms
 from grandtotal.retailer_file import door_of as door_of
 from grandtotal.retailer_file import name_of as name_of
 from grandtotal.tasks.assortment import Assortment, read_assortment, shared_key
-from grandtotal.tasks.scores import UnitScores, load_scores, save_delivered, save_scores
+from grandtotal.tasks.scores import (
+    UnitScores,
+    draw_together,
+    load_scores,
+    save_delivered,
+    save_scores,
+)
 from grandtotal.tasks.task import Task, at_home, metric_of
 
 if TYPE_CHECKING:
@@ -137,6 +143,7 @@ def describe(task: Task, scores: Mapping[str, UnitScores], seed: int) -> Json:
     """Returns rows with intervals, and what federation gained over each other row."""
     headline = metric_of(task)
     federated = scores["federated"]
+    draw_together(scores.values(), seed)
     return {
         "kind": task.kind,
         "headline": headline.name,

@@ -1,17 +1,20 @@
 """How many threads linear algebra uses: on a shared machine, waiting for them can cost the most."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from itertools import islice
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 # Rows of a square matrix below which one thread is enough: it takes seconds at most, and where
 # another process has the second core, two threads that wait for each other took ten times as long.
-_LARGE = 6000
+LARGE = 6000
 
 
 @cache
@@ -30,7 +33,7 @@ def threads_for(rows: int) -> AbstractContextManager[Any]:
 
     The choice depends on the size alone, so that a model has the same bits wherever it is fitted.
     """
-    return one_thread() if rows < _LARGE else nullcontext()
+    return one_thread() if rows < LARGE else nullcontext()
 
 
 _chosen = os.cpu_count() or 1
@@ -77,3 +80,13 @@ def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
         return [call() for call in calls]
     others = [_pool().submit(call) for call in calls[1:]]
     return [calls[0](), *(other.result() for other in others)]
+
+
+def each(function: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """Yields what the function returns of each, in their order, `workers` of them at once.
+
+    The function itself uses no other thread.
+    """
+    left = iter(items)
+    while some := list(islice(left, workers())):
+        yield from together([partial(function, item) for item in some])

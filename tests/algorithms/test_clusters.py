@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from grandtotal.algorithms.columns import Columns
-from grandtotal.algorithms.kmeans import KMeans, LloydSums, bins_of
+from grandtotal.algorithms.kmeans import KMeans, LloydSums, _lloyd_on_cells, bins_of
 from grandtotal.algorithms.mixture import GaussianMixture
 from grandtotal.algorithms.points import STEPS, Box, box_of, nearest, squared_distances
 from grandtotal.consortium.totals import Local
@@ -32,6 +32,18 @@ def inertia(points, centres):
 
 def taken(columns, rows):
     return Columns({n: v[rows] for n, v in columns.numbers.items()}, {}, columns.keys[rows])
+
+
+def test_starts_that_go_together_go_as_they_would_alone():
+    draw = np.random.default_rng(2)
+    cells = np.rint(draw.uniform(0, STEPS, (60, 2)))
+    weight = draw.integers(1, 9, 60).astype(float)
+    starts = np.stack([cells[draw.choice(60, 4, replace=False)] for _ in range(5)])
+    inertia, centres = _lloyd_on_cells(cells, weight, starts)
+    for start, own, place in zip(starts, inertia, centres, strict=True):
+        alone = _lloyd_on_cells(cells, weight, start[None])
+        assert alone[0] == [own]
+        assert (alone[1][0] == place).all()
 
 
 def test_the_clusters_that_are_there_are_found():

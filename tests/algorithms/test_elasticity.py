@@ -1,6 +1,7 @@
 """Elasticities: known answers, references that share no code, and what a total cannot tell."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -186,6 +187,53 @@ def test_sums_of_a_product_are_asked_where_enough_retailers_have_it():
     assert found.basis[1] == FEW_RETAILERS
     assert 1 not in totals.asked
     assert 1 in Elasticity(retailers=2).fit(totals, PRODUCTS, "test").estimated.nonzero()[0]
+
+
+class Asked(Local):
+    """Notes which products are asked about in each round."""
+
+    def __init__(self, rows):
+        super().__init__(rows)
+        self.rounds = []
+
+    def total(self, query, broadcast=None):
+        if isinstance(query, PriceMoments):
+            self.rounds.append(broadcast["asked"].tolist())
+        return super().total(query, broadcast)
+
+
+def of_products(rows, count):
+    """Returns the series of the first products."""
+    return rows.chosen((rows.product < count)[rows.series])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_product_is_asked_about_until_it_has_converged_whoever_else_is_asked(family):
+    rows, _ = planted(noise=0.4)
+    # One product sells in jumps: its Newton steps are more than those of the others.
+    jumps = (rows.product == 0)[rows.series] & (rows.week % 7 == 0)
+    rows = replace(rows, y=np.where(jumps, 300 * rows.y, rows.y))
+    totals = Asked({"test": PricePanel((rows,))})
+    whole = Elasticity(family)._estimate(totals, np.arange(PRODUCTS), "test")
+    assert whole.fit["converged"]
+    assert all({*later} <= {*earlier} for earlier, later in pairwise(totals.rounds))
+    few = Local({"test": PricePanel((of_products(rows, 2),))})
+    part = Elasticity(family)._estimate(few, np.arange(2), "test")
+    assert (part.b == whole.b[:2]).all()
+    assert all((part.sums[name] == sums[:2]).all() for name, sums in whole.sums.items())
+
+
+def test_products_of_few_rows_have_converged_where_only_rounding_is_left():
+    # Three weeks of a product say less than five columns ask.
+    rows, _ = planted(series=PRODUCTS, weeks=3, season=3)
+    season = np.stack([np.sin(rows.week), np.cos(rows.week)], axis=1)
+    lean = replace(rows, x=whole(np.concatenate([rows.x, season], axis=1)))
+    totals = Asked({"test": PricePanel((lean,))})
+    found = Elasticity("log-log", columns=5)._estimate(totals, np.arange(PRODUCTS), "test")
+    assert found.fit["converged"]
+    assert len(totals.rounds) <= 3
+    # What is not known stays where it was: no coefficient is made of rounding.
+    assert np.abs(found.b).max() < 10
 
 
 # --- what leaves says nothing of the level of prices ---

@@ -79,6 +79,16 @@ def test_a_planted_elasticity_is_found_and_forecasts_better():
         assert scores["direction"] > 0.7
 
 
+def test_what_a_retailer_has_alone_is_fitted_once():
+    rows = TASK.rows(shop())
+    alone = TASK.fit(Local(rows)).model
+    kept = {split: dict(rows[split].kept) for split in ("validation", "test")}
+    assert alone in kept["test"].values()
+    joint = replace(alone, meta={**alone.meta, "fit": {"members": 3}})
+    TASK.adapt(joint, rows)
+    assert all(rows[split].kept == kept[split] for split in kept)
+
+
 def test_what_comes_after_a_cut_changes_nothing_before_it():
     tables = shop()
     lines = tables["transactions"]

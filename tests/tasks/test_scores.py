@@ -11,6 +11,7 @@ from grandtotal.tasks.scores import (
     Metric,
     TestScores,
     UnitScores,
+    draw_together,
     load_scores,
     save_scores,
 )
@@ -87,10 +88,19 @@ def test_equal_seeds_draw_the_same_and_others_do_not():
 
 
 def test_many_units_are_drawn_in_several_parts_with_the_right_spread():
-    x = np.random.default_rng(4).normal(10.0, 2.0, 20_000)  # 2^23 / 20,000 draws at once
+    x = np.random.default_rng(4).normal(10.0, 2.0, 20_000)  # 2^18 / 20,000 draws at once
     found = scores(x).summary(seed=0)["mean"]
     error = 2.0 / np.sqrt(len(x))
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+def test_drawn_together_is_drawn_alone():
+    rng = np.random.default_rng(3)
+    x = [rng.normal(size=many) for many in (40, 40, 15)]
+    several = [scores(values) for values in x]
+    draw_together([*several, several[0]], 5)
+    for values, found in zip(x, several, strict=True):
+        assert (found.draws(5) == scores(values).draws(5)).all()
 
 
 @given(columns, columns)

@@ -63,7 +63,8 @@ class Elasticity:
     family: "log-log" or "ppml". columns: of the rows. retailers: how many must have rows of a
     product for its sums to be asked; of a retailer alone, its own are enough, as nothing leaves.
     rounds: most Newton steps; log-log needs two. tolerance: a product has converged when its next
-    step is predicted to lower its loss by less, relative to one, in units of the scatter.
+    step is predicted to lower its loss by less, relative to one, in units of the scatter, or by
+    less than the rounding of sums and coefficients lets anybody see.
     l2: penalty on every coefficient of ppml: what a product of a handful of sales needs to have an
     estimate at all, and nothing beside the curvature of any other.
     """
@@ -89,23 +90,27 @@ class Elasticity:
     def _estimate(self, totals: Totals, asked: NDArray[np.intp], split: str) -> "Estimate":
         query = PriceMoments(self.family, self.columns, split)
         b = np.zeros((len(asked), self.columns))
-        good, step, best = b, b, np.full(len(asked), np.inf)
+        good, step, best = b.copy(), b.copy(), np.full(len(asked), np.inf)
+        going, known = np.arange(len(asked)), dict[str, NDArray[Any]]()
         for round_ in range(1, self.rounds + 1):
-            sums = totals.total(query, {"asked": asked, "coefficients": b})
-            loss, gradient, curvature = self._penalised(sums, b)
+            # Of a product that has converged the sums would be the same: it is asked no more.
+            sums = totals.total(query, {"asked": asked[going], "coefficients": b[going]})
+            known = _replaced(known, going, sums)
+            loss, gradient, curvature = self._penalised(sums, b[going])
             # A series' loss is rounded to steps; so many may hide in a sum of them.
-            worse = loss > best + (sums["series"] + 1) / MOMENT_STEPS
-            best = np.where(worse, best, loss)
-            good = np.where(worse[:, None], good, b)
-            found = _solved(curvature, gradient)
-            step = np.where(worse[:, None], step / 2, found)
-            left = np.abs((found * gradient).sum(axis=1))
-            done = ~worse & (left <= self.tolerance * (1 + np.abs(loss)))
-            if done.all() or round_ == self.rounds:
+            worse = loss > best[going] + (sums["series"] + 1) / MOMENT_STEPS
+            best[going] = np.where(worse, best[going], loss)
+            good[going] = np.where(worse[:, None], good[going], b[going])
+            newton, left, unseen = _newton(curvature, gradient, sums["series"])
+            step[going] = np.where(worse[:, None], step[going] / 2, newton)
+            least = np.maximum(self.tolerance * (1 + np.abs(loss)), unseen)
+            going = going[worse | (left > least)]
+            if not len(going) or round_ == self.rounds:
                 break
-            step[done] = 0.0
-            b = quantise(np.clip(good + step, -_MOST, _MOST), COEFFICIENT_STEPS) / COEFFICIENT_STEPS
-        return Estimate(b, curvature, sums, {"rounds": round_, "converged": bool(done.all())})
+            moved = np.clip(good[going] + step[going], -_MOST, _MOST)
+            b[going] = quantise(moved, COEFFICIENT_STEPS) / COEFFICIENT_STEPS
+        curvature = self._penalised(known, b)[2]
+        return Estimate(b, curvature, known, {"rounds": round_, "converged": not len(going)})
 
     def _penalised(self, sums: Arrays, b: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         """Returns loss, gradient and curvature of each product with the penalty in them."""
@@ -200,8 +205,32 @@ def _ridged(curvature: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(curvature + little[:, None, None] * np.eye(curvature.shape[1]))
 
 
-def _solved(curvature: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.linalg.solve(_ridged(curvature), gradient[..., None])[..., 0])
+def _newton(
+    curvature: NDArray[np.float64], gradient: NDArray[np.float64], series: NDArray[Any]
+) -> tuple[NDArray[np.float64], ...]:
+    """Returns the step, by how much it is predicted to lower the loss, and how much is rounding.
+
+    Every series' part of a sum is rounded: a direction in which the curvature is no larger than
+    what rounding makes, as between columns that explain each other in a few rows, is not known, and
+    no step is taken in it. In the others the rounding of gradient and coefficients, even within
+    half a step, is a step as well; it counts with three standard deviations, as in `glm`.
+    """
+    values, vectors = np.linalg.eigh(curvature)
+    known = values > values.shape[1] * series[:, None] / (2 * MOMENT_STEPS)
+    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=known)
+    along = np.einsum("pij,pi->pj", vectors, gradient)
+    step = np.einsum("pij,pj->pi", vectors, inverse * along)
+    of_sums = inverse.sum(axis=1) * series / MOMENT_STEPS**2
+    of_coefficients = values.sum(axis=1) / COEFFICIENT_STEPS**2
+    return step, (inverse * along**2).sum(axis=1), 9 / 12 * (of_sums + of_coefficients)
+
+
+def _replaced(known: Arrays, places: NDArray[np.intp], found: Arrays) -> Arrays:
+    """Returns the sums of all products, with what was found of those at some places."""
+    whole = {name: known.get(name, values).copy() for name, values in found.items()}
+    for name, values in found.items():
+        whole[name][places] = values
+    return whole
 
 
 def _shrunk(

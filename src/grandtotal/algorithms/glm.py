@@ -10,6 +10,7 @@ IRLS: Nelder and Wedderburn, "Generalized linear models", 1972, https://doi.org/
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from grandtotal.errors import AnswerError, Code, RefusedError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field, quantise, unpack
+from grandtotal.threads import each
 
 X_STEPS = 2**8  # of a feature: resolution 0.004
 MOST_X = 2**15 - 1  # steps of a feature, so that it fits 16 bits
@@ -35,6 +37,8 @@ MOST_LOG = 13.86  # of a mean: a million units, which keeps the weight of a row 
 _EXACT = 2.0**53
 # Entries of x in a block: in the cache, and below what a BLAS would wake its other threads for.
 _BLOCK = 9000
+_AT_ONCE = 2**14  # rows that go through exp and log together: their columns stay in the cache
+_FEW = 2**10  # rows of which each one's own sums are made at once
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,8 @@ class Design:
         product = self.product[rows] if len(self.product) else self.product
         return Design(self.x[rows], self.y[rows], self.offset[rows], product)
 
-    def blocks(self) -> Iterator["Design"]:
-        """Yields the rows in small blocks."""
-        length = max(1, _BLOCK // self.x.shape[1])
+    def blocks(self, length: int = _AT_ONCE) -> Iterator["Design"]:
+        """Yields the rows in blocks of this length."""
         for start in range(0, len(self.y), length):
             rows = slice(start, start + length)
             yield Design(self.x[rows], self.y[rows], self.offset[rows], self.product[rows])
@@ -78,8 +81,17 @@ def features(columns: list[NDArray[Any]]) -> NDArray[np.int16]:
 
 def linear(x: NDArray[np.int16], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns x'b, exactly: both are whole steps and the sums stay below 2^53."""
-    steps = x.astype(np.float64) @ np.rint(coefficients * COEFFICIENT_STEPS)
-    return steps / (X_STEPS * COEFFICIENT_STEPS)
+    whole, found = np.rint(coefficients * COEFFICIENT_STEPS), np.empty(len(x))
+    for rows in _small(x):
+        found[rows] = x[rows].astype(np.float64) @ whole
+    return found / (X_STEPS * COEFFICIENT_STEPS)
+
+
+def _small(x: NDArray[np.int16]) -> Iterator[slice]:
+    """Yields the rows in pieces of _BLOCK entries, one column more among them."""
+    length = max(1, _BLOCK // (x.shape[1] + 1))
+    for start in range(0, len(x), length):
+        yield slice(start, start + length)
 
 
 def mean(
@@ -92,7 +104,12 @@ def mean(
 
     For logistic, the probability of a 1 at these log odds.
     """
-    predictor = linear(x, coefficients)
+    return _mean(family, offset, linear(x, coefficients))
+
+
+def _mean(
+    family: str, offset: NDArray[np.float64], predictor: NDArray[np.float64]
+) -> NDArray[np.float64]:
     if family == "ridge":
         return exp(offset) * predictor
     if family == "logistic":
@@ -164,21 +181,16 @@ class GLMMoments:
         if self.largest:
             shared = shared_rows(rows, self.split, self.per_customer, self.group)
             return self._clipped(shared.training(broadcast), coefficients)
-        curvature, gradient = np.zeros((p, p), np.int64), np.zeros(p, np.int64)
-        loss, count, reach = 0, 0, 0.0
-        for design in rows[self.split].training(broadcast):
-            for block in design.blocks():
-                weight, residual, lost = _working(self.family, block, coefficients)
-                x = block.x.astype(np.float64)
-                curvature += _exact_sum(x, weight, x)
-                gradient += _exact_sum(x, np.abs(residual), np.sign(residual)[:, None])[:, 0]
-                reach += _reach(x, np.maximum(weight, np.abs(residual)))
-                loss += int(lost.sum())
-                count += len(block.y)
+        designs = rows[self.split].training(broadcast)
+        blocks = (block for design in designs for block in design.blocks())
+        sums, loss, count, reach = np.zeros((p, p + 1), np.int64), 0, 0, 0.0
+        for found in each(partial(_sums, self.family, coefficients), blocks):
+            sums, loss = sums + found.sums, loss + found.loss
+            count, reach = count + found.rows, reach + found.reach
         _refuse_wrapped(reach)
         return {
-            "curvature": curvature,
-            "gradient": gradient,
+            "curvature": sums[:, :p],
+            "gradient": sums[:, p],
             "loss": np.asarray(loss),
             "rows": np.asarray(count),
         }
@@ -197,7 +209,7 @@ def _by_product(family: str, design: Design, coefficients: NDArray[Any]) -> NDAr
     p = design.x.shape[1]
     upper = np.triu_indices(p)
     found = np.zeros((design.product.max(initial=-1) + 1, len(upper[0]) + p))
-    for block in design.blocks():
+    for block in design.blocks(_FEW):
         weight, residual, _ = _working(family, block, coefficients)
         x = block.x / X_STEPS
         squares = x[:, upper[0]] * x[:, upper[1]] * weight[:, None]
@@ -213,16 +225,17 @@ def _working(
     poisson: weight = mean, loss = mean - y log(mean). ridge, on y / level with weight level:
     weight = level, loss = (y - mean)^2 / (2 level). logistic: weight = mean (1 - mean).
     """
-    fitted = mean(family, rows.x, rows.offset, coefficients)
+    predictor = linear(rows.x, coefficients)
+    fitted = _mean(family, rows.offset, predictor)
     if family == "logistic":
         weight = fitted * (1.0 - fitted)
-        loss = log_loss(rows.y, rows.offset + linear(rows.x, coefficients))
+        loss = log_loss(rows.y, rows.offset + predictor)
     elif family == "ridge":
         weight = exp(rows.offset)
         loss = (rows.y - fitted) ** 2 / (2 * weight)
     else:
         weight = fitted
-        loss = fitted - rows.y * (rows.offset + linear(rows.x, coefficients))
+        loss = fitted - rows.y * (rows.offset + predictor)
     return (
         np.rint(weight * ROW_STEPS),
         np.rint((rows.y - fitted) * ROW_STEPS),
@@ -230,23 +243,45 @@ def _working(
     )
 
 
-def _exact_sum(
-    x: NDArray[np.float64], weight: NDArray[np.float64], z: NDArray[np.float64]
+@dataclass(frozen=True)
+class _Sums:
+    """Of some rows. sums: as of `_exact_sums`. reach: what no sum over them can pass, in steps."""
+
+    sums: NDArray[np.int64]
+    loss: int
+    rows: int
+    reach: float
+
+
+def _sums(family: str, coefficients: NDArray[Any], rows: Design) -> _Sums:
+    weight, residual, lost = _working(family, rows, coefficients)
+    p = rows.x.shape[1]
+    sums, loss, reach = np.zeros((p, p + 1), np.int64), 0, 0.0
+    for some in _small(rows.x):
+        x, w, r = rows.x[some].astype(np.float64), weight[some], residual[some]
+        most = np.abs(x).max(axis=1, initial=1.0)
+        sums += _exact_sums(x, most, w, r)
+        loss += int(lost[some].sum())
+        reach += float((most**2 * np.maximum(w, np.abs(r))).sum())
+    return _Sums(sums, loss, len(rows.y), reach)
+
+
+def _exact_sums(
+    x: NDArray[np.float64],
+    most: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    residual: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Returns x' diag(weight) z for whole numbers; halves the rows until float64 is exact."""
-    largest = np.abs(x).max(axis=1) * np.abs(z).max(axis=1)
-    if len(weight) > 1 and (largest * weight).sum() >= _EXACT:
-        half = len(weight) // 2
-        return _exact_sum(x[:half], weight[:half], z[:half]) + _exact_sum(
-            x[half:], weight[half:], z[half:]
-        )
-    return ((x * weight[:, None]).T @ z).astype(np.int64)
+    """Returns x' diag(weight) x and, as one column more, x' residual, for whole numbers.
 
-
-def _reach(x: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
-    """Returns what no sum over these rows can pass, in steps."""
-    largest = np.abs(x).max(axis=1)
-    return float((np.maximum(largest, 1.0) ** 2 * weight).sum())
+    most: (rows,) what no entry of a row passes. The rows are halved until float64 is exact.
+    """
+    largest = max((most**2 * weight).sum(), (most * np.abs(residual)).sum())
+    if len(x) > 1 and largest >= _EXACT:
+        halves = slice(None, len(x) // 2), slice(len(x) // 2, None)
+        first, second = (_exact_sums(x[h], most[h], weight[h], residual[h]) for h in halves)
+        return first + second
+    return (x.T @ np.column_stack([x * weight[:, None], residual])).astype(np.int64)
 
 
 def _refuse_wrapped(reach: float) -> None:

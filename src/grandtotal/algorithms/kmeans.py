@@ -266,12 +266,9 @@ def _starts(
     """Returns the best so many of _STARTS starts, each improved on the cells."""
     held = weights > 0
     cells, weight = (grid[held], weights[held]) if held.any() else (grid, np.ones(len(grid)))
-    tried = [
-        _lloyd_on_cells(cells, weight, _plus_plus(cells, weight, clusters, draw))
-        for _ in range(_STARTS)
-    ]
-    order = sorted(range(_STARTS), key=lambda i: tried[i][0])
-    return [tried[i][1] for i in order[:count]]
+    drawn = [_plus_plus(cells, weight, clusters, draw) for _ in range(_STARTS)]
+    inertia, tried = _lloyd_on_cells(cells, weight, np.stack(drawn))
+    return [*tried[np.argsort(inertia, kind="stable")[:count]]]
 
 
 def _plus_plus(
@@ -290,17 +287,26 @@ def _plus_plus(
 
 
 def _lloyd_on_cells(
-    cells: Points, weight: NDArray[np.float64], centres: Points
-) -> tuple[float, Points]:
-    """Returns the weighted inertia and the centres after some steps of Lloyd on the cells."""
+    cells: Points, weight: NDArray[np.float64], centres: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the weighted inertia (starts,) and the centres after some steps of Lloyd on cells.
+
+    centres: (starts, clusters, features). All starts go together; one that has arrived stays.
+    """
+    starts, clusters, features = centres.shape
+    own = clusters * np.arange(starts)  # the first cluster of each start
     for _ in range(20):
-        distances = squared_distances(cells, centres)
-        found = distances.argmin(axis=1)
-        inertia = float((distances.min(axis=1) * weight).sum())
-        sums = [np.bincount(found, c * weight, minlength=len(centres)) for c in cells.T]
-        sizes = np.bincount(found, weight, minlength=len(centres))
+        flat = squared_distances(cells, centres.reshape(-1, features))
+        distances = flat.reshape(len(cells), starts, clusters)
+        inertia = (distances.min(axis=2).T * weight).sum(axis=1)
+        found = (distances.argmin(axis=2) + own).ravel()
+        sizes, *sums = (
+            np.bincount(found, np.repeat(values, starts), starts * clusters)
+            for values in (weight, *(cells.T * weight))
+        )
         mean = np.stack(sums, axis=1) / np.where(sizes > 0, sizes, 1)[:, None]
-        moved = np.rint(np.where(sizes[:, None] > 0, mean, centres))
+        kept = np.where(sizes[:, None] > 0, mean, centres.reshape(-1, features))
+        moved = np.rint(kept).reshape(centres.shape)
         if np.array_equal(moved, centres):
             break
         centres = moved

@@ -11,6 +11,7 @@ PPML: Santos Silva and Tenreyro, "The log of gravity", 2006, https://doi.org/10.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from grandtotal.algorithms.price_rows import OWN, PriceRows
 from grandtotal.consortium.query import Rows, State
 from grandtotal.privacy.bound import NoCustomers, Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.threads import each
 
 FAMILIES = ("log-log", "ppml")
 BUCKETS = 32  # of category names: two that meet are shrunk towards each other, nothing worse
@@ -28,6 +30,7 @@ MOMENT_STEPS = 2**24
 # Squares of scores: small for logs, and of units^2 where units are what is explained.
 _SQUARE_STEPS = {"log-log": 2**30, "ppml": 2**12}
 _MOST = 30.0  # of |x'b|: a week's share of its season
+_FEW = 0.5  # of the series: of fewer, only their rows are looked at
 
 
 @dataclass(frozen=True)
@@ -120,22 +123,30 @@ class PriceMoments:
         """Returns this retailer's sums; what a series adds is rounded before it is added."""
         fields = self.fields(broadcast)
         total = {name: np.zeros(field.shape, np.int64) for name, field in fields.items()}
-        asked = broadcast["asked"]
-        for part in rows[self.split].parts:
-            used = part.sold if self.family == "log-log" else part
-            place = np.full(int(max(asked.max(initial=-1), used.product.max(initial=-1))) + 1, -1)
-            place[asked] = np.arange(len(asked))
-            at = place[used.product]
-            for name, values in self._of_series(used, broadcast["coefficients"], at).items():
-                steps = np.rint(values[at >= 0] * fields[name].scale).astype(np.int64)
-                np.add.at(total[name], at[at >= 0], steps)
+        for found in each(partial(self._of_part, broadcast), rows[self.split].parts):
+            for name, own in found.items():
+                total[name] += own
+        return total
+
+    def _of_part(self, broadcast: Arrays, part: PriceRows) -> Arrays:
+        fields, asked = self.fields(broadcast), broadcast["asked"]
+        used = part.sold if self.family == "log-log" else part
+        place = np.full(int(max(asked.max(initial=-1), used.product.max(initial=-1))) + 1, -1)
+        place[asked] = np.arange(len(asked))
+        at = place[used.product]
+        if np.count_nonzero(at >= 0) < _FEW * len(at):
+            used = used.chosen((at >= 0)[used.series])
+        total = {name: np.zeros(field.shape, np.int64) for name, field in fields.items()}
+        for name, values in self._of_series(used, broadcast["coefficients"], at).items():
+            steps = np.rint(values[at >= 0] * fields[name].scale).astype(np.int64)
+            np.add.at(total[name], at[at >= 0], steps)
         return total
 
     def _of_series(
         self, rows: PriceRows, coefficients: NDArray[np.float64], at: NDArray[np.intp]
     ) -> Arrays:
         """Returns what each series adds, (series, ...)."""
-        # Series of products that are not asked about are computed and left out: at 0.
+        # Series of products that are not asked about are left out afterwards: at 0.
         x = rows.within[:, : self.columns]
         b = coefficients[np.maximum(at, 0)][rows.series] if len(coefficients) else 0 * x
         predictor = np.clip((x * b).sum(axis=1), -_MOST, _MOST)

@@ -201,11 +201,11 @@ class _Maker:
     ) -> OrderList:
         shops, notes = self.where.shops, list(self.where.notes)
         demand = Demand(self._of_places(product, series, paths))
-        paths = self._of_products(product, series, paths)
         if self.where.warehouse is None:
             parts = [self._ordered(shops, demand)]
         else:
-            parts = self._through_the_warehouse(product, paths, demand)
+            whole = self._of_products(product, series, paths)
+            parts = self._through_the_warehouse(product, whole, demand)
         notes += self._not_sold(product)
         if np.isnan(_cost(shops)).any():
             notes.append("Products without a unit_cost count as free in the cost of the orders.")
@@ -221,6 +221,8 @@ class _Maker:
         """Returns (products, draws, periods): the paths of its series, added up."""
         names = self.panel.parts[0].names
         whose = series if names is None else names.product[series]
+        if np.array_equal(whose, product):
+            return paths
         sums = np.zeros((len(product), *paths.shape[1:]))
         kept = np.isin(whose, product)
         np.add.at(sums, np.searchsorted(product, whose[kept]), paths[kept])

@@ -146,14 +146,18 @@ class Demand:
                 f"product {most} needs a forecast of {time[most]:g} periods, there are {periods}; "
                 f"train with a longer horizon, or order more often"
             )
-        zero = np.zeros((*self.paths.shape[:2], 1))
-        running = np.concatenate([zero, np.cumsum(self.paths, axis=2)], axis=2)
         whole = np.minimum(np.floor(time + 1e-9).astype(np.int64), periods)
         rest = np.maximum(time - whole, 0.0)[:, None]
-        at = np.arange(len(time))
-        now, then = running[at, :, whole], running[at, :, np.minimum(whole + 1, periods)]
-        between: Numbers = now + rest * (then - now)
-        return between
+        found, running = np.zeros(self.paths.shape[:2]), np.zeros(self.paths.shape[:2])
+        # Period after period: all running sums at once would be as large as the paths again.
+        for period in range(int(whole.max(initial=0)) + 1):
+            at = np.flatnonzero(whole == period)
+            found[at] = running[at]
+            if period < periods:
+                then = running + self.paths[:, :, period]
+                found[at] += rest[at] * (then[at] - running[at])
+                running = then
+        return found
 
 
 @dataclass(frozen=True)

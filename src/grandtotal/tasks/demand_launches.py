@@ -13,8 +13,9 @@ Hoerl and Kennard, "Ridge regression", 1970, https://doi.org/10.1080/00401706.19
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,14 +56,18 @@ class Described:
     words: tuple[tuple[str, ...], ...]
     numbers: Floats
 
+    def count(self, products: NDArray[np.intp]) -> Counter[str]:
+        """Returns how many of these products have each word."""
+        return Counter(word for i in products for word in self.words[i])
+
     def columns(self, known: NDArray[np.intp]) -> tuple[Floats, int]:
         """Returns (products, 1 + numbers + words), and how many of the first are no words.
 
         Of words those that at least two of the known products have, the most frequent; numbers in
         their deviations, 0 where unknown.
         """
-        count = Counter(word for i in known for word in self.words[i])
-        several = sorted((-n, word) for word, n in count.items() if n > 1)[:_MOST]
+        count = self.count(known).items()
+        several = sorted((-n, word) for word, n in count if n > 1)[:_MOST]
         place = {word: j for j, (_, word) in enumerate(several)}
         marks = np.zeros((len(self.words), len(place)))
         for i, words in enumerate(self.words):
@@ -148,8 +153,8 @@ def launches(
         return None
     others = _of_others(model, units, sales)
     described = _described(tables, common, others)
-    told = {word for i in known for word in described.words[i]}
-    new = np.array([i for i in new if told & {*described.words[i]} or others[i] > 0], np.intp)
+    told = described.count(known)
+    new = np.array([i for i in new if told.keys() & described.words[i] or others[i] > 0], np.intp)
     if not len(new):
         return None
     like = levels_like(described, level, known)
@@ -159,7 +164,7 @@ def launches(
     ratios = np.stack([_ratios(like, units[known], sales, like.level[i]) for i in new])
     quantiles = (found[:, None] + _HALF) * np.repeat(ratios, len(ahead), axis=0) - _HALF
     whole = np.full(len(found), bool(sales.whole.all()))
-    words = {int(i): _words(described, known, int(i), others[i] > 0) for i in new}
+    words = {int(i): _words(described.words[i], told, others[i] > 0) for i in new}
     rounded = in_units(quantiles, whole)
     return Launches(product, ahead[step], found, rounded, [words[int(i)] for i in product])
 
@@ -246,15 +251,29 @@ class Moves:
 
         A group is a part of the path of its category; the widest is all products.
         """
-        sells: NDArray[np.bool_] = np.asarray(self.forecast.any(axis=1))
-        for word in reversed([w for w in self.described.words[product] if w.startswith("of ")]):
-            there = np.array([word in words for words in self.described.words], np.bool_)
-            group: NDArray[np.bool_] = there & sells
-            if group.sum() >= LEAST:
-                return self._of(group)
-        return self._of(sells)
+        for path in reversed(_paths(self.described.words[product])):
+            if path in self._groups:
+                return self._groups[path]
+        return self._all
 
-    def _of(self, group: NDArray[np.bool_]) -> Floats:
+    @cached_property
+    def _groups(self) -> dict[str, Floats]:
+        """What each group of enough products sells of its level, (periods ahead,)."""
+        members = defaultdict(list)
+        for i in self._sells.tolist():
+            for path in {*_paths(self.described.words[i])}:
+                members[path].append(i)
+        return {path: self._of(np.array(i)) for path, i in members.items() if len(i) >= LEAST}
+
+    @cached_property
+    def _all(self) -> Floats:
+        return self._of(self._sells)
+
+    @cached_property
+    def _sells(self) -> NDArray[np.intp]:
+        return np.flatnonzero(self.forecast.any(axis=1))
+
+    def _of(self, group: NDArray[np.intp]) -> Floats:
         moved: Floats = self.forecast[group].sum(axis=0) / max(self.level[group].sum(), _LITTLE)
         return moved
 
@@ -268,11 +287,17 @@ def _ratios(like: Like, units: Floats, sales: Sales, level: float) -> Floats:
     return ratios
 
 
-def _words(described: Described, known: NDArray[np.intp], product: int, others: bool) -> str:
-    """Returns such as "like 11 products of garden > balcony, 4 by Grow"."""
-    mine = described.words[product]
-    count = Counter(word for i in known for word in described.words[i])
-    paths = [word for word in mine if word.startswith("of ") and count[word]]
+def _paths(words: tuple[str, ...]) -> list[str]:
+    """Returns the parts of a category's path, the widest first."""
+    return [word for word in words if word.startswith("of ")]
+
+
+def _words(mine: tuple[str, ...], count: Counter[str], others: bool) -> str:
+    """Returns such as "like 11 products of garden > balcony, 4 by Grow"; mine: a product's words.
+
+    count: how many products have each word.
+    """
+    paths = [path for path in _paths(mine) if count[path]]
     brands = [word for word in mine if word.startswith("by ") and count[word]]
     parts = [f"{count[word]} products {word}" for word in paths[-1:]]
     parts += [f"{count[word]} products {word}" for word in brands]

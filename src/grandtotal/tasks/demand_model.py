@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -200,6 +201,10 @@ class _OwnLevel:
     panel: Panel
 
     def training(self, broadcast: Arrays) -> list[Design]:  # noqa: ARG002
+        return self._designs
+
+    @cached_property
+    def _designs(self) -> list[Design]:
         return [
             Design(_own_level_columns(self.model, cases), cases.design.y, cases.design.offset)
             for cases in self.panel.learned(self.model.series)

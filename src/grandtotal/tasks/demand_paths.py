@@ -71,9 +71,11 @@ class PastErrors:
         product, mean = _whole(now, model.forecast(now))
         swing = _swings(sales, int(now.origin[0]))[product]
         drawn = self._alike(mean.mean(axis=1) / swing, draws, np.random.default_rng(seed))
-        moved = swing[:, None, None] * self.errors[drawn][:, :, : mean.shape[1]]
-        paths: Floats = np.maximum(mean[:, None, :] + moved, 0.0)
-        return product, paths
+        # Of many products these are the largest arrays of an order: there is one of them.
+        paths: Floats = self.errors[:, : mean.shape[1]][drawn]
+        paths *= swing[:, None, None]
+        paths += mean[:, None, :]
+        return product, np.maximum(paths, 0.0, out=paths)
 
     def _alike(self, size: Floats, draws: int, rng: np.random.Generator) -> NDArray[np.intp]:
         """Returns (products, draws) past paths, drawn from those of the nearest size to each."""

@@ -107,19 +107,28 @@ class Price:
 
     def fit(self, totals: Totals) -> Fitted:
         """Returns the elasticities with the best summed validation deviance, as of the test cut."""
-        products = len(self.common.catalogue)
         if self.common.privacy.private:
-            noisy = self._in_noise().fit(totals, products, "test")
+            noisy = self._in_noise().fit(totals, self._products, "test")
             return Fitted(noisy, {"chosen": noisy.meta, "tried": []})
-        totals = Remembering(totals)
+        if not isinstance(totals, Local):
+            totals = Remembering(totals)
         tried = [self._validate(totals, name) for name in self.models]
         best = min(tried, key=lambda score: score["deviance"])
-        model = self._algorithm(best["model"]).fit(totals, products, "test")
+        model = self._elasticities(totals, best["model"], "test")
         check = compared(totals, model, COLUMNS, "test")
         return Fitted(model, {"chosen": model.meta, "tried": tried, "check": check})
 
-    def _algorithm(self, name: str) -> Elasticity:
-        return replace(GRID[name], retailers=self.retailers)
+    def _elasticities(self, totals: Totals, name: str, split: str) -> Elasticities:
+        """Returns the model of a family; of a retailer alone, for whom two rows need it, once."""
+        algorithm, products = replace(GRID[name], retailers=self.retailers), self._products
+        if not isinstance(totals, Local):
+            return algorithm.fit(totals, products, split)
+        history: PriceHistory = totals.rows[split]
+        return history.once(algorithm, lambda: algorithm.fit(totals, products, split))
+
+    @property
+    def _products(self) -> int:
+        return len(self.common.catalogue)
 
     def _in_noise(self) -> ElasticityInNoise:
         return ElasticityInNoise(
@@ -130,7 +139,7 @@ class Price:
         )
 
     def _validate(self, totals: Totals, name: str) -> Json:
-        model = self._algorithm(name).fit(totals, len(self.common.catalogue), "validation")
+        model = self._elasticities(totals, name, "validation")
         given = {"coefficients": PriceModel.delivered(model).coefficients}
         sums = totals.total(PriceScores(name, "validation"), given)
         lost = float(sums["deviance"]) / max(float(sums["sold"]), 1.0)
@@ -180,18 +189,17 @@ class Price:
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model with the retailer's prices and, where better, its own elasticities."""
         given = as_price_model(model)
-        products = len(self.common.catalogue)
         # Of a retailer alone the model is its own already.
         alone = given.meta["fit"].get("members") == 1
         own = None
         if not alone:
-            fits = replace(GRID[_family(given)], retailers=1)
-            own = [fits.fit(Local(rows), products, split) for split in ("validation", "test")]
+            family, home = _family(given), Local(rows)
+            own = [self._elasticities(home, family, split) for split in ("validation", "test")]
         return adapted(given, own, rows["validation"], _prices_of(rows))
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:  # noqa: ARG002
         """Returns what sold recently, whatever the price."""
-        return level_only(len(self.common.catalogue)), f"mean of the last {_RECENT} weeks"
+        return level_only(self._products), f"mean of the last {_RECENT} weeks"
 
     def score(self, model: Model, rows: Rows, split: str) -> UnitScores:
         """Returns what each series with a changed price adds to each metric."""

@@ -7,8 +7,9 @@ any more. Nothing after a cut changes what is made of the weeks before it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from grandtotal.algorithms.price_rows import (
 from grandtotal.tasks.price_model import Prices
 from grandtotal.tasks.price_weekly import Weekly
 
+Made = TypeVar("Made")
 GONE = 13  # weeks without a sale after which a product is taken to be no longer in the store
 CHANGED = 0.05  # of a log price against the recent one: a price change that is scored
 COLUMNS = EFFECTS + 2  # with the year's season
@@ -78,11 +80,20 @@ def _effect(x: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArra
 class PriceHistory(PricePanel):
     """The panel of one cut, with what came after it.
 
-    cases: of each retailer; scored only. prices: as of the cut, of each retailer.
+    cases: of each retailer; scored only. prices: as of the cut, of each retailer. kept: what was
+    made of these rows.
     """
 
     cases: tuple[Cases, ...] = ()
     prices: tuple[Prices, ...] = ()
+    kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Returns what was made of these rows under the key, made when first asked for."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        made: Made = self.kept[key]
+        return made
 
     @staticmethod
     def of(

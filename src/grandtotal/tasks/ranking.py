@@ -17,6 +17,7 @@ from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.scores import Metric
+from grandtotal.threads import each
 
 BLOCK = 1024  # customers scored at once: bounds the dense (customers, products) block
 METRICS = (
@@ -105,7 +106,13 @@ def ranked_lists(
 
     Block by block of scored customers. Only where fewer than k are left to buy are some not new.
     """
-    for block, wanted in scored_customers(purchases):
+
+    def listed(
+        given: tuple[Purchases, NDArray[np.bool_]],
+    ) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.bool_]]:
+        block, wanted = given
         scores = block.only_sold(model.scores(block.history, block.context), model.offered)
         ranked = top(scores, k)
-        yield ranked, wanted, np.isfinite(np.take_along_axis(scores, ranked, axis=1))
+        return ranked, wanted, np.isfinite(np.take_along_axis(scores, ranked, axis=1))
+
+    yield from each(listed, scored_customers(purchases))

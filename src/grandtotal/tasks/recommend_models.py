@@ -5,8 +5,9 @@ with "auto" also how the best kinds are weighed against each other.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import ClassVar
 
 import numpy as np
@@ -26,12 +27,12 @@ from grandtotal.algorithms.content import Hybrid
 from grandtotal.algorithms.item_model import Recommender, top
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.popularity import Popularity
-from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.purchases import CoPurchases, Purchases
 from grandtotal.algorithms.sequential import Sequential
 from grandtotal.algorithms.towers import Towers
 from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.query import Rows, State
-from grandtotal.consortium.totals import Totals
+from grandtotal.consortium.totals import Remembering, Totals
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code, PlanError, RefusedError
 from grandtotal.privacy.bound import Stated
@@ -39,6 +40,7 @@ from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.ranking import METRICS, RankingScores, ranking_scores, scored_customers
 from grandtotal.tasks.task import Fitted, check_models
+from grandtotal.threads import LARGE, each, one_thread
 
 AUTO = "auto"
 HYBRID = "hybrid"
@@ -172,10 +174,28 @@ class BlendScores:
 # --- the choice ---
 
 
-def validated(totals: Totals, candidate: Candidate, products: int, k: int) -> Json:
-    """Returns a candidate's settings and its summed validation scores."""
-    model = candidate.fit(totals, products, "validation")
-    return _validated(totals, model, products, k)
+def validated(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> list[Json]:
+    """Returns the candidates' settings and their summed validation scores."""
+    models = _fitted(totals, candidates, products, "validation")
+    return [_validated(totals, model, products, k) for model in models]
+
+
+def _fitted(
+    totals: Totals, candidates: Sequence[Candidate], products: int, split: str
+) -> Iterator[Recommender]:
+    """Yields each candidate's model; those that are made of one and the same total side by side."""
+    shared = totals if isinstance(totals, Remembering) else Remembering(totals)
+
+    def fit(candidate: Candidate) -> Recommender:
+        return candidate.fit(shared, products, split)
+
+    for alike, some in groupby(candidates, lambda one: isinstance(one, (ItemKNN, EASE, EDLAE))):
+        if alike and products < LARGE:
+            shared.total(CoPurchases(products, split))  # before they go apart
+            with one_thread():
+                yield from each(fit, some)
+        else:
+            yield from map(fit, some)
 
 
 def _validated(totals: Totals, model: Recommender, products: int, k: int) -> Json:
@@ -189,7 +209,7 @@ def _validated(totals: Totals, model: Recommender, products: int, k: int) -> Jso
 
 def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> Fitted:
     """Returns the candidate with the best summed validation NDCG, fitted up to the test cut."""
-    tried = [validated(totals, candidate, products, k) for candidate in candidates]
+    tried = validated(totals, candidates, products, k)
     best = max(range(len(tried)), key=lambda i: tried[i]["ndcg"])
     model = candidates[best].fit(totals, products, "test")
     return Fitted(model, {"chosen": model.meta, "tried": tried})
@@ -204,9 +224,9 @@ def choose_and_blend(totals: Totals, kinds: Sequence[str], products: int, k: int
     tried: list[Json] = []
     best: list[tuple[Json, Candidate]] = []
     for kind in kinds:
-        found = [(validated(totals, c, products, k), c) for c in GRIDS[kind]]
-        tried += [scores for scores, _ in found]
-        best.append(max(found, key=lambda pair: pair[0]["ndcg"]))
+        found = validated(totals, GRIDS[kind], products, k)
+        tried += found
+        best.append(max(zip(found, GRIDS[kind], strict=True), key=lambda pair: pair[0]["ndcg"]))
     best.sort(key=lambda pair: -pair[0]["ndcg"])
     first = best[:MOST_PARTS]
     mixes = _mixes(totals, [candidate for _, candidate in first], products, k)

@@ -7,7 +7,7 @@ of the consortium's total series before t. Nothing else: a test moves what comes
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
@@ -194,6 +194,7 @@ class Panel:
 
     training: origins whose targets all lie before the cut. scoring: origins from the cut on.
     per_customer: how many products the lines of one customer count for; 0 is any number.
+    of: the retailers' panels, where it is several: what they have built is not built once more.
     """
 
     parts: tuple[Sales, ...]
@@ -202,14 +203,14 @@ class Panel:
     cut: int
     until: int
     per_customer: int = 0
+    of: tuple[Panel, ...] = ()
     kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def pooled(panels: list[Panel]) -> Panel:
         """Returns the panels of several retailers as one: for simulations."""
         parts = tuple(part for panel in panels for part in panel.parts)
-        first = panels[0]
-        return Panel(parts, first.origins, first.scored, first.cut, first.until, first.per_customer)
+        return replace(panels[0], parts=parts, of=tuple(panels), kept={})
 
     def training(self, broadcast: Arrays) -> list[Design]:
         """Returns the design of every part, for the consortium's series in the broadcast."""
@@ -229,6 +230,8 @@ class Panel:
         return self._built(series, self.scored, self.until)
 
     def _built(self, series: NDArray[Any], origins: tuple[int, ...], until: int) -> list[Cases]:
+        if self.of:
+            return [cases for panel in self.of for cases in panel._built(series, origins, until)]
         # A fit asks for the same rows in every round: they are built once for each series.
         key = (arrays_digest({"": np.asarray(series)}), origins)
         return self.once(

@@ -4,7 +4,7 @@ Every metric is sum(numerators) / sum(denominators), some under a square root, s
 score is a total like any other and an interval needs no second pass over the rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +24,7 @@ ROWS = ("baseline", "alone", "federated")
 DELIVERED = "delivered"  # the federated model without what a retailer adds to it at home
 REPLICATES = 1000
 LEVEL = 0.95
+_COUNTED = 2**18  # counts of drawn units that are made at once: they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,14 @@ class UnitScores:
         The same seed draws the same units, so that differences between two models are paired.
         """
         if seed not in self._drawn:
-            sums = np.concatenate([self.numerators, self.denominators], axis=1).astype(np.float64)
-            drawn = np.concatenate([weights @ sums for weights in _resamples(self.units, seed)])
-            above, below = np.split(drawn, 2, axis=1)
-            columns = [m.value(above[:, i], below[:, i]) for i, m in enumerate(self.metrics)]
-            self._drawn[seed] = np.stack(columns, axis=1)
+            draw_together([self], seed)
         return self._drawn[seed]
+
+    def _keep(self, seed: int, drawn: NDArray[np.float64]) -> None:
+        """Keeps the values of drawn sums (REPLICATES, 2 metrics)."""
+        above, below = np.split(drawn, 2, axis=1)
+        columns = [m.value(above[:, i], below[:, i]) for i, m in enumerate(self.metrics)]
+        self._drawn[seed] = np.stack(columns, axis=1)
 
     def summary(self, seed: int) -> Json:
         """Returns {metric: {value, low, high}} with 95 % percentile bootstrap intervals."""
@@ -147,6 +150,19 @@ class UnitScores:
         }
 
 
+def draw_together(scores: Iterable[UnitScores], seed: int) -> None:
+    """Makes `draws` of all of them quick: which units are drawn is decided once for as many."""
+    waiting = {id(one): one for one in scores if seed not in one._drawn}.values()
+    for units in {one.units for one in waiting}:
+        alike = [one for one in waiting if one.units == units]
+        parts = [part for one in alike for part in (one.numerators, one.denominators)]
+        sums = np.concatenate(parts, axis=1).astype(np.float64)
+        drawn = np.concatenate([weights @ sums for weights in _resamples(units, seed)])
+        ends = np.cumsum([2 * len(one.metrics) for one in alike])[:-1]
+        for one, own in zip(alike, np.split(drawn, ends, axis=1), strict=True):
+            one._keep(seed, own)
+
+
 def values_of(
     metrics: tuple[Metric, ...],
     numerators: NDArray[Any],
@@ -170,7 +186,7 @@ def known_values(*sums: Any) -> dict[str, float | None]:
 
 def _resamples(units: int, seed: int) -> Iterator[NDArray[np.float64]]:
     generator = np.random.default_rng(seed)
-    at_once = max(1, 2**23 // max(units, 1))
+    at_once = max(1, _COUNTED // max(units, 1))
     for start in range(0, REPLICATES, at_once):
         count = min(at_once, REPLICATES - start)
         drawn = generator.integers(0, max(units, 1), (count, units))
