@@ -71,6 +71,9 @@ class Participant:
         write_json(
             summary, {"model": model, **self._score(self.task.build(arrays, meta["model"]), meta)}
         )
+        # What was made of the rows on the way is large, and it is the next task's turn.
+        for rows in self.rows.values():
+            getattr(rows, "kept", {}).clear()
 
     def _score(self, federated: Model, meta: Json) -> Json:
         home = at_home(self.task)

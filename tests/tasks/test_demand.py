@@ -138,15 +138,6 @@ def test_coverage_without_quantiles_is_unknown(panel, common):
     assert np.isnan(Demand(common).score(model(), {"test": panel}, "test").values()["coverage_80"])
 
 
-def test_a_pooled_panel_builds_nothing_that_a_retailer_has_built(build):
-    rng = np.random.default_rng(5)
-    held = [build.panel([build.sales(rng)]) for _ in range(3)]
-    pooled, series = Panel.pooled(held), np.ones((1, held[0].parts[0].periods.count))
-    whole = pooled.whole(series)
-    assert all(mine is panel.whole(series)[0] for mine, panel in zip(whole, held, strict=True))
-    assert len(pooled.learned(series)) == 3
-
-
 def test_the_scores_of_a_pooled_panel_are_those_of_its_parts(build, common):
     rng = np.random.default_rng(5)
     panels = [build.panel([build.sales(rng)]) for _ in range(3)]

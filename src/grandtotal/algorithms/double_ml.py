@@ -71,12 +71,16 @@ class PriceNuisance:
             used = part.sold
             x, y, z = _within(used, self.columns)
             keep = np.isin(used.product, broadcast["asked"])[used.series]
-            one, other = np.triu_indices(z.shape[1])
-            sums = {"gram": z[:, one] * z[:, other], "right": np.hstack([z * x, z * y])}
             cell = (used.series * self.folds + fold_of(used, self.folds))[keep]
             cells, at = np.unique(cell, return_inverse=True)
-            for name, values in sums.items():
-                of_cell = [np.bincount(at, column, len(cells)) for column in values[keep].T]
+            z, price, units = np.ascontiguousarray(z[keep].T), x[keep, 0], y[keep, 0]
+            # A product of columns at a time: all of them would be a hundred columns of the rows.
+            columns = {
+                "gram": (z[i] * z[j] for i, j in zip(*np.triu_indices(len(z)), strict=True)),
+                "right": (column * side for side in (price, units) for column in z),
+            }
+            for name, products in columns.items():
+                of_cell = [np.bincount(at, column, len(cells)) for column in products]
                 steps = np.rint(np.stack(of_cell, axis=1) * MOMENT_STEPS).astype(np.int64)
                 np.add.at(total[name], cells % self.folds, steps)
         return total

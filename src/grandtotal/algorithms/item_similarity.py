@@ -115,8 +115,8 @@ def autoencoder(
     sold = np.flatnonzero(np.diagonal(gram))
     # Double precision: in single, a total of millions of customers keeps three digits of P.
     inverse = np.empty((len(sold), len(sold)))
-    for row, product in enumerate(sold):
-        inverse[row] = gram[product, sold]
+    for some in _strips(len(sold)):
+        inverse[some] = np.take(gram[sold[some]], sold, axis=1)
     inverse[np.diag_indices(len(sold))] += penalty[sold]
     inverse_in_place(inverse)
     if towards is not None:
@@ -133,8 +133,8 @@ def autoencoder(
     weights = np.zeros(gram.shape, np.float32)
     if towards is not None:
         weights[:] = towards
-    for row, product in enumerate(sold):
-        weights[product, sold] = narrow[row]
+    for some in _strips(len(sold)):
+        weights[np.ix_(sold[some], sold)] = narrow[some]
     return weights
 
 

@@ -106,19 +106,25 @@ def parameters(query: Query) -> Json:
     return asdict(query)  # type: ignore[call-overload, no-any-return]
 
 
-def question_digest(plan: str, task: str, query: Query, broadcast: Arrays) -> str:
+def question_digest(
+    plan: str, task: str, query: Query, broadcast: Arrays, given: str | None = None
+) -> str:
     """Returns what makes two questions the same one: plan, task, query, parameters, broadcast.
 
     Coordinator and retailer compute it apart, so that neither takes the other's word for it.
+    given: the digest of the broadcast, of whoever has made it already.
     """
     asked = {"plan": plan, "task": task, "query": query.name, "parameters": parameters(query)}
-    return digest(canonical(asked), arrays_digest(broadcast).encode())
+    return digest(canonical(asked), (given or arrays_digest(broadcast)).encode())
 
 
-def asked_digest(query: Query, broadcast: Arrays) -> str:
-    """Returns what makes two questions alike in any plan: query, parameters, broadcast."""
+def asked_digest(query: Query, broadcast: Arrays, given: str | None = None) -> str:
+    """Returns what makes two questions alike in any plan: query, parameters, broadcast.
+
+    given: as in `question_digest`.
+    """
     asked = {"query": query.name, "parameters": parameters(query)}
-    return digest(canonical(asked), arrays_digest(broadcast).encode())
+    return digest(canonical(asked), (given or arrays_digest(broadcast)).encode())
 
 
 def build_query(name: str, values: Json) -> Query:

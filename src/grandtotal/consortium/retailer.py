@@ -201,7 +201,8 @@ class Retailer:
 
     def _release(self, body: Json, broadcast: Arrays) -> "_Leaving":
         query = build_query(body["query"], body["parameters"])
-        digest_here = question_digest(self._plan, body["task"], query, broadcast)
+        given = arrays_digest(broadcast)  # it may be a model of gigabytes
+        digest_here = question_digest(self._plan, body["task"], query, broadcast, given)
         if digest_here != body["question"]:
             raise AnswerError(Code.MALFORMED, "the question is not the one that its digest names")
         fields = query.fields(broadcast)
@@ -213,7 +214,7 @@ class Retailer:
             active,
             fields,
             body["task"],
-            asked_digest(query, broadcast),
+            asked_digest(query, broadcast, given),
             query.bound,
         )
         answer = query.answer(self._tasks[body["task"]].rows, self, broadcast)
@@ -221,7 +222,7 @@ class Retailer:
         if self._member is None:
             released = self._egress.release(question, answer)
             return _Leaving(digest_here, on_disk(released, self.folder))
-        ask = Ask(body["slot"], digest_here, arrays_digest(broadcast), fields, active)
+        ask = Ask(body["slot"], digest_here, given, fields, active)
         masked = _Masking(self._member, ask, self._peers)
         released = self._egress.release(question, answer, masked)
         return _Leaving(digest_here, on_disk(released, self.folder), masked.header)

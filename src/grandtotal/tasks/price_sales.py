@@ -81,7 +81,7 @@ class PriceHistory(PricePanel):
     """The panel of one cut, with what came after it.
 
     cases: of each retailer; scored only. prices: as of the cut, of each retailer. kept: what was
-    made of these rows.
+    made of these rows: it can be made again.
     """
 
     cases: tuple[Cases, ...] = ()

@@ -26,6 +26,7 @@ from grandtotal.tasks.demand_features import Seen
 from grandtotal.tasks.demand_origins import Past
 from grandtotal.tasks.periods import Periods
 from grandtotal.tasks.shelf import LEARNED
+from grandtotal.threads import each
 
 __all__ = ["Cases", "Panel", "Periods", "Sales", "SeriesNames", "build_cases"]
 
@@ -194,7 +195,7 @@ class Panel:
 
     training: origins whose targets all lie before the cut. scoring: origins from the cut on.
     per_customer: how many products the lines of one customer count for; 0 is any number.
-    of: the retailers' panels, where it is several: what they have built is not built once more.
+    kept: what was made of these rows: it can be made again.
     """
 
     parts: tuple[Sales, ...]
@@ -203,14 +204,13 @@ class Panel:
     cut: int
     until: int
     per_customer: int = 0
-    of: tuple[Panel, ...] = ()
     kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def pooled(panels: list[Panel]) -> Panel:
         """Returns the panels of several retailers as one: for simulations."""
         parts = tuple(part for panel in panels for part in panel.parts)
-        return replace(panels[0], parts=parts, of=tuple(panels), kept={})
+        return replace(panels[0], parts=parts, kept={})
 
     def training(self, broadcast: Arrays) -> list[Design]:
         """Returns the design of every part, for the consortium's series in the broadcast."""
@@ -230,12 +230,10 @@ class Panel:
         return self._built(series, self.scored, self.until)
 
     def _built(self, series: NDArray[Any], origins: tuple[int, ...], until: int) -> list[Cases]:
-        if self.of:
-            return [cases for panel in self.of for cases in panel._built(series, origins, until)]
         # A fit asks for the same rows in every round: they are built once for each series.
         key = (arrays_digest({"": np.asarray(series)}), origins)
         return self.once(
-            key, lambda: [build_cases(part, series, origins, until) for part in self.parts]
+            key, lambda: [*each(lambda one: build_cases(one, series, origins, until), self.parts)]
         )
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
