@@ -62,9 +62,10 @@ class Elasticity:
 
     family: "log-log" or "ppml". columns: of the rows. retailers: how many must have rows of a
     product for its sums to be asked; of a retailer alone, its own are enough, as nothing leaves.
-    rounds: most Newton steps; log-log needs two. tolerance: a product has converged when its next
-    step is predicted to lower its loss by less, relative to one, in units of the scatter, or by
-    less than the rounding of sums and coefficients lets anybody see.
+    rounds: most Newton steps; log-log needs two, and one more where a coefficient reaches _MOST.
+    tolerance: a product has converged when its next step is predicted to lower its loss by less,
+    relative to one, in units of the scatter, or by less than the rounding of sums and coefficients
+    lets anybody see.
     l2: penalty on every coefficient of ppml: what a product of a handful of sales needs to have an
     estimate at all, and nothing beside the curvature of any other.
     """
@@ -101,14 +102,13 @@ class Elasticity:
             worse = loss > best[going] + (sums["series"] + 1) / MOMENT_STEPS
             best[going] = np.where(worse, best[going], loss)
             good[going] = np.where(worse[:, None], good[going], b[going])
-            newton, left, unseen = _newton(curvature, gradient, sums["series"])
-            step[going] = np.where(worse[:, None], step[going] / 2, newton)
+            inside, left, unseen = _inside(b[going], curvature, gradient, sums["series"])
+            step[going] = np.where(worse[:, None], step[going] / 2, inside)
             least = np.maximum(self.tolerance * (1 + np.abs(loss)), unseen)
             going = going[worse | (left > least)]
             if not len(going) or round_ == self.rounds:
                 break
-            moved = np.clip(good[going] + step[going], -_MOST, _MOST)
-            b[going] = quantise(moved, COEFFICIENT_STEPS) / COEFFICIENT_STEPS
+            b[going] = quantise(good[going] + step[going], COEFFICIENT_STEPS) / COEFFICIENT_STEPS
         curvature = self._penalised(known, b)[2]
         return Estimate(b, curvature, known, {"rounds": round_, "converged": not len(going)})
 
@@ -203,6 +203,32 @@ def _ridged(curvature: NDArray[np.float64]) -> NDArray[np.float64]:
     most = np.einsum("pii->pi", curvature).max(axis=1, initial=0.0)
     little = 1e-8 * most + 1e-9
     return np.asarray(curvature + little[:, None, None] * np.eye(curvature.shape[1]))
+
+
+def _inside(
+    b: NDArray[np.float64],
+    curvature: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    series: NDArray[Any],
+) -> tuple[NDArray[np.float64], ...]:
+    """Returns what `_newton` does, with steps that end where a coefficient reaches _MOST.
+
+    A coefficient that is there and would go on is held: the others go on without it.
+    """
+    there = np.abs(b) >= _MOST
+    held = there & (b * gradient > 0)
+    while True:
+        either = held[:, :, None] | held[:, None, :]
+        without = np.where(either, 0.0, curvature), np.where(held, 0.0, gradient)
+        step, left, unseen = _newton(*without, series)
+        further = there & ~held & (b * step > 0)
+        if not further.any():
+            break
+        held |= further
+    room = np.divide(
+        _MOST - np.sign(step) * b, np.abs(step), out=np.ones_like(b), where=np.abs(step) > 0
+    )
+    return step * np.minimum(room.min(axis=1), 1.0)[:, None], left, unseen
 
 
 def _newton(
