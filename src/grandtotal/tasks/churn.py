@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -289,7 +288,6 @@ class _View:
         # By the customer alone, so that nobody's rows depend on who else is a customer.
         return pl.Series(self.histories.customers, dtype=pl.String).hash(_USUAL).to_numpy()
 
-    @lru_cache(maxsize=4)  # noqa: B019 - lives as long as the rows are made
     def _bought(self, cut: int) -> NDArray[np.bool_]:
         """Returns whether each customer bought in the horizon that begins at the cut."""
         rows = self.histories

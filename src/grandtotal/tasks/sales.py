@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -252,10 +252,10 @@ def build_cases(sales: Sales, series: NDArray[Any], origins: tuple[int, ...], un
     """
     view = _View(sales, series)
     parts = [
-        view.cases(t, t + ahead)
+        view.cases(seen, t, target)
         for t in origins
-        for ahead in range(sales.horizon)
-        if t + ahead < until
+        for seen in [view.origin(t)]
+        for target in range(t, min(t + sales.horizon, until))
     ]
     if not any(len(columns[0]) for columns in parts):
         raise DataError(
@@ -284,8 +284,7 @@ class _View:
         self.price = running(np.nan_to_num(sales.price))
         self.priced = running(np.isfinite(sales.price).astype(np.float64))
 
-    @lru_cache(maxsize=1)  # noqa: B019 - lives as long as the cases are built
-    def _origin(self, t: int) -> tuple[Any, ...]:
+    def origin(self, t: int) -> tuple[Any, ...]:
         """Returns what all horizons of one origin share: active products, level, columns."""
         windows = self.periods.windows
         active = np.flatnonzero(self.own[:, t] - self.own[:, max(t - windows[-1], 0)] > 0)
@@ -320,9 +319,9 @@ class _View:
         count = self.priced[:, t] - self.priced[:, first]
         return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 
-    def cases(self, t: int, target: int) -> tuple[Any, ...]:
-        """Returns the columns of `Cases` for one origin and one target period."""
-        active, share, level, columns = self._origin(t)
+    def cases(self, origin: tuple[Any, ...], t: int, target: int) -> tuple[Any, ...]:
+        """Returns the columns of `Cases` for one origin, as seen from t, and one target period."""
+        active, share, level, columns = origin
         ahead = target - t + 1
         x = features(
             [
