@@ -223,12 +223,23 @@ def test_a_product_is_asked_about_until_it_has_converged_whoever_else_is_asked(f
     assert all((part.sums[name] == sums[:2]).all() for name, sums in whole.sums.items())
 
 
-def test_products_of_few_rows_have_converged_where_only_rounding_is_left():
-    # Three weeks of a product say less than five columns ask.
-    rows, _ = planted(series=PRODUCTS, weeks=3, season=3)
+def lean(seed=1):
+    """Returns three weeks of each product: less than five columns ask."""
+    rows, _ = planted(seed, series=PRODUCTS, weeks=3, season=3)
     season = np.stack([np.sin(rows.week), np.cos(rows.week)], axis=1)
-    lean = replace(rows, x=whole(np.concatenate([rows.x, season], axis=1)))
-    totals = Asked({"test": PricePanel((lean,))})
+    return replace(rows, x=whole(np.concatenate([rows.x, season], axis=1)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_products_of_few_rows_have_a_number_and_a_width(family):
+    for seed in range(4):
+        found = Elasticity(family, columns=5).fit(held(lean(seed)), PRODUCTS, "test")
+        assert np.isfinite(found.own).all()
+        assert (found.own_sd > 0).all()
+
+
+def test_products_of_few_rows_have_converged_where_only_rounding_is_left():
+    totals = Asked({"test": PricePanel((lean(),))})
     found = Elasticity("log-log", columns=5)._estimate(totals, np.arange(PRODUCTS), "test")
     assert found.fit["converged"]
     assert len(totals.rounds) <= 3

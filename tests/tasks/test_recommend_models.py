@@ -16,6 +16,7 @@ from grandtotal.tasks.own_products import same_kind
 from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.recommend_models import CORE, GRIDS, kinds_of
 from grandtotal.tasks.task import Common, releases_of
+from grandtotal.threads import limited_to
 
 KINDS = ("ease", "transitions")
 
@@ -57,6 +58,16 @@ def test_a_part_alone_scores_in_a_blend_what_it_scores_by_itself(fitted):
         best[tried["model"]] = max(best[tried["model"]], tried["ndcg"])
     assert alone[(1.0, 0.0)] == pytest.approx(max(best.values()), abs=1e-5)
     assert alone[(0.0, 1.0)] == pytest.approx(min(best.values()), abs=1e-5)
+
+
+def test_however_many_work_side_by_side_the_choice_is_the_same(recommend, rows):
+    task = replace(recommend, models=("popularity", "item-knn", "ease"))
+    with limited_to(1):
+        one = task.fit(Local(rows))
+    with limited_to(3):
+        several = task.fit(Local(rows))
+    assert several.choice == one.choice
+    assert arrays_digest(several.model.arrays) == arrays_digest(one.model.arrays)
 
 
 def test_what_was_chosen_can_be_made_again_from_its_settings(fitted, auto, rows):

@@ -131,10 +131,15 @@ class Estimate:
 
     @property
     def information(self) -> NDArray[np.float64]:
-        """The inverse of the covariance of b that holds under any scatter within a series."""
-        scatter = self._scatter()
-        inverse = np.linalg.pinv(scatter, rcond=1e-9, hermitian=True)
-        found: NDArray[np.float64] = self.curvature @ inverse @ self.curvature
+        """The inverse of the covariance of b that holds under any scatter within a series.
+
+        Where rounding makes the scatter of few rows less than none, nothing is known.
+        """
+        values, vectors = np.linalg.eigh(self._scatter())
+        known = values > _LEAST * values.max(axis=1, initial=0.0)[:, None]
+        inverse = np.divide(1.0, values, out=np.zeros_like(values), where=known)
+        half = self.curvature @ (vectors * np.sqrt(inverse)[:, None, :])
+        found: NDArray[np.float64] = half @ half.swapaxes(1, 2)
         return found
 
     def _scatter(self) -> NDArray[np.float64]:
