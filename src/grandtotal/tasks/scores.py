@@ -19,6 +19,7 @@ from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.threads import one_thread
 
 ROWS = ("baseline", "alone", "federated")
 DELIVERED = "delivered"  # the federated model without what a retailer adds to it at home
@@ -157,7 +158,8 @@ def draw_together(scores: Iterable[UnitScores], seed: int) -> None:
         alike = [one for one in waiting if one.units == units]
         parts = [part for one in alike for part in (one.numerators, one.denominators)]
         sums = np.concatenate(parts, axis=1).astype(np.float64)
-        drawn = np.concatenate([weights @ sums for weights in _resamples(units, seed)])
+        with one_thread():
+            drawn = np.concatenate([weights @ sums for weights in _resamples(units, seed)])
         ends = np.cumsum([2 * len(one.metrics) for one in alike])[:-1]
         for one, own in zip(alike, np.split(drawn, ends, axis=1), strict=True):
             one._keep(seed, own)
