@@ -79,12 +79,12 @@ class NextBasket:
 
 def goes_with(items: Recommender, purchases: Purchases) -> NDArray[np.float32]:
     """Returns the item model's scores over each customer's largest, (customers, products)."""
-    return _over_largest(items.knowing(purchases.history, purchases.context))
+    return over_largest(items.knowing(purchases.history, purchases.context))
 
 
 def blend(habit: Habit, items: NDArray[np.float32], purchases: Purchases) -> NDArray[np.float32]:
     """Returns share x frequencies over their largest + (1 - share) x items."""
-    own = _over_largest(frequencies(purchases, habit.decay))
+    own = over_largest(frequencies(purchases, habit.decay))
     share = np.float32(habit.share)
     return share * own + (np.float32(1) - share) * items
 
@@ -106,7 +106,8 @@ def frequencies(purchases: Purchases, decay: float) -> NDArray[np.float32]:
     return dense
 
 
-def _over_largest(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def over_largest(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns (customers, products) scores over each customer's largest."""
     largest = np.maximum(scores.max(axis=1, keepdims=True, initial=0), _LEAST)
     shares: NDArray[np.float32] = scores / largest
     return shares

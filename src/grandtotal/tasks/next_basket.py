@@ -15,6 +15,7 @@ from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
+from grandtotal.durable import Json
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
@@ -95,7 +96,8 @@ def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: in
     """
     grid = np.array([[habit.decay, habit.share] for habit in HABITS])
     query = BasketScores(products, k, "validation")
-    tried = []
+    tried: list[Json] = []
+    most = -1.0
     for candidate in candidates:
         items = candidate.fit(totals, products, "validation")
         sums = totals.total(query, {**items.arrays, "habits": grid})
@@ -107,10 +109,13 @@ def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: in
             }
             for i, habit in enumerate(HABITS)
         ]
-    best = max(range(len(tried)), key=lambda i: tried[i]["ndcg"])
-    items = candidates[best // len(HABITS)].fit(totals, products, "test")
-    model = NextBasket(items, HABITS[best % len(HABITS)])
-    return Fitted(model, {"chosen": model.meta, "tried": tried})
+        found = max(range(len(HABITS)), key=lambda i: float(sums["ndcg"][i]))
+        # Of equal ones the first; models of a large catalogue are held no longer than needed.
+        if float(sums["ndcg"][found]) > most:
+            most, best, before = float(sums["ndcg"][found]), candidate, items
+            habit = HABITS[found]
+    model = NextBasket(best.fit(totals, products, "test"), habit)
+    return Fitted(model, {"chosen": model.meta, "tried": tried}, NextBasket(before, habit))
 
 
 def own_favourites(totals: Totals, products: int) -> NextBasket:

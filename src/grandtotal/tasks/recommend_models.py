@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.als import ALS
 from grandtotal.algorithms.blend import (
+    Blend,
     Blended,
     Candidate,
     built_parts,
@@ -174,8 +175,7 @@ class BlendScores:
 
 def validated(totals: Totals, candidate: Candidate, products: int, k: int) -> Json:
     """Returns a candidate's settings and its summed validation scores."""
-    model = candidate.fit(totals, products, "validation")
-    return _validated(totals, model, products, k)
+    return _validated(totals, candidate.fit(totals, products, "validation"), products, k)
 
 
 def _validated(totals: Totals, model: Recommender, products: int, k: int) -> Json:
@@ -189,10 +189,15 @@ def _validated(totals: Totals, model: Recommender, products: int, k: int) -> Jso
 
 def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> Fitted:
     """Returns the candidate with the best summed validation NDCG, fitted up to the test cut."""
-    tried = [validated(totals, candidate, products, k) for candidate in candidates]
-    best = max(range(len(tried)), key=lambda i: tried[i]["ndcg"])
-    model = candidates[best].fit(totals, products, "test")
-    return Fitted(model, {"chosen": model.meta, "tried": tried})
+    tried: list[Json] = []
+    for candidate in candidates:
+        fitted = candidate.fit(totals, products, "validation")
+        tried.append(_validated(totals, fitted, products, k))
+        # Of equal ones the first; models of a large catalogue are held no longer than needed.
+        if tried[-1]["ndcg"] > max((other["ndcg"] for other in tried[:-1]), default=-1.0):
+            best, before = candidate, fitted
+    model = best.fit(totals, products, "test")
+    return Fitted(model, {"chosen": model.meta, "tried": tried}, before)
 
 
 def choose_and_blend(totals: Totals, kinds: Sequence[str], products: int, k: int) -> Fitted:
@@ -209,13 +214,16 @@ def choose_and_blend(totals: Totals, kinds: Sequence[str], products: int, k: int
         best.append(max(found, key=lambda pair: pair[0]["ndcg"]))
     best.sort(key=lambda pair: -pair[0]["ndcg"])
     first = best[:MOST_PARTS]
-    mixes = _mixes(totals, [candidate for _, candidate in first], products, k)
+    parts = tuple(candidate.fit(totals, products, "validation") for _, candidate in first)
+    mixes = _mixes(totals, parts, products, k)
     # Of equal ones the first: grids begin with the parts alone.
     shares, scores = max(mixes, key=lambda mix: mix[1]["ndcg"])
-    used = [(c, s) for (_, c), s in zip(first, shares, strict=True) if s]
-    chosen: Candidate = used[0][0]
+    used = [i for i, share in enumerate(shares) if share]
+    chosen, before = first[used[0]][1], parts[used[0]]
     if len(used) > 1:
-        chosen = Blended(tuple(c for c, _ in used), tuple(s for _, s in used))
+        some = tuple(shares[i] for i in used)
+        chosen = Blended(tuple(first[i][1] for i in used), some)
+        before = Blend(tuple(parts[i] for i in used), np.array(some))
     model = chosen.fit(totals, products, "test")
     choice = {
         "chosen": model.meta,
@@ -223,13 +231,12 @@ def choose_and_blend(totals: Totals, kinds: Sequence[str], products: int, k: int
         "blended": [{"shares": list(s), **found} for s, found in mixes],
         "why": _why([scores["model"] for scores, _ in first], shares, scores, best),
     }
-    return Fitted(model, choice)
+    return Fitted(model, choice, before)
 
 
 def _mixes(
-    totals: Totals, candidates: Sequence[Candidate], products: int, k: int
+    totals: Totals, parts: tuple[Recommender, ...], products: int, k: int
 ) -> list[tuple[tuple[float, ...], Json]]:
-    parts = tuple(c.fit(totals, products, "validation") for c in candidates)
     grid = list(shares_of(len(parts)))
     broadcast = {**parts_arrays(parts), "grid": np.array(grid)}
     sums = totals.total(BlendScores(products, k, "validation"), broadcast)
