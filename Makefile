@@ -4,7 +4,7 @@ BIN = .venv/bin
 
 .PHONY: demo consortium chaos guides test lint fix attacks audit bench docs clean
 
-demo: .venv/core            ## five retailers, real data, two tasks, a table and a report
+demo: .venv/core            ## five retailers, real data, five tasks, a table and a report
 	$(BIN)/grandtotal demo
 
 consortium: .venv/test      ## the demo's plan across six processes with mutual TLS: the same digests

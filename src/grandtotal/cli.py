@@ -70,7 +70,7 @@ def main() -> None:
 @processes_option
 @json_option
 def demo(folder: Path, runs: Path, processes: bool, as_json: bool) -> None:
-    """Run a consortium of five retailers on real data: two tasks, a table, a report.
+    """Run a consortium of five retailers on real data: five tasks, a table, a report.
 
     The five are one retailer's packaged data (UCI Online Retail II) split by customer, so the
     result flatters federation a little.

@@ -15,6 +15,7 @@ from grandtotal.cli_parts import (
     runs_option,
     write_frame,
 )
+from grandtotal.durable import write
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -136,12 +137,13 @@ def _write(
     made: OrderList, path: Path, page: Path | None, whose: tuple[str, Run, Ordering]
 ) -> None:
     """Writes the list as a table, and as a page if one is named."""
-    from grandtotal.report.orders_page import write_orders_page
+    from grandtotal.report.orders_page import orders_page
 
     retailer, run, how = whose
     write_frame(made.frame, path)
     if page is not None:
-        write_orders_page(made.found(retailer, run.folder.path.name, how), page)
+        found = made.found(retailer, run.folder.path.name, how)
+        write(page, orders_page(found).encode())
 
 
 def _table(made: OrderList, shown: int = _SHOWN, reasons: bool = True) -> Table:

@@ -88,15 +88,20 @@ def predict(
         return
     matched = opened.matched(retailer)
     folder = out or opened.folder.retailer(retailer) / "predictions"
-    names = (
-        [task] if task else _tasks(opened, "demand" if what_if else "recommend" if wishes else None)
-    )
+    names = [task] if task else _tasks(opened, _kind_of(wishes, what_if))
     frames = {name: opened.predict(retailer, name, top, config, wishes, what_if) for name in names}
     written = {name: _write(frame, folder / f"{name}.{kind}") for name, frame in frames.items()}
     if matched:
         click.echo(f"{retailer}: {terminal.left_out(matched)}", err=True)
     if as_json:
         click.echo(as_text({name: str(path) for name, path in written.items()}))
+
+
+def _kind_of(wishes: Wishes | None, what_if: str | None) -> str | None:
+    """Returns the kind of task that answers what was asked; None for all."""
+    if what_if:
+        return "demand"
+    return "recommend" if wishes else None
 
 
 def _tasks(opened: Run, only: str | None) -> list[str]:

@@ -16,6 +16,7 @@ from grandtotal.cli_parts import (
     runs_option,
     write_frame,
 )
+from grandtotal.durable import write
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from grandtotal.api import Run
     from grandtotal.decide.prices import Decided
     from grandtotal.decide.rules import PriceRules
+    from grandtotal.durable import Json
 
 _SHOWN = 20
 
@@ -103,7 +105,7 @@ def prices(
     made = rows(decided)
     _write(made, path)
     if page is not None:
-        _write_page(opened, retailer, decided, page)
+        _write_page(opened, retailer, decided, made, page)
     if as_json:
         click.echo(as_text({"file": str(path), "summary": summary(decided), "prices": made}))
         return
@@ -113,9 +115,9 @@ def prices(
         click.echo(f"page: {page}")
 
 
-def _write_page(run: Run, retailer: str, decided: Decided, page: Path) -> None:
-    from grandtotal.decide.table import rows, summary
-    from grandtotal.report.prices_page import write_prices_page
+def _write_page(run: Run, retailer: str, decided: Decided, made: list[Json], page: Path) -> None:
+    from grandtotal.decide.table import summary
+    from grandtotal.report.prices_page import prices_page
 
     found = {
         "retailer": retailer,
@@ -123,9 +125,9 @@ def _write_page(run: Run, retailer: str, decided: Decided, page: Path) -> None:
         "currency": decided.of.currency,
         "period": decided.of.period,
         "summary": summary(decided),
-        "rows": rows(decided),
+        "rows": made,
     }
-    write_prices_page(found, page)
+    write(page, prices_page(found).encode())
 
 
 def _by_segment(

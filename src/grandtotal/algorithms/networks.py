@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from grandtotal.consortium.query import Rows, installed
-from grandtotal.durable import canonical
-from grandtotal.errors import PlanError
+from grandtotal.durable import Json, canonical
+from grandtotal.errors import AnswerError, Code, PlanError
 from grandtotal.privacy.fixedpoint import Arrays
 
 Tensors = dict[str, Any]
@@ -90,6 +93,21 @@ def network_of(name: str, settings: str) -> Network:
     except TypeError as error:
         raise PlanError(f"network '{name}' with {settings}: {error}") from error
     return network
+
+
+def about(name: str, settings: str, **more: Json) -> NDArray[np.uint8]:
+    """Returns which network a model is of, and more, as the JSON text that is saved with it."""
+    return np.frombuffer(canonical({"name": name, "settings": settings, **more}), np.uint8)
+
+
+def told(text: NDArray[Any], *more: str) -> tuple[Any, ...]:
+    """Returns the name, the settings and more of what `about` wrote; AnswerError without them."""
+    try:
+        said = json.loads(text.astype(np.uint8).tobytes())
+        return str(said["name"]), str(said["settings"]), *(dict(said[each]) for each in more)
+    except (ValueError, KeyError, TypeError) as error:
+        expected = ", ".join(["name", "settings", *more])
+        raise AnswerError(Code.MALFORMED, f"'network' must hold {expected}") from error
 
 
 def without_torch(what: str, error: ModuleNotFoundError) -> PlanError:

@@ -39,7 +39,7 @@ from grandtotal.algorithms.ratings import (
     usual_shares,
 )
 from grandtotal.consortium.query import Rows, State
-from grandtotal.consortium.totals import Remembering, Totals
+from grandtotal.consortium.totals import Totals, once
 from grandtotal.durable import Json
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
@@ -319,9 +319,7 @@ class RatingFactors:
 
     def biases_and_factors(self, totals: Totals, products: int, split: str) -> FactorModel:
         """Returns the model without chances. A choice asks for the same one more than once."""
-        if isinstance(totals, Remembering):
-            return totals.once((self, products, split), lambda: self._fit(totals, products, split))
-        return self._fit(totals, products, split)
+        return once(totals, (self, products, split), lambda: self._fit(totals, products, split))
 
     def _fit(self, totals: Totals, products: int, split: str) -> FactorModel:
         counts = totals.total(RatingCounts(products, split))["counts"].astype(np.float64)

@@ -5,7 +5,6 @@ never seen in training, or a session, is served at once; without a history it is
 Not exact: unlike counts, it depends on who holds which rows.
 """
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,18 +15,17 @@ from scipy.sparse import csr_array, eye_array
 
 from grandtotal.algorithms.item_model import Recommender, strongest
 from grandtotal.algorithms.item_vectors import item_vectors
-from grandtotal.algorithms.networks import Network, network_of, settings_of
-from grandtotal.algorithms.neural_queries import WEIGHTS, as_json, training
+from grandtotal.algorithms.networks import Network, about, network_of, settings_of, told
+from grandtotal.algorithms.neural_queries import WEIGHTS, training
 from grandtotal.algorithms.sequences import latest
-from grandtotal.algorithms.trained import Trained
+from grandtotal.algorithms.trained import TrainedRecommender
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
-from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.fixedpoint import Arrays, over, under
 
 
 @dataclass(frozen=True)
-class Sequential(Trained):
+class Sequential(TrainedRecommender):
     """Recommends what a network expects next.
 
     length: how many of the latest products it reads. spread: deviation of the products' first
@@ -78,8 +76,8 @@ class SequenceModel(Recommender):
     @property
     def arrays(self) -> Arrays:
         """The arrays that travel and are saved; which network it is, as text."""
-        about = as_json({"name": self.network, "settings": self.settings}).encode()
-        return {"network": np.frombuffer(about, np.uint8), **over(WEIGHTS, self.weights)}
+        saved = about(self.network, self.settings)
+        return {"network": saved, **over(WEIGHTS, self.weights)}
 
     @staticmethod
     def build(arrays: Arrays, meta: Json) -> "SequenceModel":
@@ -115,12 +113,3 @@ class SequenceModel(Recommender):
         each = eye_array(len(self.prior), format="csr", dtype=np.int32)[np.asarray(history)]
         added: NDArray[np.float32] = self.affinities(csr_array(each)) - self.prior
         return added
-
-
-def told(array: NDArray[Any]) -> tuple[str, str]:
-    """Returns the name of a network and its settings; AnswerError where the text has neither."""
-    try:
-        about = json.loads(array.astype(np.uint8).tobytes())
-        return str(about["name"]), str(about["settings"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise AnswerError(Code.MALFORMED, "'network' must hold a name and settings") from error

@@ -16,17 +16,17 @@ from scipy.sparse import csr_array
 from grandtotal.algorithms.content import STEPS, Content, ContentVectors
 from grandtotal.algorithms.customer_context import Context
 from grandtotal.algorithms.item_model import in_order
-from grandtotal.algorithms.networks import Network, network_of, settings_of
+from grandtotal.algorithms.networks import Network, network_of, settings_of, told
 from grandtotal.algorithms.neural_queries import WEIGHTS
-from grandtotal.algorithms.sequential import SequenceModel, told
-from grandtotal.algorithms.trained import Trained
+from grandtotal.algorithms.sequential import SequenceModel
+from grandtotal.algorithms.trained import TrainedRecommender
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays, under
 
 
 @dataclass(frozen=True)
-class Towers(Trained):
+class Towers(TrainedRecommender):
     """Recommends by the nearness of a customer's numbers and a product's.
 
     forgotten: share of described products that a batch knows by their words alone.
@@ -65,8 +65,8 @@ class TowerModel(SequenceModel):
     @staticmethod
     def build(arrays: Arrays, meta: Json) -> "TowerModel":
         """Returns the model that `arrays` and `meta` describe."""
-        about = told(arrays["network"])
-        return TowerModel(*about, under(WEIGHTS, arrays), meta, arrays["described"])
+        network, settings = told(arrays["network"])
+        return TowerModel(network, settings, under(WEIGHTS, arrays), meta, arrays["described"])
 
     @cached_property
     def prior(self) -> NDArray[np.float32]:  # type: ignore[override]

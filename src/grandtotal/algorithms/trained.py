@@ -1,8 +1,8 @@
-"""Recommenders that are networks: how one is trained for a cut, whatever it reads."""
+"""Models that are networks: how one is trained for a cut, whatever it reads."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -12,18 +12,26 @@ from grandtotal.algorithms.networks import Network, network_of
 from grandtotal.algorithms.neural import FederatedTraining
 from grandtotal.algorithms.neural_queries import as_json, training
 from grandtotal.algorithms.purchases import PurchaseCounts
-from grandtotal.consortium.totals import Remembering, Totals
+from grandtotal.consortium.totals import Totals, once
 from grandtotal.durable import Json
 from grandtotal.privacy.fixedpoint import Arrays
 
 
+class _Model(Protocol):
+    @property
+    def meta(self) -> Json: ...
+
+
+Model = TypeVar("Model", bound=_Model)
+
+
 @dataclass(frozen=True)
-class Trained(ABC):
-    """Recommends what a network finds.
+class Trained(ABC, Generic[Model]):
+    """How a network becomes a model.
 
     kind: the installed network. width, dropout: as it says. rounds, patience: of the training for
     the validation cut; that for the test cut has as many rounds as were best there. epochs, rate,
-    batch: of the training at home.
+    batch: of the training at home between totals.
     """
 
     kind: str
@@ -35,21 +43,18 @@ class Trained(ABC):
     rate: float = 3e-3
     batch: int = 32
 
-    def fit(self, totals: Totals, products: int, split: str) -> Recommender:
+    def fit(self, totals: Totals, products: int, split: str) -> Model:
         """Returns the model. A choice asks for the same one more than once: it is trained once."""
-        if isinstance(totals, Remembering):
-            return totals.once((self, products, split), lambda: self._fit(totals, products, split))
-        return self._fit(totals, products, split)
+        return once(totals, (self, products, split), lambda: self._fit(totals, products, split))
 
-    def _fit(self, totals: Totals, products: int, split: str) -> Recommender:
+    def _fit(self, totals: Totals, products: int, split: str) -> Model:
         validating = split == "validation"
         rounds, patience = self.rounds, self.patience
         if not validating:
             before = self.fit(totals, products, "validation")
             rounds, patience = before.meta["best_round"], 0
         network = network_of(self.kind, as_json({"products": products, **self.shape}))
-        local = {"epochs": self.epochs, "rate": self.rate, "batch": self.batch}
-        plan = FederatedTraining(rounds, patience, local=local)
+        plan = FederatedTraining(rounds, patience, local=self.local)
         start = training().initial(network, plan.seed)
         start |= self.known(totals, products, split)
         found = plan.fit(totals, network, split, start, watch=validating)
@@ -61,16 +66,30 @@ class Trained(ABC):
         """The settings that the network has beside the number of products."""
         return {name: getattr(self, name) for name in ("width", "dropout")}
 
-    def known(self, totals: Totals, products: int, split: str) -> Arrays:
-        """Returns the parameters that totals of counts say before any training."""
-        counts = totals.total(PurchaseCounts(products, split))["counts"] + 1.0
-        return {"bias": log(counts / counts.mean()).astype(np.float32)}
+    @property
+    def local(self) -> Json:
+        """How it is trained at home between totals."""
+        return {"epochs": self.epochs, "rate": self.rate, "batch": self.batch}
+
+    def known(self, totals: Totals, products: int, split: str) -> Arrays:  # noqa: ARG002
+        """Returns the parameters that are known before any training; others are drawn."""
+        return {}
 
     @abstractmethod
-    def model(self, totals: Totals, network: Network, weights: Arrays, meta: Json) -> Recommender:
-        """Returns the recommender of a network with these weights."""
+    def model(self, totals: Totals, network: Network, weights: Arrays, meta: Json) -> Model:
+        """Returns the model of a network with these weights."""
 
     @property
     def meta(self) -> Json:
         """The hyper-parameters."""
         return {"model": self.kind, **vars(self)}
+
+
+@dataclass(frozen=True)
+class TrainedRecommender(Trained[Recommender]):
+    """Recommends what a network finds; its training begins with what is bought most."""
+
+    def known(self, totals: Totals, products: int, split: str) -> Arrays:
+        """Returns the parameters that totals of counts say before any training."""
+        counts = totals.total(PurchaseCounts(products, split))["counts"] + 1.0
+        return {"bias": log(counts / counts.mean()).astype(np.float32)}

@@ -92,3 +92,8 @@ class Remembering:
             self._made[what] = make()
         made: Made = self._made[what]
         return made
+
+
+def once(totals: Totals, what: Hashable, make: Callable[[], Made]) -> Made:
+    """Returns what `make` makes; where totals remember, it is made the first time only."""
+    return totals.once(what, make) if isinstance(totals, Remembering) else make()

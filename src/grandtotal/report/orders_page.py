@@ -4,9 +4,8 @@ Made from the JSON that `OrderList.found` gives, so that this page needs no tabl
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from grandtotal.durable import Json, write
+from grandtotal.durable import Json
 from grandtotal.report.markup import (
     MISSING,
     Group,
@@ -30,14 +29,11 @@ _TODAY = (
 )
 
 
-def write_orders_page(found: Json, path: Path) -> None:
-    """Writes the page of what `OrderList.found` gave; an OSError names the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, orders_page(found).encode())
-
-
 def orders_page(found: Json) -> str:
-    """Returns the whole HTML file, the same for the same list."""
+    """Returns the whole HTML file, the same for the same list.
+
+    found: what `OrderList.found` gave.
+    """
     heading = f"What {found['retailer']} should order"
     parts = [("In short", _short(found)), ("The list", _list(found))]
     if found["courses"]["product"]:

@@ -4,9 +4,8 @@ Made from the rows of `decide.table`, so that this page needs no table of the re
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from grandtotal.durable import Json, write
+from grandtotal.durable import Json
 from grandtotal.report.markup import (
     MISSING,
     Group,
@@ -29,17 +28,11 @@ _KINDS = {
 }
 
 
-def write_prices_page(found: Json, path: Path) -> None:
-    """Writes the page; an OSError names the path.
+def prices_page(found: Json) -> str:
+    """Returns the whole HTML file, the same for the same decision.
 
     found: retailer, run, currency, period, summary (one fact a line) and the rows.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, prices_page(found).encode())
-
-
-def prices_page(found: Json) -> str:
-    """Returns the whole HTML file, the same for the same decision."""
     heading = f"What prices {found['retailer']} should set"
     about = paragraph(
         f"Run {found['run']} · {counted(len(found['rows']), 'product')} · made at home from the "
