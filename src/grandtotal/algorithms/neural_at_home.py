@@ -60,11 +60,9 @@ class AtHome:
     ) -> Arrays:
         """Returns these parameters after they alone went on learning, the others as they are."""
         keeping = cast(Network, _Keeping(network, own))
-        local = LocalTraining(**self.local)
         examples = network.examples(rows, split, False)
         module = built(keeping, examples.sizes, self.seed)
-        slower = replace(local, rate=local.rate * self.slower)
-        trainer = Trainer(keeping, module, slower, frozen=True)
+        trainer = Trainer(keeping, module, LocalTraining(**self.local), frozen=True)
         trainer.put({name: array for name, array in weights.items() if name not in own})
         trainer.restore(over("own ", {name: weights[name] for name in own}))
         trainer.train(Loaded.of(examples), None, self.seed)
