@@ -9,8 +9,8 @@ share are chosen by NDCG@k on the last known basket; then the model is fitted on
 Five retailers by a hash of the customer; "alone" is the mean over their customers of each one's
 own choice and fit of the same grid. The baseline is each customer's most frequent products, then
 the retailer's bestsellers. There are no dates: a basket stands for a day, so that bestsellers are
-those of all, or of the last few baskets of each customer. The models are popularity and ItemKNN;
-with --quick popularity alone, on a fifth of the customers.
+those of the last few baskets of each customer. The models are popularity, ItemKNN and transitions,
+and blends of them; with --quick popularity alone, on a fifth of the customers.
 
 Bars: recall@10 of .132, where Hu et al., "Modeling personalized item frequency information for
 next-basket recommendation", 2020, https://arxiv.org/abs/2006.00556, have .1301 and a reproduction
@@ -35,6 +35,7 @@ from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json, arrays_digest
@@ -44,10 +45,11 @@ from grandtotal.tasks.task import Common
 
 SOURCE = "github.com/liming-7/A-Next-Basket-Recommendation-Reality-Check, jsondata/tafeng_*.json"
 RETAILERS = 5
-GRID: tuple[Candidate, ...] = (
-    *(Popularity(baskets) for baskets in (0, 2, 5)),
-    *(ItemKNN(shrink) for shrink in (0.0, 10.0, 30.0)),
-)
+GRIDS: Mapping[str, tuple[Candidate, ...]] = {
+    "popularity": tuple(Popularity(baskets) for baskets in (1, 2, 5)),
+    "item-knn": tuple(ItemKNN(shrink, 0) for shrink in (100.0, 300.0, 1000.0)),
+    "transitions": tuple(Transitions(5.0, 8.0, shrink=shrink) for shrink in (100.0, 300.0, 1000.0)),
+}
 _RECALL = "federated: recall@10"
 Baskets = list[list[int]]
 
@@ -59,8 +61,8 @@ def run(data: Path, quick: bool) -> list[Row]:
         need(folder / f"{part}.json.gz", SOURCE)
     holders, products = load(folder, quick)
     catalogue = tuple(str(i) for i in range(products))
-    task = Recommend(Common(date(2001, 3, 1), catalogue), ("item-knn",), top=10, repeat=True)
-    rows = measured(task, holders, GRID[:3] if quick else GRID)
+    task = Recommend(Common(date(2001, 3, 1), catalogue), ("auto",), top=10, repeat=True)
+    rows = measured(task, holders, [GRIDS["popularity"]] if quick else list(GRIDS.values()))
     return rows if quick else [*rows, *barred(rows)]
 
 
@@ -117,22 +119,26 @@ def purchases(known: list[Baskets], following: list[list[int]], products: int) -
     entries = entries[np.lexsort(entries.T[::-1])]
     starts = np.searchsorted(entries[:, 0], np.arange(len(known) + 1))
     baskets = csr_array((entries[:, 2], entries[:, 1], starts), shape=shape)
-    history = baskets.copy()
-    history.sum_duplicates()
+    # Sorted by customer, product and age: the first of equal places is the latest purchase.
+    latest = np.r_[True, (np.diff(entries[:, :2], axis=0) != 0).any(axis=1)]
+    starts = np.searchsorted(entries[latest, 0], np.arange(len(known) + 1))
+    history = csr_array((entries[latest, 2], entries[latest, 1], starts), shape=shape)
     wanted = np.array([(c, p) for c, basket in enumerate(following) for p in set(basket)])
     future = csr_array((np.ones(len(wanted), np.int32), tuple(wanted.T)), shape=shape)
     return Purchases(history, future, baskets)
 
 
-def measured(task: Recommend, holders: Mapping[str, Rows], grid: Sequence[Candidate]) -> list[Row]:
+def measured(
+    task: Recommend, holders: Mapping[str, Rows], grids: Sequence[Sequence[Candidate]]
+) -> list[Row]:
     """Returns every metric of baseline, alone, federated and pooled, and what federation costs."""
     rounds: list[Json] = []
     with federated(holders, listener=rounds.append) as consortium:
-        shared = task.choose(consortium.of(TASK), grid)
-    pooled = task.choose(Local(task.pooled(list(holders.values()))), grid)
-    alone = {name: task.choose(Local(rows), grid) for name, rows in holders.items()}
+        shared = task.choose_and_blend(consortium.of(TASK), grids)
+    pooled = task.choose_and_blend(Local(task.pooled(list(holders.values()))), grids)
+    alone = {who: task.choose_and_blend(Local(rows), grids) for who, rows in holders.items()}
     for name, fitted in {"federated": shared, **alone}.items():
-        print(f"  {name}: chose {fitted.choice['chosen']} of {len(fitted.choice['tried'])}")
+        print(f"  {name}: {fitted.choice['why']}")
     models: Mapping[str, Mapping[str, Model]] = {
         "baseline": {name: task.baseline(rows)[0] for name, rows in holders.items()},
         "alone": {name: fitted.model for name, fitted in alone.items()},

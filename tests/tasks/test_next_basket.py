@@ -1,17 +1,21 @@
 from datetime import date, datetime, timedelta
+from itertools import product
 
 import numpy as np
 import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
+from grandtotal.algorithms.blend import Blend, parts_arrays
 from grandtotal.algorithms.item_model import ItemModel
+from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.next_basket import Habit, NextBasket, frequencies
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
-from grandtotal.errors import PlanError
+from grandtotal.errors import AnswerError, PlanError
 from grandtotal.tasks.next_basket import BasketScores, choose
 from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.task import Common
@@ -40,10 +44,10 @@ def rows(*lines, horizon=10):
     return task.rows({"transactions": table})
 
 
-def ages(purchases, customer, product):
+def ages(purchases, customer, bought):
     """Returns how many baskets ago the customer bought the product, each time."""
     row = purchases.baskets[[customer]]
-    return sorted(row.data[row.indices == product].tolist())
+    return sorted(row.data[row.indices == bought].tolist())
 
 
 def popular(*prior):
@@ -167,6 +171,62 @@ def test_the_scores_of_each_habit_are_those_of_its_model(build):
         assert sums["customers"] == scores.units
         for column, name in enumerate(("ndcg", "recall", "hit_rate")):
             assert sums[name][i] * 2**20 == scores.numerators[:, column].sum()
+
+
+def test_the_scores_of_each_blend_are_those_of_its_model(build):
+    rng = np.random.default_rng(9)
+    held = build.with_baskets(rng, build.purchases(rng, 25, 4))
+    task = Recommend(Common(TODAY, KEYS), top=2, repeat=True)
+    parts = tuple(
+        candidate.fit(Local({"test": held}), 4, "test")
+        for candidate in (ItemKNN(1.0), Popularity(), Transitions(shrink=1.0))
+    )
+    grid = np.array([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]])
+    habits = [Habit(1.0, 0.3), Habit(0.8, 0.7)]
+    ways = {"grid": grid, "habits": np.array([[h.decay, h.share] for h in habits])}
+    sums = Local({"test": held}).total(BasketScores(4, 2, "test"), parts_arrays(parts) | ways)
+    for i, (shares, habit) in enumerate(product(grid, habits)):
+        scores = task.score(NextBasket(Blend(parts, shares), habit), {"test": held}, "test")
+        assert sums["ndcg"][i] * 2**20 == scores.numerators[:, 0].sum()
+
+
+def following(customers=90, products=30):
+    """Returns purchases of a fixed product after another, or, of half, of a bestseller."""
+    rng = np.random.default_rng(5)
+    history, future = np.zeros((2, customers, products), np.int32)
+    everybody = np.arange(customers)
+    before = rng.integers(3, products - 1, customers)
+    history[everybody, before] = 1
+    third = everybody % 3
+    history[third > 0, before[third > 0] + 1] = 1  # what was bought with it
+    history[third > 0, 0] = 1
+    future[third == 0, before[third == 0] + 1] = 1
+    future[everybody[::2], 0] = 1
+    held = Purchases(csr_array(history), csr_array(future), csr_array(history))
+    return {"validation": held, "test": held}
+
+
+def test_auto_blends_where_neither_model_alone_is_the_best():
+    task = Recommend(Common(TODAY, tuple(map(str, range(30)))), ("auto",), top=2, repeat=True)
+    grids = [[Popularity()], [ItemKNN(1.0, 0)]]
+    found = task.choose_and_blend(Local(following()), grids)
+    alone = max(way["ndcg"] for way in found.choice["tried"])
+    assert found.choice["chosen"]["model"] == "blend"
+    assert max(mixed["ndcg"] for mixed in found.choice["blended"]) > alone
+    assert "above the best one alone" in found.choice["why"]
+    built = task.build(found.model.arrays, found.model.meta)
+    assert arrays_digest(built.arrays) == arrays_digest(found.model.arrays)
+    scores = [task.score(model, following(), "test") for model in (found.model, built)]
+    assert arrays_digest(scores[0].arrays) == arrays_digest(scores[1].arrays)
+
+
+def test_a_grid_of_other_parts_is_refused(build):
+    rng = np.random.default_rng(9)
+    held = build.with_baskets(rng, build.purchases(rng, 9, 4))
+    parts = (Popularity().fit(Local({"test": held}), 4, "test"),)
+    ways = {"grid": np.array([[0.5, 0.5]]), "habits": np.array([[1.0, 0.5]])}
+    with pytest.raises(AnswerError, match="parts"):
+        Local({"test": held}).total(BasketScores(4, 2, "test"), parts_arrays(parts) | ways)
 
 
 def test_pooled_purchases_keep_every_basket(build):

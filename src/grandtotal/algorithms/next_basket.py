@@ -107,7 +107,7 @@ def frequencies(purchases: Purchases, decay: float) -> NDArray[np.float32]:
 
 
 def over_largest(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns (customers, products) scores over each customer's largest."""
+    """Returns (customers, products) scores, each customer's over its largest."""
     largest = np.maximum(scores.max(axis=1, keepdims=True, initial=0), _LEAST)
     shares: NDArray[np.float32] = scores / largest
     return shares

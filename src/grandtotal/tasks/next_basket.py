@@ -1,29 +1,54 @@
 """The half of recommend that may name products bought before: the choice of a habit, and scores."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms.blend import Candidate, recommender
+from grandtotal.algorithms.blend import (
+    Candidate,
+    built_parts,
+    mixed,
+    parts_arrays,
+    recommender,
+    shares_of,
+    standardised,
+)
 from grandtotal.algorithms.item_model import top
-from grandtotal.algorithms.next_basket import Habit, NextBasket, blend, goes_with
+from grandtotal.algorithms.item_similarity import ItemKNN
+from grandtotal.algorithms.next_basket import Habit, NextBasket, blend, goes_with, over_largest
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
+from grandtotal.tasks import recommend_models
 from grandtotal.tasks.ranking import ranking_scores, scored_customers
+from grandtotal.tasks.recommend_models import Mix, best_blend, check_shares
 from grandtotal.tasks.scores import Metric
 from grandtotal.tasks.task import Fitted
 
 HABITS = tuple(Habit(decay, share) for decay in (1.0, 0.9, 0.8) for share in (0.3, 0.5, 0.7))
+# Chance brings products together in large baskets: pairs of them count from more customers on.
+GRIDS: Mapping[str, tuple[Candidate, ...]] = {
+    **recommend_models.GRIDS,
+    "item-knn": (
+        *recommend_models.GRIDS["item-knn"],
+        *(ItemKNN(shrink, 0) for shrink in (100.0, 300.0, 1000.0)),
+    ),
+    "transitions": (
+        *recommend_models.GRIDS["transitions"],
+        *(Transitions(5.0, 8.0, shrink=shrink) for shrink in (100.0, 300.0, 1000.0)),
+    ),
+}
 # The bestsellers only fill the list after the customer's own products and order equal ones.
 ALMOST_ALL = Habit(1.0, 1.0 - 2.0**-10)
 METRICS = (
@@ -36,9 +61,11 @@ _STEPS = 2**20
 
 @dataclass(frozen=True)
 class BasketScores:
-    """Sums over customers of ndcg, recall and hit at `top`, for every habit in the broadcast.
+    """Sums over customers of ndcg, recall and hit at `top`, for every way in the broadcast.
 
-    The broadcast holds the arrays of an item model, and "habits" (habits, 2), decay and share.
+    The broadcast holds the arrays of an item model, and "habits" (habits, 2), decay and share. A
+    habit is a way; or, with the arrays of several parts and "grid" (blends, parts), the share of
+    each, a blend with a habit is, the habits of a blend one after the other.
 
     clipped: whether what one customer adds, each score and the count, is cut to the norm LARGEST,
         which it never passes with as many habits as HABITS.
@@ -59,24 +86,25 @@ class BasketScores:
         return bound_by_group(largest, "customer", signed=False)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
-        """Returns a sum of each score for each habit, and the number of customers scored."""
-        habits = len(broadcast["habits"])
+        """Returns a sum of each score for each way, and the number of customers scored."""
+        ways = len(broadcast["habits"]) * len(broadcast.get("grid", [0]))
         if self.clipped:
             scale = scale_of(self.LARGEST)
             return {
-                **{name: Field((habits,), scale) for name in _SUMS},
+                **{name: Field((ways,), scale) for name in _SUMS},
                 "customers": Field((), scale),
             }
-        return {**{name: Field((habits,), scale=_STEPS) for name in _SUMS}, "customers": Field(())}
+        return {**{name: Field((ways,), scale=_STEPS) for name in _SUMS}, "customers": Field(())}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each customer's score is rounded before it is added."""
-        items = recommender(broadcast, {})
+        items = _items(broadcast)
         habits = [Habit(*pair) for pair in broadcast["habits"].tolist()]
-        sums = np.zeros(len(habits) * len(_SUMS) + 1, np.int64)
+        ways = len(habits) * len(broadcast.get("grid", [0]))
+        sums = np.zeros(ways * len(_SUMS) + 1, np.int64)
         for block, wanted in scored_customers(rows[self.split]):
-            shared = goes_with(items, block)
-            blended = (block.only_sold(blend(habit, shared, block)) for habit in habits)
+            every = product(items(block), habits)
+            blended = (block.only_sold(blend(habit, shared, block)) for shared, habit in every)
             lists = (top(scores, self.top) for scores in blended)
             scores = np.hstack([ranking_scores(ranked, wanted) for ranked in lists])
             if self.clipped:
@@ -85,8 +113,23 @@ class BasketScores:
             else:
                 steps = np.rint(scores * _STEPS).astype(np.int64)
                 sums += np.append(steps.sum(axis=0), len(wanted))
-        by_habit = sums[:-1].reshape(len(habits), len(_SUMS))
-        return {**{name: by_habit[:, i] for i, name in enumerate(_SUMS)}, "customers": sums[-1]}
+        by_way = sums[:-1].reshape(ways, len(_SUMS))
+        return {**{name: by_way[:, i] for i, name in enumerate(_SUMS)}, "customers": sums[-1]}
+
+
+def _items(broadcast: Arrays) -> Callable[[Purchases], Iterator[NDArray[np.float32]]]:
+    """Returns what gives a block's scores by the item model, or by one blend after the other."""
+    if "grid" not in broadcast:
+        model = recommender(broadcast, {})
+        return lambda block: iter([goes_with(model, block)])
+    grid, parts = broadcast["grid"], built_parts(broadcast, {})
+    check_shares(grid, parts)
+
+    def blends(block: Purchases) -> Iterator[NDArray[np.float32]]:
+        standard = standardised(parts, block.history, block.context)
+        return (over_largest(mixed(standard, shares)) for shares in grid)
+
+    return blends
 
 
 def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> Fitted:
@@ -94,28 +137,69 @@ def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: in
 
     One round of scores for each candidate tries all habits. The model is fitted up to the test cut.
     """
-    grid = np.array([[habit.decay, habit.share] for habit in HABITS])
-    query = BasketScores(products, k, "validation")
-    tried: list[Json] = []
-    most = -1.0
-    for candidate in candidates:
-        items = candidate.fit(totals, products, "validation")
-        sums = totals.total(query, {**items.arrays, "habits": grid})
-        customers = max(float(sums["customers"]), 1.0)
-        tried += [
-            {
-                **NextBasket(items, habit).meta,
-                **{name: float(sums[name][i]) / customers for name in _SUMS},
-            }
-            for i, habit in enumerate(HABITS)
-        ]
-        found = max(range(len(HABITS)), key=lambda i: float(sums["ndcg"][i]))
-        # Of equal ones the first; models of a large catalogue are held no longer than needed.
-        if float(sums["ndcg"][found]) > most:
-            most, best, before = float(sums["ndcg"][found]), candidate, items
-            habit = HABITS[found]
-    model = NextBasket(best.fit(totals, products, "test"), habit)
-    return Fitted(model, {"chosen": model.meta, "tried": tried}, NextBasket(before, habit))
+    found = [(way, each) for each in candidates for way in _tried(totals, each, products, k)]
+    way, best = max(found, key=lambda pair: pair[0]["ndcg"])
+    return _fitted(totals, best, products, _habit(way), {"tried": [way for way, _ in found]})
+
+
+def choose_and_blend(
+    totals: Totals, grids: Sequence[Sequence[Candidate]], products: int, k: int
+) -> Fitted:
+    """Returns the best blend of the best item model of each grid, and the best habit beside it.
+
+    Blends are compared with the habit of the best item model alone; then all habits are tried with
+    the chosen one.
+    """
+    chosen, choice = best_blend(
+        grids,
+        lambda candidate: _tried(totals, candidate, products, k),
+        lambda candidates, first: _mixes(totals, candidates, products, k, _habit(first)),
+    )
+    best = max(_tried(totals, chosen, products, k), key=lambda way: way["ndcg"])
+    return _fitted(totals, chosen, products, _habit(best), choice)
+
+
+def _fitted(
+    totals: Totals, candidate: Candidate, products: int, habit: Habit, choice: Json
+) -> Fitted:
+    before, model = (
+        NextBasket(candidate.fit(totals, products, split), habit)
+        for split in ("validation", "test")
+    )
+    return Fitted(model, {"chosen": model.meta, **choice}, before)
+
+
+def _habit(way: Json) -> Habit:
+    return Habit(way["decay"], way["share"])
+
+
+def _tried(totals: Totals, candidate: Candidate, products: int, k: int) -> list[Json]:
+    """Returns the summed validation scores of a candidate with each habit."""
+    items = candidate.fit(totals, products, "validation")
+    found = _scored(totals, BasketScores(products, k, "validation"), items.arrays, HABITS)
+    metas = [NextBasket(items, habit).meta for habit in HABITS]
+    return [{**meta, **scores} for meta, scores in zip(metas, found, strict=True)]
+
+
+def _mixes(
+    totals: Totals, candidates: Sequence[Candidate], products: int, k: int, habit: Habit
+) -> list[Mix]:
+    """Returns the summed validation scores of every blend of the candidates, with one habit."""
+    parts = tuple(each.fit(totals, products, "validation") for each in candidates)
+    grid = list(shares_of(len(parts)))
+    blends = {**parts_arrays(parts), "grid": np.array(grid)}
+    found = _scored(totals, BasketScores(products, k, "validation"), blends, [habit])
+    return list(zip(grid, found, strict=True))
+
+
+def _scored(
+    totals: Totals, query: BasketScores, arrays: Arrays, habits: Sequence[Habit]
+) -> list[Json]:
+    ways = np.array([[habit.decay, habit.share] for habit in habits])
+    sums = totals.total(query, {**arrays, "habits": ways})
+    customers = max(float(sums["customers"]), 1.0)
+    means = {name: (sums[name] / customers).tolist() for name in _SUMS}
+    return [{name: means[name][i] for name in _SUMS} for i in range(len(means["ndcg"]))]
 
 
 def own_favourites(totals: Totals, products: int) -> NextBasket:

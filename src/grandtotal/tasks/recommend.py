@@ -9,7 +9,7 @@ recommended and count as hits: half of a grocer's basket was in an earlier one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -46,7 +46,7 @@ from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.product_words import COLUMNS, content_of, has_words, new_products
 from grandtotal.tasks.ranking import METRICS, ranked_lists, ranking_scores
 from grandtotal.tasks.recommend_lists import Lists, Serving, Shelf, Wished, frames
-from grandtotal.tasks.recommend_models import AUTO, GRIDS, READS_WORDS, TWO_TOWER
+from grandtotal.tasks.recommend_models import AUTO, READS_WORDS, TWO_TOWER
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
 from grandtotal.tasks.task import LONGEST, Common, Fitted, Layer, at_home, check_numbers
 from grandtotal.tasks.wishes import NO_WISHES, POOL, Wishes, allowed, categories, lift, varied
@@ -65,7 +65,7 @@ class Recommend:
         hybrid, and the networks sasrec, gru and two-tower, which need the extra [neural]; the best
         on summed validation scores wins. With "auto" among them, the best of each kind are also
         blended where that is better; "auto" alone stands for recommend_models.CORE. The next basket
-        is chosen, not blended: it is a blend with each customer's habits.
+        is always a blend with each customer's habits, of one model or of several.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
     repeat: whether products bought before may be recommended and count as hits; each customer's own
@@ -136,17 +136,28 @@ class Recommend:
         if self.common.privacy.private:
             return recommend_in_noise.fit(self, totals)
         kinds = recommend_models.kinds_of(self.models)
-        if AUTO in self.models and not self.repeat:
-            remembering = Remembering(totals)
-            return recommend_models.choose_and_blend(remembering, kinds, self.products, self.top)
-        return self.choose(totals, [candidate for kind in kinds for candidate in GRIDS[kind]])
+        grids = [self.grids[kind] for kind in kinds]
+        if AUTO in self.models:
+            return self.choose_and_blend(totals, grids)
+        return self.choose(totals, [candidate for grid in grids for candidate in grid])
+
+    @property
+    def grids(self) -> Mapping[str, tuple[Candidate, ...]]:
+        """The candidates of each kind of model."""
+        return next_basket.GRIDS if self.repeat else recommend_models.GRIDS
+
+    def choose_and_blend(self, totals: Totals, grids: Sequence[Sequence[Candidate]]) -> Fitted:
+        """Returns the best blend of the best candidate of each grid, fitted up to the test cut."""
+        basket, new = next_basket.choose_and_blend, recommend_models.choose_and_blend
+        chooser = basket if self.repeat else new
+        return chooser(Remembering(totals), grids, self.products, self.top)
 
     def choose(self, totals: Totals, candidates: Sequence[Candidate]) -> Fitted:
         """Returns the candidate with the best summed validation NDCG, fitted up to the test cut."""
-        totals = Remembering(totals)
-        if self.repeat:
-            return next_basket.choose(totals, candidates, self.products, self.top)
-        return recommend_models.choose(totals, candidates, self.products, self.top)
+        basket, new = next_basket.choose, recommend_models.choose
+        return (basket if self.repeat else new)(
+            Remembering(totals), candidates, self.products, self.top
+        )
 
     def releases(self) -> tuple[Release, ...]:
         """Returns what is asked under epsilon: two totals of purchases and the test's."""
@@ -309,9 +320,9 @@ class Recommend:
         whole = replace(self, common=own_products.whole_assortment(self.common), scope=scopes.OWN)
         first = whole.products - len(self.common.own)
         mine = whole.rows(tables)
-        candidate = own_products.same_kind(model.meta, GRIDS)
+        candidate = own_products.same_kind(model.meta, self.grids)
         if candidate is None:  # what was delivered is no longer what the totals alone made
-            candidate = own_products.same_kind(whole.fit(Local(mine)).model.meta, GRIDS)
+            candidate = own_products.same_kind(whole.fit(Local(mine)).model.meta, self.grids)
             assert candidate is not None
         tried = own_products.local_model(model, candidate, mine, "validation")
         weight = own_products.validated_weight(tried, mine["validation"], first, self.top)

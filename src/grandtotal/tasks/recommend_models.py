@@ -5,7 +5,7 @@ with "auto" also how the best kinds are weighed against each other.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.als import ALS
 from grandtotal.algorithms.blend import (
-    Blend,
     Blended,
     Candidate,
     built_parts,
@@ -69,6 +68,7 @@ GRIDS: Mapping[str, tuple[Candidate, ...]] = {
 CORE = ("popularity", "item-knn", "ease", "als", "transitions")  # what "auto" alone stands for
 BOUNDED = ("popularity", "item-knn", "ease", "edlae")  # what a plan under epsilon may name
 MOST_PARTS = 4  # of a blend
+Mix = tuple[tuple[float, ...], Json]  # the share of each part, and scores
 
 
 def check_named(models: tuple[str, ...]) -> None:
@@ -133,10 +133,7 @@ class BlendScores:
         """Returns this retailer's sums; each customer's score is rounded before it is added."""
         grid = broadcast["grid"]
         parts = built_parts(broadcast, {})
-        if grid.ndim != 2 or grid.shape[1] != len(parts):
-            raise AnswerError(
-                Code.MALFORMED, f"shares of {grid.shape[1:]} parts, but {len(parts)} models"
-            )
+        check_shares(grid, parts)
         sums = np.zeros(len(grid) * len(METRICS) + 1, np.int64)
         steps = np.tile([metric.steps for metric in METRICS], len(grid))
         for block, wanted in scored_customers(rows[self.split]):
@@ -170,6 +167,14 @@ class BlendScores:
         return np.hstack(found)
 
 
+def check_shares(grid: NDArray[np.float64], parts: Sequence[Recommender]) -> None:
+    """Raises AnswerError where the blends are not of these parts."""
+    if grid.ndim != 2 or grid.shape[1] != len(parts):
+        raise AnswerError(
+            Code.MALFORMED, f"shares of {grid.shape[1:]} parts, but {len(parts)} models"
+        )
+
+
 # --- the choice ---
 
 
@@ -200,43 +205,56 @@ def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: in
     return Fitted(model, {"chosen": model.meta, "tried": tried}, before)
 
 
-def choose_and_blend(totals: Totals, kinds: Sequence[str], products: int, k: int) -> Fitted:
-    """Returns the best blend of the best candidates of each kind, or the best one if it is better.
+def choose_and_blend(
+    totals: Totals, grids: Sequence[Sequence[Candidate]], products: int, k: int
+) -> Fitted:
+    """Returns the best blend of the best candidate of each grid, or that one if it is better."""
+    chosen, choice = best_blend(
+        grids,
+        lambda candidate: [validated(totals, candidate, products, k)],
+        lambda candidates, _: _mixes(totals, candidates, products, k),
+    )
+    before, model = (chosen.fit(totals, products, split) for split in ("validation", "test"))
+    return Fitted(model, {"chosen": model.meta, **choice}, before)
 
-    Every way to share 1 among up to MOST_PARTS kinds in quarters is scored in one round. "why" says
-    in a sentence what was chosen and how it compares.
+
+def best_blend(
+    grids: Sequence[Sequence[Candidate]],
+    validate: Callable[[Candidate], list[Json]],
+    mix: Callable[[list[Candidate], Json], list[Mix]],
+) -> tuple[Candidate, Json]:
+    """Returns what has the best validation NDCG, and how it was chosen.
+
+    The best candidates of up to MOST_PARTS grids are blended in every way to share 1 in quarters.
+    "why" says in a sentence what was chosen and how it compares.
+
+    validate: what was tried of a candidate, with scores. mix: the scores of each blend, given what
+    was best of all candidates.
     """
     tried: list[Json] = []
     best: list[tuple[Json, Candidate]] = []
-    for kind in kinds:
-        found = [(validated(totals, c, products, k), c) for c in GRIDS[kind]]
+    for grid in grids:
+        found = [(scores, each) for each in grid for scores in validate(each)]
         tried += [scores for scores, _ in found]
         best.append(max(found, key=lambda pair: pair[0]["ndcg"]))
     best.sort(key=lambda pair: -pair[0]["ndcg"])
     first = best[:MOST_PARTS]
-    parts = tuple(candidate.fit(totals, products, "validation") for _, candidate in first)
-    mixes = _mixes(totals, parts, products, k)
+    mixes = mix([candidate for _, candidate in first], first[0][0])
     # Of equal ones the first: grids begin with the parts alone.
-    shares, scores = max(mixes, key=lambda mix: mix[1]["ndcg"])
-    used = [i for i, share in enumerate(shares) if share]
-    chosen, before = first[used[0]][1], parts[used[0]]
+    shares, scores = max(mixes, key=lambda mixed: mixed[1]["ndcg"])
+    used = [(c, s) for (_, c), s in zip(first, shares, strict=True) if s]
+    chosen: Candidate = used[0][0]
     if len(used) > 1:
-        some = tuple(shares[i] for i in used)
-        chosen = Blended(tuple(first[i][1] for i in used), some)
-        before = Blend(tuple(parts[i] for i in used), np.array(some))
-    model = chosen.fit(totals, products, "test")
-    choice = {
-        "chosen": model.meta,
+        chosen = Blended(tuple(c for c, _ in used), tuple(s for _, s in used))
+    return chosen, {
         "tried": tried,
         "blended": [{"shares": list(s), **found} for s, found in mixes],
         "why": _why([scores["model"] for scores, _ in first], shares, scores, best),
     }
-    return Fitted(model, choice, before)
 
 
-def _mixes(
-    totals: Totals, parts: tuple[Recommender, ...], products: int, k: int
-) -> list[tuple[tuple[float, ...], Json]]:
+def _mixes(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> list[Mix]:
+    parts = tuple(c.fit(totals, products, "validation") for c in candidates)
     grid = list(shares_of(len(parts)))
     broadcast = {**parts_arrays(parts), "grid": np.array(grid)}
     sums = totals.total(BlendScores(products, k, "validation"), broadcast)
