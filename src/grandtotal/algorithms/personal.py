@@ -39,12 +39,14 @@ class Biased(Around):
     def prior(self) -> NDArray[np.float32]:  # type: ignore[override]
         """The score without any history."""
         shared = self.items.prior[None]
-        found: NDArray[np.float32] = biased(shared, in_order((), len(self.bias)), self.bias)[0]
+        nobody = in_order((), len(self.bias))
+        found: NDArray[np.float32] = (shared + deviations(shared, nobody) * self.bias)[0]
         return found
 
     def knowing(self, history: csr_array, context: Context | None) -> NDArray[np.float32]:
         """Returns the affinities, with what else is known of the customers."""
-        return biased(self.items.knowing(history, context), history, self.bias)
+        shared = self.items.knowing(history, context)
+        return shared + deviations(shared, history) * self.bias
 
     def with_products(self, content: Content) -> "Biased":
         """Returns the model with these listings as products after the known ones, like the median.
@@ -108,26 +110,20 @@ def _inside(model: Recommender, make: Callable[[Recommender], Recommender]) -> R
 # --- a bias on top of any model ---
 
 
-def biased(
-    scores: NDArray[np.float32], history: csr_array, bias: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Returns (customers, products) scores + deviation x bias; where all are equal, the bias."""
-    return scores + deviations(scores, history) * bias
-
-
 def deviations(scores: NDArray[np.float32], history: csr_array) -> NDArray[np.float32]:
     """Returns (customers, 1) the standard deviation of what is new to each, 1 where there is none.
 
-    Of each row by itself: a customer's does not depend on who else is in the block.
+    One customer after the other: it needs little memory, and nobody's depends on who else is there.
     """
-    values = scores.astype(np.float64)
-    customers = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
-    new = np.ones(history.shape)
-    new[customers, history.indices] = 0.0
-    many = np.maximum(new.sum(axis=1, keepdims=True), 1.0)
-    values -= (values * new).sum(axis=1, keepdims=True) / many
-    spread = np.sqrt((values**2 * new).sum(axis=1, keepdims=True) / many)
-    return np.where(spread > 0, spread, 1.0).astype(np.float32)
+    found = np.ones((len(scores), 1), np.float32)
+    new, starts = np.ones(scores.shape[1], bool), history.indptr
+    for customer, row in enumerate(scores):
+        bought = history.indices[starts[customer] : starts[customer + 1]]
+        new[bought] = False
+        spread = row[new].std(dtype=np.float64) if new.any() else 0.0
+        new[bought] = True
+        found[customer] = spread if spread > 0 else 1.0
+    return found
 
 
 # --- products of a network, moved ---

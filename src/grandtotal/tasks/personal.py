@@ -26,7 +26,7 @@ from grandtotal.algorithms.networks import network_of
 from grandtotal.algorithms.next_basket import NextBasket, blend, over_largest
 from grandtotal.algorithms.personal import (
     Biased,
-    biased,
+    deviations,
     low_rank,
     moved,
     scorer,
@@ -88,12 +88,12 @@ class Bestsellers:
 class Items:
     """What a network's products become when they alone go on learning from the retailer's rows.
 
-    rank: of the change that is kept; 0 keeps that of the biases alone. epochs: of the training.
+    rank: of the change that is kept. epochs: of the training.
     """
 
     kept: ClassVar[str] = "own numbers of products"
 
-    rank: int
+    rank: int = 8
     epochs: int = 5
 
     def arrays(self, model: Recommender, rows: Rows, split: str) -> Arrays:
@@ -111,7 +111,7 @@ class Items:
 
 
 BESTSELLERS = tuple(Bestsellers(*each) for each in every((0, 28, 91), (0.125, 0.25, 0.5, 1.0)))
-ITEMS = (Items(4), Items(16))
+ITEMS = Items()
 
 
 def best_layer(before: Lists, model: Lists, rows: Rows, k: int) -> Layer:
@@ -123,7 +123,7 @@ def best_layer(before: Lists, model: Lists, rows: Rows, k: int) -> Layer:
     """
     candidates: list[Candidate] = [*BESTSELLERS]
     if isinstance(scorer(before), SequenceModel):
-        candidates += ITEMS
+        candidates.append(ITEMS)
     added = [one.arrays(scorer(before), rows, "validation") for one in candidates]
     gains = _gains(before, added, rows["validation"], k)
     best = int(gains.sum(axis=0).argmax())
@@ -131,8 +131,10 @@ def best_layer(before: Lists, model: Lists, rows: Rows, k: int) -> Layer:
     if not found["gain"] > CLEARLY * found["error"]:
         return Layer({}, {"kept": "", **found})
     chosen = candidates[best]
-    meta = {"kept": chosen.kept, **vars(chosen), **found}
-    return Layer(chosen.arrays(scorer(model), rows, "test"), meta)
+    arrays = chosen.arrays(scorer(model), rows, "test")
+    if not all(np.isfinite(array).all() for array in arrays.values()):  # a training that diverged
+        return Layer({}, {"kept": "", **found})
+    return Layer(arrays, {"kept": chosen.kept, **vars(chosen), **found})
 
 
 def with_layer(model: Lists, arrays: Arrays) -> Lists:
@@ -164,9 +166,10 @@ def _lists(
     history = block.history
     items = model.items if isinstance(model, NextBasket) else model
     shared = items.knowing(history, block.context)
+    spread = deviations(shared, history)
     customers = np.repeat(np.arange(len(shared)), np.diff(history.indptr))
     for bias in biases:
-        scores = biased(shared, history, bias)
+        scores = shared + spread * bias
         if isinstance(model, NextBasket):
             scores = blend(model.habit, over_largest(scores), block)
         else:

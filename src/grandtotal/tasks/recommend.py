@@ -202,7 +202,9 @@ class Recommend:
             return model
         home = cast(Recommend, at_home(self))
         own = home.fit(Local(rows))
-        return recommend_in_noise.joined(home, own, cast(Recommender | NextBasket, model), rows)
+        found = recommend_in_noise.joined(home, own, cast(Lists, model), rows)
+        assert found.before is not None
+        return self.layered(found.model, self.layer(found.model, found.before, rows))
 
     def layer(self, model: Model, before: Model, rows: Rows) -> Layer:
         """Returns what was better on the retailer's own validation; see `personal`."""
