@@ -28,7 +28,6 @@ def task(recommend, request):
 def one_candidate(monkeypatch):
     few = {**recommend_models.GRIDS, **FEW}
     monkeypatch.setattr(recommend_models, "GRIDS", few)
-    monkeypatch.setattr("grandtotal.tasks.recommend.GRIDS", few)
 
 
 def test_words_are_of_title_brand_every_level_and_price_class():

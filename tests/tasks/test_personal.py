@@ -127,7 +127,6 @@ def test_what_is_kept_where_shops_are_alike_costs_nothing():
 def test_a_network_whose_products_mean_something_else_in_a_shop_gets_its_own_numbers(monkeypatch):
     few = {"gru": (Sequential("gru", length=1, width=16, rounds=3, rate=1e-2, dropout=0.0),)}
     monkeypatch.setattr("grandtotal.tasks.recommend_models.GRIDS", few)
-    monkeypatch.setattr("grandtotal.tasks.recommend.GRIDS", few)
     found = at_home(Recommend(COMMON, ("gru",), top=1), chains(((1, 100), (7, 60), (1, 100))))
     assert found["south"][0] == "own numbers of products"
     assert found["south"][1] > found["south"][2] + 0.5
