@@ -385,7 +385,7 @@ class Run:
         self, retailer: str, task: str, config: Path_ | None
     ) -> tuple[Task, Model, Rows, Tables]:
         """Returns a task, its model with what the retailer adds, its rows and its tables."""
-        from grandtotal.participate import load_model, own_plan, tables_of
+        from grandtotal.participate import load_model, model_at_home, own_plan, tables_of
 
         plan = self.folder.plan()
         self._refuse_stranger(retailer)
@@ -396,7 +396,8 @@ class Run:
         tables = tables_of(path, None, self.folder.retailer(retailer) / "kept")
         found = own_plan(self.folder.retailer(retailer), tables).tasks[task]
         rows = found.rows(tables)
-        return found, found.adapt(model, rows), rows, tables
+        home = model_at_home(self.folder.retailer(retailer), task, found, model, rows)
+        return found, home, rows, tables
 
     def matched(self, retailer: str) -> Json | None:
         """Returns how many of a retailer's products are in the private catalogue, or None.

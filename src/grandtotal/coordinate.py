@@ -78,7 +78,7 @@ def _train(name: str, task: Task, consortium: Record, folder: Path) -> str:
     fitted = task.fit(totals)
     meta = {"task": name, "kind": task.kind, "model": fitted.model.meta, "choice": fitted.choice}
     save_arrays(folder / "models" / f"{name}.safetensors", fitted.model.arrays, meta)
-    consortium.deliver(name, meta, fitted.model.arrays)
+    consortium.deliver(name, meta, fitted.delivered)
     scores = {"kind": task.kind, "choice": fitted.choice, "rows": _test_scores(name, task, totals)}
     write_json(folder / "scores" / f"{name}.json", scores)
     return arrays_digest(fitted.model.arrays)

@@ -39,7 +39,15 @@ from grandtotal.tasks.scores import (
     save_delivered,
     save_scores,
 )
-from grandtotal.tasks.task import Task, at_home, metric_of
+from grandtotal.tasks.task import (
+    Fitted,
+    Layer,
+    Task,
+    at_home,
+    finished,
+    metric_of,
+    taken_apart,
+)
 
 if TYPE_CHECKING:
     from grandtotal.algorithms.model import Model
@@ -62,32 +70,36 @@ class Participant:
 
         A model that is delivered again, as after a crash, finds the finished scores and is done.
         """
-        model = arrays_digest(arrays)
+        shared, earlier = taken_apart(arrays)
+        model = arrays_digest(shared)
         summary = scores_summary(self.folder, self.name)
         if summary.exists():
             _refuse_another_model(self.name, read_json(summary)["model"], model)
             return
-        save_arrays(model_path(self.folder, self.name), arrays, meta)
-        write_json(
-            summary, {"model": model, **self._score(self.task.build(arrays, meta["model"]), meta)}
-        )
+        save_arrays(model_path(self.folder, self.name), shared, meta)
+        before = self.task.build(earlier, meta["model"]) if earlier else None
+        federated = Fitted(self.task.build(shared, meta["model"]), meta["choice"], before)
+        write_json(summary, {"model": model, **self._score(federated)})
         # What was made of the rows on the way is large, and it is the next task's turn.
         for rows in self.rows.values():
             getattr(rows, "kept", {}).clear()
 
-    def _score(self, federated: Model, meta: Json) -> Json:
+    def _score(self, federated: Fitted) -> Json:
         home = at_home(self.task)
         baseline, label = home.baseline(self.rows)
         alone = home.fit(Local(self.rows))
+        finally_, layer = finished(home, federated, self.rows)
+        if layer is not None:
+            save_arrays(layer_path(self.folder, self.name), layer.arrays, layer.meta)
         models = {
             "baseline": (baseline, {"label": label}),
-            "alone": (home.adapt(alone.model, self.rows), alone.choice),
-            "federated": (home.adapt(federated, self.rows), meta["choice"]),
+            "alone": (finished(home, alone, self.rows)[0], alone.choice),
+            "federated": (finally_, federated.choice),
         }
         scores = {row: home.score(m, self.rows, "test") for row, (m, _) in models.items()}
         if self.task.common.privacy.private:
             scored = self.task.scored
-            delivered = self.task.score(federated, self.rows, scored.split)
+            delivered = self.task.score(federated.model, self.rows, scored.split)
             save_delivered(self.folder, self.name, scored, delivered)
         for row, found in scores.items():
             save_scores(self.folder, self.name, row, found)
@@ -97,7 +109,10 @@ class Participant:
             "task": self.name,
             **describe(self.task, scores, seed),
             "choices": {row: choice for row, (_, choice) in models.items()},
-            "detail": self.task.detail(models["federated"][0], self.rows),
+            "detail": {
+                **self.task.detail(finally_, self.rows),
+                **({} if layer is None else {"at_home": layer.meta}),
+            },
         }
 
 
@@ -334,6 +349,11 @@ def model_path(folder: Path, task: str) -> Path:
     return folder / "models" / f"{task}.safetensors"
 
 
+def layer_path(folder: Path, task: str) -> Path:
+    """Where a retailer keeps what it adds to the delivered model of a task; it never leaves."""
+    return folder / "models" / f"{task}.at_home.safetensors"
+
+
 def account_path(folder: Path) -> Path:
     """Where a retailer keeps how many of its products are in a private catalogue."""
     return folder / f"{CATALOGUE}.json"
@@ -348,6 +368,12 @@ def load_model(folder: Path, name: str, task: Task) -> tuple[Model, Json]:
     """Returns the delivered model and its meta."""
     arrays, meta = load_arrays(model_path(folder, name))
     return task.build(arrays, meta["model"]), meta
+
+
+def model_at_home(folder: Path, name: str, task: Task, model: Model, rows: Rows) -> Model:
+    """Returns a delivered model with all that the retailer adds at home."""
+    adapted, path = task.adapt(model, rows), layer_path(folder, name)
+    return task.layered(adapted, Layer(*load_arrays(path))) if path.exists() else adapted
 
 
 def load_rows(folder: Path, name: str, task: Task, rows: tuple[str, ...]) -> dict[str, UnitScores]:

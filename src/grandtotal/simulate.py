@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import cast
 
-from grandtotal.algorithms.model import Model, load_arrays
+from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.consortium import Listener, unheard
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.retailer import Participation, Retailer
@@ -35,7 +35,7 @@ from grandtotal.privacy.fingerprint import new_key, write_key
 from grandtotal.privacy.identity import Roster, make_identity, read_unverified, write_roster
 from grandtotal.runfolder import RunFolder
 from grandtotal.tasks.scores import ROWS, UnitScores
-from grandtotal.tasks.task import Task, at_home
+from grandtotal.tasks.task import Fitted, Task, at_home, finished
 
 ROSTER_LIFE = timedelta(days=365)
 
@@ -209,7 +209,7 @@ def _compare(name: str, task: Task, folder: RunFolder, parts: Mapping[str, Parti
     for retailer, part in parts.items():
         kept = load_rows(part.folder, name, task, ROWS)
         # The same model gives the same scores: only another one has to be scored.
-        pooled = kept["federated"] if same else _score(task, fitted.model, part)
+        pooled = kept["federated"] if same else _score(task, fitted, part)
         scores[retailer] = {**kept, "pooled": pooled}
         own = read_json(scores_summary(part.folder, name))
         described = describe(task, scores[retailer], task.common.seed)
@@ -229,8 +229,9 @@ def _compare(name: str, task: Task, folder: RunFolder, parts: Mapping[str, Parti
     }
 
 
-def _score(task: Task, model: Model, part: Participant) -> UnitScores:
-    return task.score(task.adapt(model, part.rows), part.rows, "test")
+def _score(task: Task, fitted: Fitted, part: Participant) -> UnitScores:
+    model, _ = finished(task, fitted, part.rows)
+    return task.score(model, part.rows, "test")
 
 
 def _own_words(folder: RunFolder, plan: Plan) -> str:

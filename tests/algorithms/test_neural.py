@@ -289,6 +289,33 @@ def test_a_network_of_another_shape_is_refused_by_the_name_of_its_parameter(fede
     assert "parameter 'weight' is (1, 1) here, (2, 1) at the coordinator" in log
 
 
+@dataclass(frozen=True)
+class OfRows(Line):
+    """As wide as a retailer's own rows, as a network of another version may be."""
+
+    name: ClassVar[str] = "of-rows"
+
+    def build(self, sizes: Mapping[str, int]):
+        return Line(sizes.get("columns", 1)).build({})
+
+    def examples(self, rows, split, scored):
+        found = super().examples(rows, split, scored)
+        return replace(found, sizes={"columns": rows[split]["x"].shape[1]})
+
+
+def test_a_retailer_whose_network_has_another_shape_is_named_and_says_why_at_home(
+    federate, monkeypatch
+):
+    monkeypatch.setattr(networks, "installed", lambda _: {"of-rows": OfRows})
+    wide = {"test": {"x": np.ones((8, 2)), "steep": np.ones((8, 1))}}
+    federation = federate([points(1.0), wide, points(3.0)])
+    with pytest.raises(RetailerError, match="'south': its answer has other fields"):
+        fitted(federation.totals, OfRows(), local=DESCENT)
+    log = (federation.folder / "south" / "log.txt").read_text()
+    assert "parameter 'weight' is (2, 1) here, (1, 1) at the coordinator" in log
+    assert not (federation.folder / "north" / "log.txt").exists()
+
+
 def test_running_statistics_of_a_retailers_batches_are_refused(monkeypatch):
     monkeypatch.setattr(Line, "build", lambda *_: torch.nn.BatchNorm1d(3))
     with pytest.raises(PlanError, match="use LayerNorm"):

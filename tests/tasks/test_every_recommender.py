@@ -34,7 +34,6 @@ def task(request, recommend, monkeypatch):
     kind = request.param
     few = {**GRIDS, kind: (SMALL.get(kind, GRIDS[kind][0]),)}
     monkeypatch.setattr("grandtotal.tasks.recommend_models.GRIDS", few)
-    monkeypatch.setattr("grandtotal.tasks.recommend.GRIDS", few)
     return replace(recommend, models=(kind,))
 
 

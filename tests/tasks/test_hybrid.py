@@ -11,6 +11,7 @@ from grandtotal.algorithms.towers import Towers
 from grandtotal.consortium.totals import Local
 from grandtotal.tasks import recommend_models
 from grandtotal.tasks.product_words import words
+from grandtotal.tasks.task import Layer
 from grandtotal.tasks.wishes import NO_WISHES
 
 FEW = {
@@ -28,7 +29,6 @@ def task(recommend, request):
 def one_candidate(monkeypatch):
     few = {**recommend_models.GRIDS, **FEW}
     monkeypatch.setattr(recommend_models, "GRIDS", few)
-    monkeypatch.setattr("grandtotal.tasks.recommend.GRIDS", few)
 
 
 def test_words_are_of_title_brand_every_level_and_price_class():
@@ -57,6 +57,12 @@ def test_a_product_of_the_table_alone_is_recommended_to_those_who_buy_its_kind(t
     assert "NEW" in {each.product for each in serving.similar(pattern["product"], nearest)}
     lists = task.predict(model, task.rows(tables), tables, 20)
     assert "NEW" in set(lists["product"])
+    # What a retailer adds at home takes no place away: of nothing, nothing changes.
+    nothing = {"bias": np.zeros(task.products, np.float32)}
+    table = {"left": np.zeros((task.products, 1)), "right": np.zeros((1, 16)), **nothing}
+    for added in (nothing, table)[: 1 + (task.models == ("two-tower",))]:
+        own = task.layered(model, Layer(added, {}))
+        assert task.predict(own, task.rows(tables), tables, 20).equals(lists)
 
 
 def test_a_retailer_without_words_takes_part_and_is_told(task, frames):

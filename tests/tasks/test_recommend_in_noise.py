@@ -108,7 +108,7 @@ def test_what_is_joined_at_home_does_not_travel(private, pooled, parts, repeat):
 def test_joined_with_bestsellers_a_retailers_own_model_stays_as_it_is(private, pooled, parts):
     task = private(models=("popularity", "ease"))
     own = at_home(task).fit(Local(parts["west"]))
-    found = joined(at_home(task), own, task.fit(Noisy(pooled, 1e3)).model, parts["west"])
+    found = joined(at_home(task), own, task.fit(Noisy(pooled, 1e3)).model, parts["west"]).model
     assert (found.weights == own.model.weights).all()
     assert (found.prior == own.model.prior).all()
 
@@ -122,7 +122,7 @@ def test_at_home_noisy_models_are_better_than_the_own_ones_and_than_themselves(
     home, delivered = [], []
     for noise in (0.1, 0.2, 0.3, 0.4):  # which of two nearly equal models is taken is chance
         shared = task.fit(Noisy(pooled, noise)).model
-        both = {n: joined(at_home(task), own[n], shared, rows) for n, rows in parts.items()}
+        both = {n: joined(at_home(task), own[n], shared, rows).model for n, rows in parts.items()}
         home.append(ndcg(task, both, parts))
         delivered.append(ndcg(task, dict.fromkeys(parts, shared), parts))
     assert np.mean(home) > alone

@@ -7,12 +7,23 @@ kept only where it was better on what came after the validation cut.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from grandtotal.algorithms.networks import Network
 from grandtotal.algorithms.neural_local import Loaded, LocalTraining, Trainer, built
 from grandtotal.consortium.query import Rows
-from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.fixedpoint import Arrays, over, under
+
+
+@dataclass(frozen=True)
+class _Keeping:
+    """A network of which some shared parameters, `local`, are now the retailer's own."""
+
+    network: Network
+    local: tuple[str, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,19 @@ class AtHome:
         if whole or trainer.keeps:
             trainer.train(Loaded.of(examples), None, self.seed)
         return module
+
+    def with_own_items(
+        self, network: Network, weights: Arrays, rows: Rows, split: str, own: tuple[str, ...]
+    ) -> Arrays:
+        """Returns these parameters after they alone went on learning, the others as they are."""
+        keeping = cast(Network, _Keeping(network, own))
+        examples = network.examples(rows, split, False)
+        module = built(keeping, examples.sizes, self.seed)
+        trainer = Trainer(keeping, module, LocalTraining(**self.local), frozen=True)
+        trainer.put({name: array for name, array in weights.items() if name not in own})
+        trainer.restore(over("own ", {name: weights[name] for name in own}))
+        trainer.train(Loaded.of(examples), None, self.seed)
+        return under("own ", trainer.kept())
 
     def better_whole(self, network: Network, weights: Arrays, rows: Rows, split: str) -> bool:
         """Returns whether a network of the retailer's own had less loss after the split's cut."""

@@ -139,8 +139,7 @@ def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: in
     """
     found = _validated(totals, candidates, products, k)
     way, best = max(found, key=lambda pair: pair[0]["ndcg"])
-    model = NextBasket(best.fit(totals, products, "test"), _habit(way))
-    return Fitted(model, {"chosen": model.meta, "tried": [way for way, _ in found]})
+    return _fitted(totals, best, products, _habit(way), {"tried": [way for way, _ in found]})
 
 
 def choose_and_blend(
@@ -157,8 +156,17 @@ def choose_and_blend(
         lambda candidates, first: _mixes(totals, candidates, products, k, _habit(first)),
     )
     best = max(_tried(totals, chosen, products, k), key=lambda way: way["ndcg"])
-    model = NextBasket(chosen.fit(totals, products, "test"), _habit(best))
-    return Fitted(model, {"chosen": model.meta, **choice})
+    return _fitted(totals, chosen, products, _habit(best), choice)
+
+
+def _fitted(
+    totals: Totals, candidate: Candidate, products: int, habit: Habit, choice: Json
+) -> Fitted:
+    before, model = (
+        NextBasket(candidate.fit(totals, products, split), habit)
+        for split in ("validation", "test")
+    )
+    return Fitted(model, {"chosen": model.meta, **choice}, before)
 
 
 def _habit(way: Json) -> Habit:

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.blend import Candidate, recommender
-from grandtotal.algorithms.content import CONTENT, Content, HybridModel
+from grandtotal.algorithms.content import CONTENT, Content
 from grandtotal.algorithms.item_model import Recommender
 from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.next_basket import NextBasket
+from grandtotal.algorithms.personal import OfWords, of_words
 from grandtotal.algorithms.purchases import Purchases
-from grandtotal.algorithms.towers import TowerModel
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local, Remembering, Totals
 from grandtotal.durable import Json
@@ -33,6 +33,7 @@ from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks import (
     next_basket,
     own_products,
+    personal,
     reach,
     recommend_in_noise,
     recommend_models,
@@ -47,16 +48,13 @@ from grandtotal.tasks.ranking import METRICS, ranked_lists, ranking_scores
 from grandtotal.tasks.recommend_lists import Lists, Serving, Shelf, Wished, frames
 from grandtotal.tasks.recommend_models import AUTO, READS_WORDS, TWO_TOWER
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
-from grandtotal.tasks.task import LONGEST, Common, Fitted, at_home, check_numbers
+from grandtotal.tasks.task import LONGEST, Common, Fitted, Layer, at_home, check_numbers
 from grandtotal.tasks.wishes import NO_WISHES, POOL, Wishes, allowed, categories, lift, varied
 
 if TYPE_CHECKING:
     import polars as pl
 
     from grandtotal.tables.read import Tables
-
-
-OF_WORDS = (HybridModel, TowerModel)  # a product that no total holds has a vector of its words
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,9 @@ class Recommend:
         found = self._fitted(totals)
         if self.scope == scopes.OWN:
             return found
-        model = cast(Recommender | NextBasket, found.model)
-        return replace(found, model=scopes.with_offers(model, totals, self.products))
+        offered = scopes.offers_of_all(totals, self.products)
+        model, before = (scopes.with_offers(each, offered) for each in (found.model, found.before))
+        return replace(found, model=cast(Lists, model), before=before)
 
     def _fitted(self, totals: Totals) -> Fitted:
         if self.common.privacy.private:
@@ -197,13 +196,23 @@ class Recommend:
     def adapt(self, model: Model, rows: Rows) -> Model:
         """Returns the model, of noisy totals joined with the retailer's own exact rows.
 
-        An exact model is returned as it is: what is personal is the customer's own history.
+        An exact model is returned as it is: its layer is chosen with what it was before.
         """
         if "in_noise" not in model.meta:
             return model
         home = cast(Recommend, at_home(self))
         own = home.fit(Local(rows))
-        return recommend_in_noise.joined(home, own, cast(Recommender | NextBasket, model), rows)
+        found = recommend_in_noise.joined(home, own, cast(Lists, model), rows)
+        assert found.before is not None
+        return self.layered(found.model, self.layer(found.model, found.before, rows))
+
+    def layer(self, model: Model, before: Model, rows: Rows) -> Layer:
+        """Returns what was better on the retailer's own validation; see `personal`."""
+        return personal.best_layer(cast(Lists, before), cast(Lists, model), rows, self.top)
+
+    def layered(self, model: Model, layer: Layer) -> Lists:
+        """Returns the model with what is kept of the retailer's own."""
+        return personal.with_layer(cast(Lists, model), layer.arrays)
 
     def baseline(self, rows: Rows) -> tuple[Model, str]:
         """Returns the retailer's own most popular products, with the better recency window."""
@@ -254,8 +263,8 @@ class Recommend:
         """
         import polars as pl
 
-        if isinstance(model, OF_WORDS) and (new := new_products(tables, self.common)):
-            wider, known, more = self._with_new(model, tables, new)
+        if (words := of_words(model)) and (new := new_products(tables, self.common)):
+            wider, known, more = self._with_new(words, tables, new)
             return wider.predict(known, more, tables, top, wishes)
         many = top * POOL if wishes.diversity else top
         found = pl.concat(list(self.predictions(model, rows, tables, many, wishes)))
@@ -275,16 +284,16 @@ class Recommend:
 
     def serving(self, model: Model, rows: Rows, tables: Tables, wishes: Wishes) -> Serving:
         """Returns what answers for sessions and single products, under the same wishes."""
-        if isinstance(model, OF_WORDS) and (new := new_products(tables, self.common)):
-            wider, known, more = self._with_new(model, tables, new)
+        if (words := of_words(model)) and (new := new_products(tables, self.common)):
+            wider, known, more = self._with_new(words, tables, new)
             return wider.serving(known, more, tables, wishes)
         wished = self._wished(cast(Lists, model), rows, tables, wishes)
         nobody = rows["now"].of(np.empty(0, np.intp))
         return Serving(wished, self._shelf(tables), nobody)
 
     def _with_new(
-        self, model: HybridModel | TowerModel, tables: Tables, new: tuple[str, ...]
-    ) -> tuple[Recommend, HybridModel | TowerModel, Rows]:
+        self, model: OfWords, tables: Tables, new: tuple[str, ...]
+    ) -> tuple[Recommend, OfWords, Rows]:
         """Returns all with products that nobody's totals hold: their words say what they are."""
         common = replace(self.common, catalogue=(*self.common.catalogue, *new))
         wider = replace(self, common=common)

@@ -8,7 +8,8 @@ What is asked:
 Nothing is chosen by shared scores: each of them would be a release. What a retailer does with its
 own exact rows and the delivered model is none, and it is where the noise is made up for: an
 autoencoder of its own co-purchases, whose penalty pulls the weights not to 0 but to the delivered
-ones. How strongly is chosen by its own validation, and so is whether it is used at all.
+ones. How strongly is chosen by its own validation, and so is whether it is used at all; a layer of
+its own (`personal`) comes on top where that is better.
 """
 
 from __future__ import annotations
@@ -98,9 +99,7 @@ class Pulled:
         return ItemModel(weights, self.shared.prior, meta)
 
 
-def joined(
-    home: Recommend, own: Fitted, model: Recommender | NextBasket, rows: Rows
-) -> Recommender | NextBasket:
+def joined(home: Recommend, own: Fitted, model: Recommender | NextBasket, rows: Rows) -> Fitted:
     """Returns a delivered model of noisy totals joined with the retailer's own rows.
 
     home: the task where nothing leaves. own: what it fits to the own rows alone, which stays where
@@ -114,9 +113,10 @@ def joined(
         pulled = home.choose(Local(rows), [Pulled(shared, l2) for l2 in PULLS])
         best = max(own, pulled, key=_validated)
     if isinstance(best.model, NextBasket):
-        return replace(best.model, items=_kept(cast(ItemModel, best.model.items), shared))
+        kept = _kept(cast(ItemModel, best.model.items), shared)
+        return replace(best, model=replace(best.model, items=kept))
     assert isinstance(best.model, ItemModel)
-    return _kept(best.model, shared)
+    return replace(best, model=_kept(best.model, shared))
 
 
 def _validated(fitted: Fitted) -> float:

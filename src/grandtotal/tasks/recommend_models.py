@@ -215,10 +215,15 @@ def _validated(totals: Totals, model: Recommender, products: int, k: int) -> Jso
 
 def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> Fitted:
     """Returns the candidate with the best summed validation NDCG, fitted up to the test cut."""
-    tried = validated(totals, candidates, products, k)
-    best = max(range(len(tried)), key=lambda i: tried[i]["ndcg"])
-    model = candidates[best].fit(totals, products, "test")
-    return Fitted(model, {"chosen": model.meta, "tried": tried})
+    tried: list[Json] = []
+    models = _fitted(totals, candidates, products, "validation")
+    for candidate, fitted in zip(candidates, models, strict=True):
+        tried.append(_validated(totals, fitted, products, k))
+        # Of equal ones the first; models of a large catalogue are held no longer than needed.
+        if tried[-1]["ndcg"] > max((other["ndcg"] for other in tried[:-1]), default=-1.0):
+            best, before = candidate, fitted
+    model = best.fit(totals, products, "test")
+    return Fitted(model, {"chosen": model.meta, "tried": tried}, before)
 
 
 def choose_and_blend(
@@ -230,8 +235,8 @@ def choose_and_blend(
         lambda grid: zip(validated(totals, grid, products, k), grid, strict=True),
         lambda candidates, _: _mixes(totals, candidates, products, k),
     )
-    model = chosen.fit(totals, products, "test")
-    return Fitted(model, {"chosen": model.meta, **choice})
+    before, model = (chosen.fit(totals, products, split) for split in ("validation", "test"))
+    return Fitted(model, {"chosen": model.meta, **choice}, before)
 
 
 def best_blend(

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.item_model import Recommender
+from grandtotal.algorithms.model import Model
 from grandtotal.algorithms.next_basket import NextBasket
 from grandtotal.algorithms.offered import Offered
 from grandtotal.consortium.query import Rows, State
@@ -65,14 +66,17 @@ class OfferedProducts:
         return {"members": np.asarray(rows[OFFERED], np.int64)}
 
 
-def with_offers(
-    model: Recommender | NextBasket, totals: Totals, products: int
-) -> Recommender | NextBasket:
-    """Returns the model with what at least one member offers. One round."""
-    members = totals.total(OfferedProducts(products))["members"]
+def offers_of_all(totals: Totals, products: int) -> NDArray[np.bool_]:
+    """Returns (products,) what at least one member offers. One round."""
+    offered: NDArray[np.bool_] = totals.total(OfferedProducts(products))["members"] > 0
+    return offered
+
+
+def with_offers(model: Model | None, offered: NDArray[np.bool_]) -> Recommender | NextBasket | None:
+    """Returns a recommender that knows what is offered; None for none."""
     if isinstance(model, NextBasket):
-        return NextBasket(Offered(model.items, members > 0), model.habit)
-    return Offered(model, members > 0)
+        return NextBasket(Offered(model.items, offered), model.habit)
+    return None if model is None else Offered(cast(Recommender, model), offered)
 
 
 # --- the retailer's half ---

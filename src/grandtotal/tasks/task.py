@@ -16,7 +16,7 @@ from grandtotal.durable import Json
 from grandtotal.errors import PlanError, RefusedError
 from grandtotal.privacy.agreement import NO_PROMISE, Agreement
 from grandtotal.privacy.bound import Release
-from grandtotal.privacy.fixedpoint import Arrays
+from grandtotal.privacy.fixedpoint import Arrays, over, under
 from grandtotal.tasks.scores import Metric, Scored, TestScores, UnitScores
 
 if TYPE_CHECKING:
@@ -49,15 +49,45 @@ class Common:
     privacy: Agreement = NO_PROMISE
 
 
+_EARLIER = "earlier "
+
+
 @dataclass(frozen=True)
 class Fitted:
     """The chosen model and how it was chosen.
 
     choice: {"chosen": its hyper-parameters, "tried": [{..., metric: validation score}, ...]}.
+    before: the same model fitted on the rows before the validation, which it has not seen; where it
+        is there, retailers choose a layer of their own by it.
     """
 
     model: Model
     choice: Json
+    before: Model | None = None
+
+    @property
+    def delivered(self) -> Arrays:
+        """The arrays that go to the retailers."""
+        earlier = {} if self.before is None else over(_EARLIER, self.before.arrays)
+        return {**self.model.arrays, **earlier}
+
+
+def taken_apart(delivered: Arrays) -> tuple[Arrays, Arrays]:
+    """Returns the arrays of the model, and of what it was before the validation, if they came."""
+    model = {n: array for n, array in delivered.items() if not n.startswith(_EARLIER)}
+    return model, under(_EARLIER, delivered)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a retailer adds to a delivered model and keeps at home.
+
+    arrays: none where the model stays as it is. meta: what is kept, in words under "kept", and by
+    how much it was better on the retailer's own validation.
+    """
+
+    arrays: Arrays
+    meta: Json
 
 
 class Task(Protocol):
@@ -124,6 +154,15 @@ class Task(Protocol):
         """The length of UnitScores.shown."""
         ...
 
+    # Where a fit also returns what the model was before the validation.
+    def layer(self, model: Model, before: Model, rows: Rows) -> Layer:
+        """Returns what the retailer adds of its own, if it was better on its own validation."""
+        ...
+
+    def layered(self, model: Model, layer: Layer) -> Model:
+        """Returns the model with the layer; the same arrays travel."""
+        ...
+
     # Under epsilon: what leaves, and how little of it.
     def releases(self) -> tuple[Release, ...]:
         """Returns every query that is asked under epsilon, by name, and at most how often.
@@ -167,6 +206,15 @@ def scores_asked(name: str, task: Task) -> TestScores:
         return TestScores(name, len(task.metrics), task.shown)
     scored, steps = task.scored, metric_of(task).steps
     return TestScores(name, 1, 0, scored.largest * steps, scored.unit, scored.per_customer)
+
+
+def finished(task: Task, fitted: Fitted, rows: Rows) -> tuple[Model, Layer | None]:
+    """Returns a model with all that the retailer adds at home, and the layer that is kept of it."""
+    model = task.adapt(fitted.model, rows)
+    if fitted.before is None:
+        return model, None
+    layer = task.layer(model, fitted.before, rows)
+    return task.layered(model, layer), layer
 
 
 T = TypeVar("T")

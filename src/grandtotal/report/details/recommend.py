@@ -2,7 +2,7 @@
 
 from grandtotal.report.details.kind import Kind, Measure, Question, detail, small_columns
 from grandtotal.report.details.reach import by_retailer, frontier
-from grandtotal.report.markup import Html, joined
+from grandtotal.report.markup import Html, joined, paragraph
 from grandtotal.report.source import Findings
 
 
@@ -14,7 +14,27 @@ def details(found: Findings) -> Html:
         "Hits per customer at each place of the list, from the first to the last.",
     )
     reached = detail(found, "reach")
-    return joined([hits, frontier(list(reached.values())), by_retailer(reached)])
+    return joined([hits, _kept(found), frontier(list(reached.values())), by_retailer(reached)])
+
+
+def _kept(found: Findings) -> Html:
+    """Returns which retailers keep something of their own on top of the shared model."""
+    layers = detail(found, "at_home")
+    if not layers:
+        return Html("")
+    own = [
+        f"{who} its {layer['kept']} (ranking quality {layer['gain']:+.3f})"
+        for who, layer in layers.items()
+        if layer["kept"]
+    ]
+    return paragraph(
+        f"Kept at home, since it was clearly better on the retailer’s own validation: "
+        f"{', '.join(own)}. The others keep the shared model as it is."
+        if own
+        else "Nothing of a retailer’s own on top of the shared model was clearly better on its "
+        "validation anywhere; all keep the shared model as it is.",
+        class_="note",
+    )
 
 
 _ASKED = {
