@@ -112,7 +112,7 @@ def _boosted(task: Demand, parts: dict[str, Rows], pooled: Rows) -> list[Row]:
         own = task.adapt(task.fit(Local(mine)).model, mine)
         alone[name] = task.score(own, mine, "test")
         rows += _of_retailer(
-            task, f"{name} keeps {kept.kept or 'shared trees'}", federated[name], alone[name]
+            task, f"{name} keeps {kept.keeps or 'shared trees'}", federated[name], alone[name]
         )
     together = {
         who: UnitScores.joined(list(scores.values()))

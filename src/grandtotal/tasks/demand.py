@@ -24,7 +24,7 @@ from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.covariates import ahead_standing
 from grandtotal.tasks.demand_detail import where_it_is_good
 from grandtotal.tasks.demand_families import BASELINES, FAMILIES, GRID, spelled_out
-from grandtotal.tasks.demand_home import best_at_home, rmspe
+from grandtotal.tasks.demand_home import at_best_factor, best_at_home, rmspe
 from grandtotal.tasks.demand_in_noise import (
     fit_in_noise,
     largest_score,
@@ -200,15 +200,14 @@ class Demand:
 
     def _validate(self, totals: Totals, name: str, series: NDArray[Any]) -> tuple[Json, Arrays]:
         parts, fit = FAMILIES[name].fit(totals, self, "validation", {"series": series})
-        sums = totals.total(ForecastScores(name, "validation"), {"series": series, **parts})
-        count, ratio, square = (float(sums[key]) for key in ("cases", "ratio", "square"))
-        if self.judged_by == "rmspe" and square > 0:
-            # What makes the squares of relative errors least is below the mean: less is missed.
-            factor = ratio / square
+        asked = ForecastScores(name, "validation", periods=self.test)
+        sums = totals.total(asked, {"series": series, **parts})
+        of_periods = [np.asarray(sums[key], np.float64) for key in ("cases", "ratio", "square")]
+        if self.judged_by == "rmspe":
+            of_periods, factor = at_best_factor(*of_periods)
             parts = {**parts, "factor": np.asarray(factor)}
-            ratio, square = ratio * factor, square * factor**2
         wape = float(sums["error"]) / max(float(sums["sold"]), 1.0)
-        score = {"wape": wape, "rmspe": rmspe(count, ratio, square)}
+        score = {"wape": wape, "rmspe": rmspe(*of_periods)}
         return {"model": name, **FAMILIES[name].settings, "fit": fit, **score}, parts
 
     @property

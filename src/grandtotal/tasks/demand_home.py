@@ -1,43 +1,38 @@
-"""Which model a retailer keeps: everybody's, with some of its own trees on top, a mean, or its own.
+"""What a retailer keeps: a mix of everybody's model and of what it would have alone.
 
 Decided on its own validation, with models that have not seen it, and then fitted on all rows before
-the test. All of it stays at home. What it would have without the others is fitted, chosen and
-finished as it would be without them, and is always one of the candidates.
+the test. All of it stays at home. A mix is seldom worse than the better of the two: Bates and
+Granger, "The combination of forecasts", 1969. It is one of halves unless another one is clearly
+better, up to everybody's model as it is, or what the retailer has alone, to the last bit.
+
+Clearly is by more than a standard error of the difference, as in Breiman et al., "Classification
+and regression trees", 1984. Errors of one period hang together, so that it is periods that are
+counted: what is better on a few days, such as holidays, decides little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.tasks.demand_families import FAMILIES
-from grandtotal.tasks.demand_model import BOTH, ON_TOP, DemandModel, adapted, cases_of, wape
+from grandtotal.tasks.demand_model import DemandModel, adapted, cases_of
 from grandtotal.tasks.demand_trees import TreesOfDemand, rows_of_trees
 from grandtotal.tasks.sales import Panel
 
 if TYPE_CHECKING:
     from grandtotal.tasks.demand import Demand
 
-# Of the error of others: what has seen few series wins by chance now and then.
-_CLEARLY = 0.99
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """before: the model as it was before the validation; now: makes it as it is delivered.
-
-    handicap: what its error on the validation is divided by.
-    """
-
-    before: DemandModel
-    now: Callable[[], DemandModel]
-    handicap: float = 1.0
+Floats = NDArray[np.float64]
+# Of everybody's model in a mix, in the order of preference; and where there can be none.
+SHARES = (0.5, 0.75, 0.25, 1.0, 0.0)
+WHOLE = (1.0, 0.0)
 
 
 def best_at_home(task: Demand, model: DemandModel, rows: Rows) -> DemandModel:
@@ -47,68 +42,106 @@ def best_at_home(task: Demand, model: DemandModel, rows: Rows) -> DemandModel:
         return adapted(model, rows["validation"], panel)
     alone = cast(DemandModel, task.fit(Local(rows)).model)
     if model is alone:
-        # A row of the table, and a candidate of the other: finished once.
-        return panel.once(("alone", task), lambda: _best(task, model, rows, None))
-    return _best(task, model, rows, alone)
+        # A row of the table, and a part of the other: finished once.
+        return panel.once(("alone", task), lambda: _finished(task, model, rows))
+    return _mixed(task, model, best_at_home(task, alone, rows), rows)
 
 
-def _best(task: Demand, model: DemandModel, rows: Rows, alone: DemandModel | None) -> DemandModel:
+def _finished(task: Demand, model: DemandModel, rows: Rows) -> DemandModel:
+    before, model = _with_own_trees(task, model, rows)
+    return adapted(model, rows["validation"], rows["test"], before)
+
+
+def _mixed(task: Demand, model: DemandModel, alone: DemandModel, rows: Rows) -> DemandModel:
+    """alone: what the retailer has without the others, finished."""
     panel: Panel = rows["validation"]
-    candidates = list(_candidates(task, model, rows, alone))
-    errors = [judged(task, one.before, panel) / one.handicap for one in candidates]
-    best = candidates[int(np.argmin(errors))]
-    now = best.now()
-    if now.shared is not None:
-        return now  # finished as alone
-    return adapted(now, panel, rows["test"], best.before)
+    before, kept = _with_own_trees(task, model, rows)
+    everybody, own = (_forecasts(one, panel) for one in (before, alone.validated))
+    # A regression reads the consortium's series: it has only its own cases to forecast.
+    mixable = isinstance(FAMILIES[alone.meta["model"]], TreesOfDemand)
+    shares = SHARES if mixable else WHOLE
+    mixes = [
+        [share * a + (1 - share) * b for a, b in zip(everybody, own, strict=True)]
+        for share in shares
+    ]
+    losses = [missed(task, before, panel, forecasts) for forecasts in mixes]
+    share = shares[first_not_beaten(np.stack(losses))]
+    if share == 0:
+        return replace(alone, shared=model)
+    if share < 1:
+        before = replace(before, alone=alone.validated, share=share)
+        kept = replace(kept, alone=alone, share=share)
+    return adapted(kept, panel, rows["test"], before)
 
 
-def _candidates(
-    task: Demand, model: DemandModel, rows: Rows, alone: DemandModel | None
-) -> Iterator[_Candidate]:
-    """alone: what the retailer has fitted without the others; None if the model is that."""
-    family = cast(TreesOfDemand, FAMILIES[model.meta["model"]])
+def _with_own_trees(
+    task: Demand, model: DemandModel, rows: Rows
+) -> tuple[DemandModel, DemandModel]:
+    """Returns the model as it was before the validation, and as it is.
+
+    With a few trees on top, grown on what it leaves over at home, where they clearly help.
+    """
     before = model.validated
-    yield _Candidate(before, lambda: model)
+    family = FAMILIES[model.meta["model"]]
+    if not isinstance(family, TreesOfDemand) or not family.can_be_on_top:
+        return before, model
 
-    def with_own(kept: str, fit: Callable[[str, Arrays], Arrays]) -> _Candidate:
-        own = fit("validation", before.parts)
-        return _Candidate(
-            replace(before, kept=kept, own=own),
-            lambda: replace(model, kept=kept, own=fit("test", model.parts)),
-        )
+    def on_top(split: str, parts: Arrays) -> Arrays:
+        return family.fit_on_top(parts, rows[rows_of_trees(split)], task)
 
-    if family.can_be_on_top:
-        yield with_own(
-            ON_TOP, lambda split, parts: family.fit_on_top(parts, rows[rows_of_trees(split)], task)
-        )
-    if alone is None:
-        return
-    finished = best_at_home(task, alone, rows)
-    yield _Candidate(finished.validated, lambda: replace(finished, shared=model), _CLEARLY)
-    if alone.meta["model"] == model.meta["model"]:
-        trees = {"validation": alone.before, "test": alone.parts}
-        yield with_own(BOTH, lambda split, parts: trees[split])  # noqa: ARG005
+    more = replace(before, own=on_top("validation", before.parts))
+    panel: Panel = rows["validation"]
+    both = [missed(task, each, panel, _forecasts(each, panel)) for each in (before, more)]
+    if first_not_beaten(np.stack(both)) == 0:
+        return before, model
+    return more, replace(model, own=on_top("test", model.parts))
 
 
-def judged(task: Demand, model: DemandModel, panel: Panel) -> float:
-    """Returns the error that choices are made on, over the scored cases of a panel."""
-    if task.judged_by == "wape":
-        return wape(model, panel)
-    count, ratio, square = relative_sums(model, panel)
-    return rmspe(count, ratio, square)
+def first_not_beaten(losses: Floats) -> int:
+    """Returns the first row of losses (candidates, periods) that none is clearly better than.
+
+    That is, the first whose sum is above the least by no more than a standard error of the
+    difference.
+    """
+    more = losses - losses[np.argmin(losses.sum(axis=1))]
+    periods = losses.shape[1]
+    error = np.sqrt(periods) * more.std(axis=1, ddof=min(periods - 1, 1))
+    return int(np.argmax(more.sum(axis=1) <= error))
 
 
-def relative_sums(model: DemandModel, panel: Panel) -> tuple[float, float, float]:
-    """Returns how many cases sold, and the sums of forecast / sold and of its square."""
-    sums = np.zeros(3)
-    for cases in cases_of(model, panel):
-        sold = cases.sold > 0
-        ratio = model.forecast(cases)[sold] / cases.sold[sold]
-        sums += [len(ratio), ratio.sum(), (ratio**2).sum()]
-    return float(sums[0]), float(sums[1]), float(sums[2])
+def missed(task: Demand, model: DemandModel, panel: Panel, forecasts: list[Floats]) -> Floats:
+    """Returns what forecasts of the scored cases of each period missed, (periods,).
+
+    Summed over cases: units for "wape", squares of relative errors for "rmspe".
+    """
+    found = np.zeros(panel.until)
+    for cases, forecast in zip(cases_of(model, panel), forecasts, strict=True):
+        error = np.abs(forecast - cases.sold)
+        if task.judged_by == "rmspe":
+            sold = cases.sold > 0
+            error = np.divide(error, cases.sold, out=np.zeros_like(error), where=sold) ** 2
+        found += np.bincount(cases.origin + cases.ahead - 1, error, panel.until)
+    return found[panel.cut :]
 
 
-def rmspe(count: float, ratio: float, square: float) -> float:
-    """Returns the root of the mean of (1 - forecast / sold)^2."""
-    return float(np.sqrt(max(count - 2 * ratio + square, 0.0) / max(count, 1.0)))
+def _forecasts(model: DemandModel, panel: Panel) -> list[Floats]:
+    return [model.forecast(cases) for cases in cases_of(model, panel)]
+
+
+def at_best_factor(cases: Floats, ratio: Floats, square: Floats) -> tuple[list[Floats], float]:
+    """Returns the sums (periods,) at the factor of all forecasts that makes them best, and it.
+
+    What makes the squares of relative errors least is mostly below the mean: less is missed. 1
+    where that is not clearly better: what a few periods ask for is not what the next ones do.
+    cases: how many sold; ratio, square: sums of forecast / sold, and of its square.
+    """
+    factor = float(ratio.sum() / square.sum()) if square.sum() > 0 else 1.0
+    found = [[cases, f * ratio, f**2 * square] for f in (1.0, factor)]
+    chosen = first_not_beaten(np.stack([n - 2 * r + s for n, r, s in found]))
+    return found[chosen], (1.0, factor)[chosen]
+
+
+def rmspe(cases: Floats, ratio: Floats, square: Floats) -> float:
+    """Returns the root of the mean of (1 - forecast / sold)^2 for such sums."""
+    above = float((cases - 2 * ratio + square).sum())
+    return float(np.sqrt(max(above, 0.0) / max(float(cases.sum()), 1.0)))

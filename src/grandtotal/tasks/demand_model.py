@@ -38,8 +38,9 @@ from grandtotal.tasks.sales import Cases, Panel
 __all__ = ["BASELINES", "GRID", "DemandModel", "adapted", "baseline_model", "cases_of", "wape"]
 
 _BEFORE = "before "
-ON_TOP, BOTH = "own trees on top", "the mean of everybody's and own trees"
+ON_TOP = "own trees on top"
 ALONE = "own model, as it would have it alone"
+MIXED = "mix, {:.0%} of the shared model and {:.0%} of what it would have alone"
 _ONE = np.ones(())
 # Of the loss of the consortium's intervals: made of fewer cases, own ones hold less than they seem.
 _BETTER = 0.97
@@ -55,11 +56,12 @@ class DemandModel:
     spread: (2, classes, quantiles) of sold / forecast in the consortium, of the early half of the
     validation and of all of it: see intervals.py; empty where nobody was asked.
 
-    At home only: kept, what the retailer adds to everybody's trees, "" for nothing; own, the arrays
-    of its own; level, (3,) the retailer's own correction, empty if it does not help; ratios,
-    (classes, quantiles) of sold / forecast, the retailer's own or the consortium's; earlier, all of
-    it as it was before the validation; shared, the model that travelled, where all the rest is what
-    the retailer has without the others.
+    At home only: own, the arrays of a retailer's own trees on top, empty without; alone, what it
+    has without the others, and share, how much of a forecast is everybody's where the rest is of
+    that; level, (3,) the retailer's own correction, empty if it does not help; ratios, (classes,
+    quantiles) of sold / forecast, the retailer's own or the consortium's; earlier, all of it as it
+    was before the validation; shared, the model that travelled, where all the rest is what the
+    retailer has without the others.
     """
 
     meta: Json
@@ -69,8 +71,9 @@ class DemandModel:
     ratios: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, len(QUANTILES))))
     spread: NDArray[np.float64] = field(default_factory=lambda: _NONE)
     before: Arrays = field(default_factory=dict)
-    kept: str = ""
     own: Arrays = field(default_factory=dict)
+    alone: DemandModel | None = None
+    share: float = 1.0
     earlier: DemandModel | None = None
     shared: DemandModel | None = None
 
@@ -94,7 +97,10 @@ class DemandModel:
     @property
     def keeps(self) -> str:
         """What the retailer keeps instead of everybody's model, in words; "" where it is that."""
-        return self.kept if self.shared is None else ALONE
+        if self.shared is not None:
+            return ALONE
+        mixed = "" if self.alone is None else MIXED.format(self.share, 1 - self.share)
+        return ", with ".join(words for words in (mixed, ON_TOP if self.own else "") if words)
 
     @property
     def validated(self) -> DemandModel:
@@ -110,14 +116,14 @@ class DemandModel:
             found = mean("poisson", own, cases.design.offset, self.level)
         else:
             found = self._global(cases)
+        if self.alone is not None:
+            found = self.share * found + (1 - self.share) * self.alone.forecast(cases)
         return np.where(cases.closed, 0.0, found)
 
     def _global(self, cases: Cases) -> NDArray[np.float64]:
         family = FAMILIES[self.meta["model"]]
-        if self.kept == ON_TOP:
+        if self.own:
             found = cast(TreesOfDemand, family).forecast_on_top(self.parts, self.own, cases)
-        elif self.kept == BOTH:
-            found = (family.forecast(self.parts, cases) + family.forecast(self.own, cases)) / 2
         else:
             found = family.forecast(self.parts, cases)
         factor = self.parts.get("factor", _ONE)

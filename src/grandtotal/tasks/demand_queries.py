@@ -64,8 +64,10 @@ class DemandSeries:
 class ForecastScores:
     """Sums over the scored cases, for a model in the broadcast: of |sold - forecast| and of sold.
 
-    And of forecast / sold and its square where something sold, which tell the RMSPE at any factor;
-    a forecast of more than MOST_RATIO times what sold counts for so many.
+    And by period of forecast / sold and its square where something sold, which tell the RMSPE at
+    any factor; a forecast of more than MOST_RATIO times what sold counts for so many.
+
+    periods: how many the split has; 1 for the sums of all of them.
 
     largest: norm to which the first two sums of one product are cut, in units; 0 is not at all.
     The others are then not asked.
@@ -78,6 +80,7 @@ class ForecastScores:
     split: str
     largest: float = 0.0
     per_customer: int = 0
+    periods: int = 1
 
     @property
     def bound(self) -> Stated:
@@ -85,41 +88,43 @@ class ForecastScores:
         return bound_by_group(self.largest, "product", self.per_customer, signed=False)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
-        """Returns error and sold, in units; cases that sold, and sums of ratio and square."""
+        """Returns error and sold, in units; cases, ratio and square, (periods,)."""
         scale = scale_of(self.largest) if self.largest else UNIT_STEPS
         asked = {"error": Field((), scale=scale), "sold": Field((), scale=scale)}
         if self.largest:
             return asked
-        ratios = {name: Field((), scale=RATIO_STEPS) for name in ("ratio", "square")}
-        return {**asked, "cases": Field(()), **ratios}
+        shape = (self.periods,)
+        ratios = {name: Field(shape, scale=RATIO_STEPS) for name in ("ratio", "square")}
+        return {**asked, "cases": Field(shape), **ratios}
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each case is rounded before it is added."""
         model = DemandModel.of(broadcast, {"model": self.family})
         clipped = bool(self.largest)
         panel = shared_rows(rows, self.split, self.per_customer) if clipped else rows[self.split]
-        sums = dict.fromkeys(self.fields(broadcast), 0)
+        sums: Arrays = {name: np.asarray(0) for name in self.fields(broadcast)}
         for cases in cases_of(model, panel):
-            found = self._of(model.forecast(cases), cases)
+            found = self._of(model.forecast(cases), cases, panel.cut)
             sums = {name: sums[name] + found[name] for name in sums}
-        return {name: np.asarray(value) for name, value in sums.items()}
+        return sums
 
-    def _of(self, forecast: NDArray[np.float64], cases: Cases) -> dict[str, int]:
+    def _of(self, forecast: NDArray[np.float64], cases: Cases, cut: int) -> Arrays:
         missed = np.abs(forecast - cases.sold)
         if self.largest:
             of_products = [np.bincount(cases.series, each) for each in (missed, cases.sold)]
             error, sold = sum_of_clipped(np.stack(of_products, axis=1), self.largest)
-            return {"error": int(error), "sold": int(sold)}
+            return {"error": error, "sold": sold}
         positive = cases.sold > 0
         ratio = np.minimum(forecast[positive] / cases.sold[positive], MOST_RATIO)
+        place = np.minimum((cases.origin + cases.ahead - 1 - cut)[positive], self.periods - 1)
+
+        def by_period(steps: NDArray[np.float64]) -> NDArray[np.int64]:
+            return np.bincount(place, np.rint(steps), self.periods).astype(np.int64)
+
         return {
-            "error": _whole(missed, UNIT_STEPS),
-            "sold": _whole(cases.sold, UNIT_STEPS),
-            "cases": int(positive.sum()),
-            "ratio": _whole(ratio, RATIO_STEPS),
-            "square": _whole(ratio**2, RATIO_STEPS),
+            "error": np.rint(missed * UNIT_STEPS).sum().astype(np.int64),
+            "sold": np.rint(cases.sold * UNIT_STEPS).sum().astype(np.int64),
+            "cases": by_period(np.ones_like(ratio)),
+            "ratio": by_period(ratio * RATIO_STEPS),
+            "square": by_period(ratio**2 * RATIO_STEPS),
         }
-
-
-def _whole(values: NDArray[np.float64], steps: int) -> int:
-    return int(np.rint(values * steps).sum())

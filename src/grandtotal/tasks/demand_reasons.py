@@ -16,7 +16,7 @@ from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.tree_model import TreesModel
 from grandtotal.algorithms.tree_reasons import contributions
 from grandtotal.tasks.demand_families import FAMILIES
-from grandtotal.tasks.demand_model import BOTH, ON_TOP, DemandModel
+from grandtotal.tasks.demand_model import DemandModel
 from grandtotal.tasks.demand_trees import TREES, TreesOfDemand
 from grandtotal.tasks.sales import Cases
 
@@ -36,23 +36,30 @@ def reasons(model: DemandModel, cases: Cases, forecast: NDArray[np.float64]) -> 
     largest = np.sort(np.argsort(-forecast, kind="stable")[:MOST])
     chosen = np.isin(np.arange(len(forecast)), largest)
     columns = cast(Columns, cases.chosen(chosen).seen)
-    names = [feature.name for feature in trees[0].bins.features]
-    shares = np.sum([contributions(each, columns)[:, :-1] for each in trees], axis=0)
-    shares /= 2 if model.kept == BOTH else 1
+    names = list(dict.fromkeys(f.name for _, each in trees for f in each.bins.features))
+    shares = np.zeros((len(largest), len(names)))
+    for part, each in trees:
+        places = [names.index(feature.name) for feature in each.bins.features]
+        shares[:, places] += part * contributions(each, columns)[:, :-1]
     told = [""] * len(forecast)
     for place, row in zip(largest.tolist(), shares, strict=True):
         told[place] = _words(names, row)
     return told
 
 
-def trees_of(model: DemandModel) -> list[TreesModel]:
-    """Returns the trees whose scores add up to the forecast's."""
+def trees_of(model: DemandModel) -> list[tuple[float, TreesModel]]:
+    """Returns the trees that forecast, and how much of the forecast they are.
+
+    Of a mix also those that the retailer has alone; what is on top counts as much as what is below.
+    """
     family = FAMILIES[model.meta["model"]]
+    alone = [] if model.alone is None else trees_of(model.alone)
+    theirs = [(part * (1 - model.share), trees) for part, trees in alone]
     if not isinstance(family, TreesOfDemand):
-        return []
-    on_top = [TREES["trees-log"].model(model.own)] if model.kept == ON_TOP else []
-    own = [family.model(model.own)] if model.kept == BOTH else []
-    return [family.model(model.parts), *on_top, *own]
+        return theirs
+    share = 1.0 if model.alone is None else model.share
+    on_top = [(share, TREES["trees-log"].model(model.own))] if model.own else []
+    return [(share, family.model(model.parts)), *on_top, *theirs]
 
 
 def _words(names: list[str], shares: NDArray[np.float64]) -> str:

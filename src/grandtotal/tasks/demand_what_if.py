@@ -120,7 +120,7 @@ def _price(text: str) -> float:
 
 def _refuse_unpriced(model: DemandModel, price: float) -> None:
     """Raises PlanError where list prices are not among what the trees look at."""
-    if not all(knows_list_prices(trees.bins) for trees in trees_of(model)):
+    if not all(knows_list_prices(trees.bins) for _, trees in trees_of(model)):
         raise PlanError(
             f"what if price={price:g}: list prices are not among what the trees look at, since "
             f"there was no table of them in training; train again{_reduction(price)}"

@@ -147,15 +147,15 @@ def _baselines(tried: Mapping[str, Mapping[str, float]]) -> Html:
 
 
 def _kept(found: Findings) -> Html:
-    """Returns which retailers keep trees of their own, where trees were chosen."""
+    """Returns which retailers keep something of their own, where trees were chosen."""
     kept = detail(found, "kept")
-    own = {who: trees for who, trees in kept.items() if trees}
+    own = {who: what for who, what in kept.items() if what}
     if not own:
         return Html("")
-    words = ", ".join(f"{who} its {trees}" for who, trees in own.items())
+    words = "; ".join(f"{who}: {what}" for who, what in own.items())
     return paragraph(
-        f"Kept at home, since it was better on the retailer’s own validation: {words}. The others "
-        "keep the shared model as it is.",
+        "Kept at home, by how good it was on the retailer’s own validation, counted over periods: "
+        f"{words}. Who is not named keeps the shared model as it is.",
         class_="note",
     )
 
