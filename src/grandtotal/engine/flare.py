@@ -7,15 +7,17 @@ FLARE neither resumes a job nor lets a restarted site into one, so a run is a se
 of which goes on from the coordinator's and the retailers' own disks.
 
 This file alone imports nvflare, and is itself imported only where it is needed. What works on a run
-is imported in the process of a job: starting is mostly importing, and the line needs none of it.
+is imported in the nursery of a party's jobs: starting is mostly importing, and the line needs none.
 NVIDIA FLARE: https://github.com/NVIDIA/NVFlare (Apache-2.0)
 """
 
 import logging
+import shlex
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +28,19 @@ from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
+from nvflare.apis.job_launcher_spec import JobHandleSpec
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.app_common.job_launcher.client_process_launcher import ClientProcessJobLauncher
+from nvflare.app_common.job_launcher.process_launcher import ProcessHandle
 from nvflare.app_common.job_launcher.server_process_launcher import ServerProcessJobLauncher
+from nvflare.utils.job_launcher_utils import get_credential_env
 
 from grandtotal.consortium.transport import Reply, RetailerId
 from grandtotal.durable import write_json
-from grandtotal.engine import job
 from grandtotal.engine.desk import Answer, Desk, Part, Rounds
 from grandtotal.engine.kits import OFFICER, Kit, patience_of
+from grandtotal.engine.nursery import Nursery
 from grandtotal.engine.revocation import revoked
 from grandtotal.engine.workspace import ADAPTER
 
@@ -152,25 +157,49 @@ class Answering(Executor):
 
 
 class ServerProcesses(ServerProcessJobLauncher):
-    """Starts the coordinator's process of a job, so that it ends with the server."""
+    """Has the nursery start the coordinator's process of a job."""
 
-    def get_command(self, job_meta: Any, fl_ctx: FLContext) -> str:
-        """Returns FLARE's command, watched over by `job.py`."""
-        return _watched(super().get_command(job_meta, fl_ctx), "server")
+    def launch_job(self, job_meta: Any, fl_ctx: FLContext) -> JobHandleSpec:
+        """Returns the handle of the process, which ends with the server."""
+        return _launched("server", self.get_command(job_meta, fl_ctx), fl_ctx)
 
 
 class SiteProcesses(ClientProcessJobLauncher):
-    """Starts a retailer's process of a job, so that it ends with the site."""
+    """Has the nursery start a retailer's process of a job."""
 
-    def get_command(self, job_meta: Any, fl_ctx: FLContext) -> str:
-        """Returns FLARE's command, watched over by `job.py`."""
-        return _watched(super().get_command(job_meta, fl_ctx), "site")
+    def launch_job(self, job_meta: Any, fl_ctx: FLContext) -> JobHandleSpec:
+        """Returns the handle of the process, which ends with the site."""
+        return _launched("site", self.get_command(job_meta, fl_ctx), fl_ctx)
 
 
-def _watched(command: str, side: str) -> str:
-    there = f"-m {job.MODULES[side]}"
-    assert there in command, command
-    return command.replace(there, f"-m {job.__name__} {side}", 1)
+_JOBS = {
+    "server": "nvflare.private.fed.app.server.runner_process",
+    "site": "nvflare.private.fed.app.client.worker_process",
+}
+
+
+def _launched(side: str, command: str, context: FLContext) -> JobHandleSpec:
+    interpreter, option, module, *words = shlex.split(command)
+    assert (interpreter, option, module) == (sys.executable, "-m", _JOBS[side]), command
+    secrets = get_credential_env(context.get_prop(FLContextKey.JOB_PROCESS_ARGS) or {})
+    return ProcessHandle(process_adapter=_nurseries[0].start([side, *words], secrets))
+
+
+_nurseries: list[Nursery] = []  # of this process: FLARE makes the launchers itself
+
+
+def prepare() -> None:
+    """Imports what FLARE's processes of a job, and who submits one, need besides this file."""
+    for name in (*_JOBS.values(), "nvflare.fuel.flare_api.flare_api"):
+        import_module(name)
+
+
+def work(side: str, words: list[str]) -> int:
+    """Does the work of FLARE's process of a job, at the server or a site; its exit status."""
+    program = import_module(_JOBS[side])
+    sys.argv = [program.__name__, *words]
+    arguments = program.parse_arguments()
+    return _run(program, arguments, Path(arguments.workspace) / arguments.job_id)
 
 
 def _folder(context: FLContext) -> Path:
@@ -218,19 +247,21 @@ def submit_job(kit: Kit, path: Path) -> str:
         session.close()
 
 
-def serve(kit: Kit) -> int:
+def serve(kit: Kit, nursery: Nursery) -> int:
     """Runs FLARE's server in this process until it is told to stop; returns its exit status."""
     from nvflare.private.fed.app.server import server_train
 
+    _nurseries.append(nursery)
     _turn_away(kit.path)
     settings = ["org=coordinator", "config_folder=config", "secure_train=true"]
     return _main(server_train, kit, "fed_server.json", settings)
 
 
-def answer(kit: Kit) -> int:
+def answer(kit: Kit, nursery: Nursery) -> int:
     """Runs FLARE's site in this process until it is told to stop; returns its exit status."""
     from nvflare.private.fed.app.client import client_train
 
+    _nurseries.append(nursery)
     _note_refusals()
     settings = [f"uid={kit.me}", f"org={kit.me}", "config_folder=config", "secure_train=true"]
     return _main(client_train, kit, "fed_client.json", settings)
@@ -285,12 +316,13 @@ def _note_refusals() -> None:
 
 
 def _main(program: Any, kit: Kit, file: str, settings: list[str]) -> int:
-    from nvflare.fuel.f3.mpm import MainProcessMonitor
-
     # Its own parser, so that its own defaults hold.
     sys.argv = [program.__name__, "-m", str(kit.path), "-s", file, "--set", *settings]
-    arguments = program.parse_arguments()
-    found = MainProcessMonitor.run(
-        main_func=program.main, run_dir=arguments.workspace, args=arguments
-    )
+    return _run(program, program.parse_arguments(), kit.path)
+
+
+def _run(program: Any, arguments: Any, folder: Path) -> int:
+    from nvflare.fuel.f3.mpm import MainProcessMonitor
+
+    found = MainProcessMonitor.run(main_func=program.main, run_dir=str(folder), args=arguments)
     return int(found or 0)
