@@ -160,9 +160,8 @@ def test_a_retailer_waits_for_a_coordinator_that_is_not_there_yet(written, homes
     kit = replace(kit, alliance=replace(kit.alliance, port=port))
     sealed = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     sealed.load_cert_chain(here / "server.crt", here / "keys/server.key")
-    waiting = threading.Thread(
-        target=until_answered, args=(line_of(kit, key),), daemon=True
-    )
+    line = line_of(kit, transport_key(homes["north"]))
+    waiting = threading.Thread(target=until_answered, args=(line,), daemon=True)
     waiting.start()
     while "refused; waiting" not in caplog.text:
         time.sleep(0.01)
