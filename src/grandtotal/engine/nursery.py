@@ -51,9 +51,10 @@ class Child:
 
     def terminate(self) -> None:
         """Ends it, with all that it started."""
-        if not self.status.done():
-            with suppress(ProcessLookupError):
-                os.killpg(self.number.result(), signal.SIGKILL)
+        for kill in (os.killpg, os.kill):  # it may not lead a group of its own yet
+            if not self.status.done():
+                with suppress(ProcessLookupError):
+                    kill(self.number.result(), signal.SIGKILL)
 
     def poll(self) -> int | None:
         """Returns its exit status, None while it runs."""
