@@ -303,13 +303,13 @@ def memory_mb(folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            words = (status.parent / "cmdline").read_bytes().decode(errors="replace")
+            called = (status.parent / "comm").read_text().strip()
             here = os.readlink(status.parent / "cwd")
             text = status.read_text()
         except OSError:
             continue
         if here.startswith(str(folder)) and "VmRSS" in text:
             party = Path(here).relative_to(folder).parts[0]
-            part = f"{party} {'job' if 'engine.job' in words else 'parent'}"
-            found[part] = int(text.split("VmRSS:")[1].split()[0]) / 1024
+            part = {"grandtotal-job": "job", "grandtotal-nest": "nursery"}.get(called, "parent")
+            found[f"{party} {part}"] = int(text.split("VmRSS:")[1].split()[0]) / 1024
     return found

@@ -233,9 +233,12 @@ class Loopback:
     def _as(self, party: str) -> Any:
         """Returns what makes a process one of this party."""
         user = self._user(party)
+        env = {**os.environ, "HOME": str(self.home(party)), "OMP_NUM_THREADS": "1"}
+        # As where it is installed: the next start finds what this one has compiled.
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
         return {
             "cwd": self.home(party),
-            "env": {**os.environ, "HOME": str(self.home(party)), "OMP_NUM_THREADS": "1"},
+            "env": env,
             "user": user,
             "group": user,
             "extra_groups": None if user is None else [],

@@ -24,7 +24,7 @@ from grandtotal.engine import certificates, doctor, kits
 from grandtotal.engine.certificates import Root, issue, read_certificate, read_key, request
 from grandtotal.engine.conduct import Held, conduct, submit
 from grandtotal.engine.consent import Decision, Proposal, Requests, cohorts, shown
-from grandtotal.engine.dialling import until_answered
+from grandtotal.engine.dialling import line_of, until_answered
 from grandtotal.engine.doctor import examine
 from grandtotal.engine.kits import Alliance, Kit, ask, create, patience_of, transport_key
 from grandtotal.engine.metrics import metrics_text, serve_metrics
@@ -160,9 +160,8 @@ def test_a_retailer_waits_for_a_coordinator_that_is_not_there_yet(written, homes
     kit = replace(kit, alliance=replace(kit.alliance, port=port))
     sealed = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     sealed.load_cert_chain(here / "server.crt", here / "keys/server.key")
-    waiting = threading.Thread(
-        target=until_answered, args=(kit, transport_key(homes["north"])), daemon=True
-    )
+    line = line_of(kit, transport_key(homes["north"]))
+    waiting = threading.Thread(target=until_answered, args=(line,), daemon=True)
     waiting.start()
     while "refused; waiting" not in caplog.text:
         time.sleep(0.01)

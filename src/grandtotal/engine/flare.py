@@ -2,20 +2,23 @@
 
 A run is a FLARE job of two classes. `Coordinating` is the loop of the coordinator, in the job's
 process at the server; `Answering` holds the real retailer, in the job's process at each site.
-Messages are FLARE's auxiliary requests: pushed over the line that the site opened, no polling.
+Messages are requests between FLARE's cells: pushed over the line that the site opened, no polling.
 FLARE neither resumes a job nor lets a restarted site into one, so a run is a sequence of jobs, each
 of which goes on from the coordinator's and the retailers' own disks.
 
 This file alone imports nvflare, and is itself imported only where it is needed. What works on a run
-is imported in the process of a job: starting is mostly importing, and the line needs none of it.
+is imported in the nursery of a party's jobs: starting is mostly importing, and the line needs none.
 NVIDIA FLARE: https://github.com/NVIDIA/NVFlare (Apache-2.0)
 """
 
 import logging
+import shlex
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +29,28 @@ from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
-from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.job_launcher_spec import JobHandleSpec
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.shareable import make_reply as no_task
 from nvflare.apis.signal import Signal
 from nvflare.app_common.job_launcher.client_process_launcher import ClientProcessJobLauncher
+from nvflare.app_common.job_launcher.process_launcher import ProcessHandle
 from nvflare.app_common.job_launcher.server_process_launcher import ServerProcessJobLauncher
+from nvflare.fuel.f3 import communicator
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+from nvflare.fuel.f3.cellnet.defs import ReturnCode as Said
+from nvflare.fuel.f3.cellnet.fqcn import FQCN
+from nvflare.fuel.f3.cellnet.utils import make_reply
+from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
+from nvflare.fuel.f3.drivers.tcp_driver import TcpDriver
+from nvflare.fuel.f3.message import Message
+from nvflare.utils.job_launcher_utils import get_credential_env
 
 from grandtotal.consortium.transport import Reply, RetailerId
 from grandtotal.durable import write_json
-from grandtotal.engine import job
-from grandtotal.engine.desk import Answer, Desk, Part, Rounds
+from grandtotal.engine.desk import ASKED_AGAIN, Answer, Desk, Part, Rounds
 from grandtotal.engine.kits import OFFICER, Kit, patience_of
+from grandtotal.engine.nursery import Nursery
 from grandtotal.engine.revocation import revoked
 from grandtotal.engine.workspace import ADAPTER
 
@@ -43,7 +58,10 @@ if TYPE_CHECKING:
     from grandtotal.engine.site import Site
 
 _LOG = logging.getLogger(__name__)
-TOPIC = "grandtotal"
+CHANNEL = "grandtotal"
+_WHOLE_BYTES = 2 * 2**20  # what travels in one frame; more goes as a stream of chunks
+# Of the heads of a message and of its reply.
+_PART, _WHOLE, _DONE, _TOO_LARGE = (f"{CHANNEL}.{w}" for w in ("part", "whole", "done", "large"))
 _LOOK_S = 1.0  # between two looks at what was revoked
 
 
@@ -52,7 +70,8 @@ class FlareTransport:
 
     def __init__(self, engine: Any, context: FLContext, abort: Signal, patience_s: float) -> None:
         self._engine = engine
-        self._context = context
+        self._job = context.get_job_id()
+        self._slow: set[RetailerId] = set()
         self._rounds = Rounds(self._post, patience_s, lambda: bool(abort.triggered))
 
     def exchange(
@@ -66,15 +85,39 @@ class FlareTransport:
         self._rounds.close()
 
     def _post(self, name: RetailerId, part: Part, timeout_s: float) -> Answer | None:
-        # One retailer at a time, in threads: `multicast_aux_requests` of 2.9.0 hands its cell an
-        # argument that this does not take, and answers nothing.
-        replies = self._engine.send_aux_request(
-            [name], TOPIC, Shareable(dict(vars(part))), timeout_s, self._context, optional=True
-        )
-        reply = (replies or {}).get(name)
-        if reply is None or reply.get_return_code() != ReturnCode.OK or "done" not in reply:
+        if name in self._slow or len(part.content) > _WHOLE_BYTES:
+            return _answer(self._sent(name, part, timeout_s, whole=False))
+        reply = self._sent(name, part, timeout_s, whole=True)
+        if reply is not None and reply.get_header(MessageHeaderKey.RETURN_CODE) == Said.TIMEOUT:
+            # In one frame it is late when its last byte is; a stream may take as long as it moves.
+            self._slow.add(name)
+        if reply is not None and reply.get_header(_TOO_LARGE):
+            again = replace(part, place=ASKED_AGAIN, content=b"")
+            reply = self._sent(name, again, timeout_s, whole=False)
+        return _answer(reply)
+
+    def _sent(self, name: RetailerId, part: Part, timeout_s: float, whole: bool) -> Message | None:
+        """Returns what came back, in one frame or as a stream; None where nobody is known."""
+        clients, _ = self._engine.validate_targets([name])
+        if not clients:
             return None
-        return Answer(bool(reply["done"]), bytes(reply["content"]))
+        about = {key: value for key, value in vars(part).items() if key != "content"}
+        cell = self._engine.get_cell()
+        reply: Message = (cell.core_cell if whole else cell).send_request(
+            channel=CHANNEL,
+            topic=CHANNEL,
+            target=FQCN.join([clients[0].get_fqcn(), self._job]),
+            request=Message({_PART: about, _WHOLE: whole}, part.content),
+            timeout=timeout_s,
+            optional=True,
+        )
+        return reply
+
+
+def _answer(reply: Message | None) -> Answer | None:
+    if reply is None or reply.get_header(_DONE) is None:
+        return None
+    return Answer(bool(reply.get_header(_DONE)), bytes(reply.payload or b""))
 
 
 class Coordinating(Controller):
@@ -116,29 +159,35 @@ class Answering(Executor):
         super().__init__()
         self._site: Site | None = None
         self._desk: Desk | None = None
+        self._coordinator = ""
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Begins to listen with the job, and lets go of the retailer's ledger at its end."""
         if event_type == EventType.START_RUN:
             from grandtotal.engine.site import Site
 
+            self._coordinator = FQCN.join([FQCN.ROOT_SERVER, fl_ctx.get_job_id()])
             self._site = Site.started(_folder(fl_ctx))
             self._desk = Desk(self._site.handle)
-            fl_ctx.get_engine().register_aux_message_handler(TOPIC, self._take)
+            cell = fl_ctx.get_engine().get_cell()
+            cell.register_request_cb(channel=CHANNEL, topic=CHANNEL, cb=self._take)
         elif event_type == EventType.END_RUN and self._desk is not None and self._site is not None:
             self._desk.close()
             self._site.close()
 
-    def _take(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:  # noqa: ARG002
-        # FLARE calls by keyword: the names of the parameters are its own.
+    def _take(self, request: Message) -> Message:
         assert self._desk is not None
         try:
-            part = Part(**{name: request[name] for name in Part.__dataclass_fields__})
-            return Shareable(dict(vars(self._desk.take(part))))
+            _refuse_others(request, self._coordinator)
+            part = Part(content=request.payload or b"", **request.get_header(_PART))
+            answer = self._desk.take(part)
         except Exception:
             # The text stays in this site's own log: what it names is the retailer's.
             _LOG.exception("a message could not be taken")
-            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
+            return make_reply(Said.PROCESS_EXCEPTION)
+        if request.get_header(_WHOLE) and len(answer.content) > _WHOLE_BYTES:
+            return Message({_TOO_LARGE: True, MessageHeaderKey.RETURN_CODE: Said.OK})
+        return Message({_DONE: answer.done, MessageHeaderKey.RETURN_CODE: Said.OK}, answer.content)
 
     def execute(
         self,
@@ -148,29 +197,60 @@ class Answering(Executor):
         abort_signal: Signal,  # noqa: ARG002
     ) -> Shareable:
         """Does no task."""
-        return make_reply(ReturnCode.TASK_UNKNOWN)
+        return no_task(ReturnCode.TASK_UNKNOWN)
+
+
+def _refuse_others(request: Message, coordinator: str) -> None:
+    origin = request.get_header(MessageHeaderKey.ORIGIN)
+    if origin != coordinator:
+        raise PermissionError(f"a message of {origin}, expected one of {coordinator}")
 
 
 class ServerProcesses(ServerProcessJobLauncher):
-    """Starts the coordinator's process of a job, so that it ends with the server."""
+    """Has the nursery start the coordinator's process of a job."""
 
-    def get_command(self, job_meta: Any, fl_ctx: FLContext) -> str:
-        """Returns FLARE's command, watched over by `job.py`."""
-        return _watched(super().get_command(job_meta, fl_ctx), "server")
+    def launch_job(self, job_meta: Any, fl_ctx: FLContext) -> JobHandleSpec:
+        """Returns the handle of the process, which ends with the server."""
+        return _launched("server", self.get_command(job_meta, fl_ctx), fl_ctx)
 
 
 class SiteProcesses(ClientProcessJobLauncher):
-    """Starts a retailer's process of a job, so that it ends with the site."""
+    """Has the nursery start a retailer's process of a job."""
 
-    def get_command(self, job_meta: Any, fl_ctx: FLContext) -> str:
-        """Returns FLARE's command, watched over by `job.py`."""
-        return _watched(super().get_command(job_meta, fl_ctx), "site")
+    def launch_job(self, job_meta: Any, fl_ctx: FLContext) -> JobHandleSpec:
+        """Returns the handle of the process, which ends with the site."""
+        return _launched("site", self.get_command(job_meta, fl_ctx), fl_ctx)
 
 
-def _watched(command: str, side: str) -> str:
-    there = f"-m {job.MODULES[side]}"
-    assert there in command, command
-    return command.replace(there, f"-m {job.__name__} {side}", 1)
+_JOBS = {
+    "server": "nvflare.private.fed.app.server.runner_process",
+    "site": "nvflare.private.fed.app.client.worker_process",
+}
+
+
+def _launched(side: str, command: str, context: FLContext) -> JobHandleSpec:
+    interpreter, option, module, *words = shlex.split(command)
+    assert (interpreter, option, module) == (sys.executable, "-m", _JOBS[side]), command
+    secrets = get_credential_env(context.get_prop(FLContextKey.JOB_PROCESS_ARGS) or {})
+    return ProcessHandle(process_adapter=_nurseries[0].start([side, *words], secrets))
+
+
+_nurseries: list[Nursery] = []  # of this process: FLARE makes the launchers itself
+
+
+def prepare() -> None:
+    """Imports what FLARE's processes of a job, and who submits one, need besides this file."""
+    _know_two_lines()
+    for name in (*_JOBS.values(), "nvflare.fuel.flare_api.flare_api"):
+        import_module(name)
+
+
+def work(side: str, words: list[str]) -> int:
+    """Does the work of FLARE's process of a job, at the server or a site; its exit status."""
+    program = import_module(_JOBS[side])
+    sys.argv = [program.__name__, *words]
+    arguments = program.parse_arguments()
+    return _run(program, arguments, Path(arguments.workspace) / arguments.job_id)
 
 
 def _folder(context: FLContext) -> Path:
@@ -218,19 +298,21 @@ def submit_job(kit: Kit, path: Path) -> str:
         session.close()
 
 
-def serve(kit: Kit) -> int:
+def serve(kit: Kit, nursery: Nursery) -> int:
     """Runs FLARE's server in this process until it is told to stop; returns its exit status."""
     from nvflare.private.fed.app.server import server_train
 
+    _nurseries.append(nursery)
     _turn_away(kit.path)
     settings = ["org=coordinator", "config_folder=config", "secure_train=true"]
     return _main(server_train, kit, "fed_server.json", settings)
 
 
-def answer(kit: Kit) -> int:
+def answer(kit: Kit, nursery: Nursery) -> int:
     """Runs FLARE's site in this process until it is told to stop; returns its exit status."""
     from nvflare.private.fed.app.client import client_train
 
+    _nurseries.append(nursery)
     _note_refusals()
     settings = [f"uid={kit.me}", f"org={kit.me}", "config_folder=config", "secure_train=true"]
     return _main(client_train, kit, "fed_client.json", settings)
@@ -270,27 +352,37 @@ def _turn_away(coordinator: Path) -> None:
 def _note_refusals() -> None:
     """Has the site write down which jobs it refuses: FLARE tells the server alone."""
     from nvflare.private.admin_defs import MsgHeader
-    from nvflare.private.admin_defs import ReturnCode as Said
+    from nvflare.private.admin_defs import ReturnCode as Decided
     from nvflare.private.fed.client.training_cmds import DeployProcessor
 
     process = DeployProcessor.process
 
     def noting(self: Any, req: Any, app_ctx: Any) -> Any:
         reply = process(self, req, app_ctx)
-        if reply.get_header(MsgHeader.RETURN_CODE) == Said.ERROR:
+        if reply.get_header(MsgHeader.RETURN_CODE) == Decided.ERROR:
             _LOG.error("a job was refused: %s", reply.body)
         return reply
 
     DeployProcessor.process = noting
 
 
-def _main(program: Any, kit: Kit, file: str, settings: list[str]) -> int:
-    from nvflare.fuel.f3.mpm import MainProcessMonitor
+def _know_two_lines() -> None:
+    """Has FLARE speak gRPC between companies and TCP within one, and import no line besides."""
+    if not communicator.driver_loaded:
+        communicator.driver_mgr.register(GrpcDriver)
+        communicator.driver_mgr.register(TcpDriver)
+        communicator.driver_loaded = True
 
+
+def _main(program: Any, kit: Kit, file: str, settings: list[str]) -> int:
+    _know_two_lines()
     # Its own parser, so that its own defaults hold.
     sys.argv = [program.__name__, "-m", str(kit.path), "-s", file, "--set", *settings]
-    arguments = program.parse_arguments()
-    found = MainProcessMonitor.run(
-        main_func=program.main, run_dir=arguments.workspace, args=arguments
-    )
+    return _run(program, program.parse_arguments(), kit.path)
+
+
+def _run(program: Any, arguments: Any, folder: Path) -> int:
+    from nvflare.fuel.f3.mpm import MainProcessMonitor
+
+    found = MainProcessMonitor.run(main_func=program.main, run_dir=str(folder), args=arguments)
     return int(found or 0)

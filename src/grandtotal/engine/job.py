@@ -1,21 +1,20 @@
-"""A FLARE job's process that ends with the process that started it.
+"""What a party has done in processes of their own: FLARE's jobs, and giving one to the server.
 
-FLARE's own watch over the parent begins late: a job that is still starting when its parent is
-killed would go on alone, and keep the retailer's ledger from the next one.
+Each ends with the process that started it. FLARE's own watch over the parent begins late: a job
+that is still starting when its parent is killed would go on alone, and keep the retailer's ledger
+from the next one.
 
 python -m grandtotal.engine.job server|site ARGUMENTS OF FLARE'S MODULE
+python -m grandtotal.engine.job submit KIT RUN LEAST MEMBER...
 """
 
 import os
-import runpy
 import sys
 import threading
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-MODULES = {
-    "server": "nvflare.private.fed.app.server.runner_process",
-    "site": "nvflare.private.fed.app.client.worker_process",
-}
 _LOOK_S = 0.5
 
 
@@ -26,8 +25,35 @@ def end_with(parent: int) -> None:
     os._exit(1)
 
 
+def main(words: list[str], parent: int) -> int:
+    """Does the work and returns the exit status; parent: the process that it ends with."""
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    from grandtotal.engine import flare
+
+    what, *rest = words
+    if what == "submit":
+        return submit(Path(rest[0]), rest[1], int(rest[2]), tuple(rest[3:]))
+    return flare.work(what, rest)
+
+
+def submit(kit: Path, run: str, least: int, members: tuple[str, ...]) -> int:
+    """Gives the server of a kit the job that works on a run, once so many members are there.
+
+    In a process of its own: FLARE keeps who submits and who serves in the same globals.
+    """
+    from grandtotal.engine import flare
+    from grandtotal.engine.dialling import officers_line, until_answered
+    from grandtotal.engine.kits import Kit
+
+    with (kit / "submit.txt").open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    with TemporaryDirectory() as folder:
+        made = flare.job_of(run, Path(folder), members, least)
+        until_answered(officers_line(Kit.read(kit)))  # the server may be starting as well
+        flare.submit_job(Kit.read(kit), made)
+    return 0
+
+
 if __name__ == "__main__":
-    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    module = MODULES[sys.argv[1]]
-    sys.argv = [module, *sys.argv[2:]]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.exit(main(sys.argv[1:], os.getppid()))

@@ -8,7 +8,9 @@ https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.htm
 import ctypes
 import os
 
-_LARGE = 256 * 1024  # bytes of a block that goes back to the system at once
+# Bytes of a block that goes back to the system at once. A smaller one is used again: the pages of a
+# new one cost more than what is written into them, and a message is copied a dozen times.
+_LARGE = 4 * 2**20
 # By name in the environment: the number that mallopt knows it by, and the value.
 _SETTINGS = {
     "MALLOC_ARENA_MAX": (-8, 2),

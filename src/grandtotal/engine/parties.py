@@ -10,22 +10,21 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from grandtotal.durable import write
-from grandtotal.engine.dialling import until_answered
+from grandtotal.engine.dialling import line_of, until_answered
 from grandtotal.engine.kits import COORDINATOR, Kit, patience_of, transport_key
 from grandtotal.engine.memory import give_back
+from grandtotal.engine.nursery import Nursery
 from grandtotal.engine.revocation import without_certificate
 from grandtotal.engine.workspace import of_coordinator, of_retailer
 from grandtotal.errors import PlanError, RunError
@@ -49,14 +48,14 @@ def start_coordinator(kit: Kit, metrics: int | None = None) -> int:
     """
     kit.own(COORDINATOR)
     _refuse_missing_flare()
-    give_back()
+    nursery = _nursery(kit, "conduct")
     with _at_work(kit):
         of_coordinator(kit)
-        threading.Thread(target=_work, args=(kit,), daemon=True).start()
+        threading.Thread(target=_work, args=(kit, nursery), daemon=True).start()
         _show_metrics(kit, metrics)
         from grandtotal.engine import flare
 
-        return flare.serve(kit)
+        return flare.serve(kit, nursery)
 
 
 def start_retailer(kit: Kit, config: Path, metrics: int | None = None, trust: bool = False) -> int:
@@ -72,15 +71,32 @@ def start_retailer(kit: Kit, config: Path, metrics: int | None = None, trust: bo
         )
     _refuse_missing_flare()
     know_coordinator(kit, config, trust)
-    give_back()
     key = transport_key(config)
+    nursery = _nursery(kit, "site")
     with _at_work(kit):
         of_retailer(kit, config, key)
         _show_metrics(kit, metrics)
         from grandtotal.engine import flare
 
-        until_answered(kit, key)
-        return flare.answer(kit)
+        until_answered(line_of(kit, key))
+        return flare.answer(kit, nursery)
+
+
+def _nursery(kit: Kit, work: str) -> Nursery:
+    """Sets a process aside for the jobs of this party, before there is a second thread.
+
+    work: the module that works on a run.
+    """
+    from grandtotal.engine import flare  # both sides of the fork need it
+
+    give_back()
+
+    def prepare() -> None:
+        os.chdir(kit.path)
+        flare.prepare()
+        import_module(f"{__package__}.{work}")
+
+    return Nursery(prepare)
 
 
 def know_coordinator(kit: Kit, config: Path, trust: bool = False) -> None:
@@ -95,7 +111,7 @@ def know_coordinator(kit: Kit, config: Path, trust: bool = False) -> None:
     write(path, kit.coordinator.hex().encode() + b"\n")
 
 
-def _work(kit: Kit) -> None:
+def _work(kit: Kit, nursery: Nursery) -> None:
     """Starts a segment for the oldest run that is open, whenever none is at work."""
     from grandtotal.engine.conduct import held
 
@@ -116,7 +132,7 @@ def _work(kit: Kit) -> None:
                 break  # accepted: FLARE starts its processes, or waits for a member
             # Who is away is waited for, as long as the plan says, before it is left out.
             sites = len(run.present) if asked is None else run.fewest
-            if _submitted(kit, run, sites):
+            if _submitted(kit, nursery, run, sites):
                 submitted[name] = _Submitted(begun, time.monotonic())
             break
 
@@ -134,26 +150,14 @@ def _wait_s(kit: Kit, run: Held) -> float:
     return _START_S + patience_s if run.fewest < len(run.present) else max(_BEGIN_S, patience_s)
 
 
-def _submitted(kit: Kit, run: Held, sites: int) -> bool:
-    # In a process of its own: FLARE keeps who submits and who serves in the same globals.
+def _submitted(kit: Kit, nursery: Nursery, run: Held, sites: int) -> bool:
     name = run.folder.path.name
-    command = [sys.executable, "-m", __spec__.name, str(kit.path), name, str(sites), *run.present]
-    with (kit.path / "submit.txt").open("ab") as log:
-        try:
-            done = subprocess.run(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=_SUBMIT_S
-            )
-        except subprocess.TimeoutExpired:
-            return False
-    return done.returncode == 0
-
-
-def submit(kit: Kit, name: str, sites: int, members: tuple[str, ...]) -> None:
-    """Gives the server of a kit the job that works on a run, once so many members are there."""
-    from grandtotal.engine import flare
-
-    with TemporaryDirectory() as folder:
-        flare.submit_job(kit, flare.job_of(name, Path(folder), members, sites))
+    child = nursery.start(["submit", str(kit.path), name, str(sites), *run.present])
+    try:
+        return child.wait(_SUBMIT_S) == 0
+    except TimeoutError:
+        child.terminate()
+        return False
 
 
 def stop(kit: Kit, patience_s: float = 20.0) -> bool:
@@ -212,7 +216,3 @@ def _refuse_missing_flare() -> None:
         raise PlanError(
             "NVIDIA FLARE is not installed here; `pip install 'grandtotal[flare]'` does it"
         )
-
-
-if __name__ == "__main__":
-    submit(Kit.read(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3]), tuple(sys.argv[4:]))

@@ -4,9 +4,13 @@
 accounts for every row, `check` says the same to a person; `demo` and `example` write data.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from grandtotal.tables.config import RetailerConfig, load_config
-from grandtotal.tables.read import Account, Cause, Tables
 from grandtotal.tables.schema import REGISTRY, Column, Table
+
+if TYPE_CHECKING:
+    from grandtotal.tables.read import Account, Cause, Tables
 
 __all__ = [
     "REGISTRY",
@@ -18,3 +22,12 @@ __all__ = [
     "Tables",
     "load_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # What reads rows comes with the engine of frames: not for who reads a retailer.toml alone.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from grandtotal.tables import read
+
+    return getattr(read, name)

@@ -6,24 +6,35 @@ Ids are texts: stripped, and 13085.0, as a spreadsheet writes a number, is "1308
 required number is named as what it is: not finite.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 Kind = Literal["id", "text", "integer", "number", "money", "time", "date", "flag"]
 
-DTYPES: dict[Kind, pl.DataType] = {
-    "id": pl.String(),
-    "text": pl.String(),
-    "integer": pl.Int64(),
-    "number": pl.Float64(),
-    "money": pl.Float64(),
-    "time": pl.Datetime("us"),
-    "date": pl.Date(),
-    "flag": pl.Boolean(),
-}
+
+@cache
+def dtypes() -> dict[Kind, pl.DataType]:
+    """Returns the type that a column of each kind has in a frame."""
+    import polars as pl  # who reads a retailer.toml alone needs no frames
+
+    return {
+        "id": pl.String(),
+        "text": pl.String(),
+        "integer": pl.Int64(),
+        "number": pl.Float64(),
+        "money": pl.Float64(),
+        "time": pl.Datetime("us"),
+        "date": pl.Date(),
+        "flag": pl.Boolean(),
+    }
+
 
 # A table often holds a promotion or a holiday as 0 and 1; these words mean "none" there.
 NONE_WORDS = ("0", "false", "f", "no", "n", "none")
@@ -53,7 +64,7 @@ class Column:
     @property
     def dtype(self) -> pl.DataType:
         """The type that the column has in a frame."""
-        return DTYPES[self.kind]
+        return dtypes()[self.kind]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from datetime import date
 
 from grandtotal.tables.kinds import (
-    DTYPES,
     LAST_DAY,
     NONE_WORDS,
     Column,
@@ -15,7 +14,7 @@ from grandtotal.tables.kinds import (
 )
 from grandtotal.tables.schema_more import MORE
 
-__all__ = ["DTYPES", "REGISTRY", "Column", "Kind", "Table"]
+__all__ = ["REGISTRY", "Column", "Kind", "Table"]
 
 TRANSACTIONS = Table(
     "transactions",
