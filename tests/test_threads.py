@@ -1,8 +1,11 @@
 """Work on rows that is done side by side comes back in its order, and as little of it as asked."""
 
 import threading
+import time
 
-from grandtotal.threads import each, limited_to
+import pytest
+
+from grandtotal.threads import each, limited_to, side_by_side, together
 
 
 def test_each_keeps_the_order_and_meets_as_many_as_there_are_workers():
@@ -28,3 +31,21 @@ def test_each_takes_no_more_items_than_are_worked_on():
         found = each(lambda item: item, items())
         assert next(found) == 0
         assert taken == [0]
+
+
+@pytest.mark.parametrize("beside", [side_by_side, together])
+def test_an_error_leaves_nobody_at_work(beside):
+    begun, ended = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        begun.wait(timeout=60)
+        raise ValueError("the first")
+
+    def work() -> None:
+        begun.set()
+        time.sleep(0.05)
+        ended.set()
+
+    with limited_to(2), pytest.raises(ValueError, match="the first"):
+        beside([fail, work])
+    assert ended.is_set()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from itertools import islice
@@ -66,7 +66,7 @@ def side_by_side(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     if count < 2:
         return [call() for call in calls]
     with limited_to(workers() // count):
-        return list(_side(count).map(lambda call: call(), calls))
+        return _results([_side(count).submit(call) for call in calls])
 
 
 @cache
@@ -74,12 +74,22 @@ def _side(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, "beside")
 
 
+def _results(futures: Sequence[Future[Any]]) -> list[Any]:
+    # An error in one leaves nobody at work behind, who would still hold a lock.
+    wait(futures)
+    return [future.result() for future in futures]
+
+
 def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Returns what the calls return; the first runs here, the others beside it."""
     if len(calls) < 2:
         return [call() for call in calls]
     others = [_pool().submit(call) for call in calls[1:]]
-    return [calls[0](), *(other.result() for other in others)]
+    try:
+        first = calls[0]()
+    finally:
+        wait(others)
+    return [first, *_results(others)]
 
 
 def each(function: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
