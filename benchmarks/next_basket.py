@@ -46,9 +46,9 @@ from grandtotal.tasks.task import Common
 SOURCE = "github.com/liming-7/A-Next-Basket-Recommendation-Reality-Check, jsondata/tafeng_*.json"
 RETAILERS = 5
 GRIDS: Mapping[str, tuple[Candidate, ...]] = {
-    "popularity": tuple(Popularity(baskets) for baskets in (1, 2, 5)),
-    "item-knn": tuple(ItemKNN(shrink, 0) for shrink in (100.0, 300.0, 1000.0)),
-    "transitions": tuple(Transitions(5.0, 8.0, shrink=shrink) for shrink in (100.0, 300.0, 1000.0)),
+    "popularity": tuple(Popularity(baskets) for baskets in (1, 2)),
+    "item-knn": tuple(ItemKNN(shrink, 0) for shrink in (300.0, 1000.0)),
+    "transitions": tuple(Transitions(5.0, 8.0, shrink=shrink) for shrink in (300.0, 1000.0)),
 }
 _RECALL = "federated: recall@10"
 Baskets = list[list[int]]

@@ -36,7 +36,8 @@ from grandtotal.tasks.recommend_models import Mix, best_blend, check_shares
 from grandtotal.tasks.scores import Metric
 from grandtotal.tasks.task import Fitted
 
-HABITS = tuple(Habit(decay, share) for decay in (1.0, 0.9, 0.8) for share in (0.3, 0.5, 0.7))
+SHARES = (0.3, 0.5, 0.7)
+HABITS = tuple(Habit(decay, share) for decay in (1.0, 0.9, 0.8) for share in SHARES)
 # Chance brings products together in large baskets: pairs of them count from more customers on.
 GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     **recommend_models.GRIDS,
@@ -147,13 +148,13 @@ def choose_and_blend(
 ) -> Fitted:
     """Returns the best blend of the best item model of each grid, and the best habit beside it.
 
-    Blends are compared with the habit of the best item model alone; then all habits are tried with
-    the chosen one.
+    Blends are compared with the decay of the best item model alone, each with its best share of the
+    habit; then all habits are tried with the chosen one.
     """
     chosen, choice = best_blend(
         grids,
         lambda grid: _validated(totals, grid, products, k),
-        lambda candidates, first: _mixes(totals, candidates, products, k, _habit(first)),
+        lambda candidates, first: _mixes(totals, candidates, products, k, first["decay"]),
     )
     best = max(_tried(totals, chosen, products, k), key=lambda way: way["ndcg"])
     return _fitted(totals, chosen, products, _habit(best), choice)
@@ -189,14 +190,17 @@ def _tried(totals: Totals, candidate: Candidate, products: int, k: int) -> list[
 
 
 def _mixes(
-    totals: Totals, candidates: Sequence[Candidate], products: int, k: int, habit: Habit
+    totals: Totals, candidates: Sequence[Candidate], products: int, k: int, decay: float
 ) -> list[Mix]:
-    """Returns the summed validation scores of every blend of the candidates, with one habit."""
+    """Returns the summed validation scores of every blend, with the best share of the habit."""
     parts = tuple(each.fit(totals, products, "validation") for each in candidates)
     grid = list(shares_of(len(parts)))
     blends = {**parts_arrays(parts), "grid": np.array(grid)}
-    found = _scored(totals, BasketScores(products, k, "validation"), blends, [habit])
-    return list(zip(grid, found, strict=True))
+    habits = [Habit(decay, share) for share in SHARES]
+    found = _scored(totals, BasketScores(products, k, "validation"), blends, habits)
+    of_blends = [found[first : first + len(habits)] for first in range(0, len(found), len(habits))]
+    best = [max(ways, key=lambda way: way["ndcg"]) for ways in of_blends]
+    return list(zip(grid, best, strict=True))
 
 
 def _scored(
