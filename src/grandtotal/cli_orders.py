@@ -15,7 +15,6 @@ from grandtotal.cli_parts import (
     runs_option,
     write_frame,
 )
-from grandtotal.durable import write
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -137,6 +136,7 @@ def _write(
     made: OrderList, path: Path, page: Path | None, whose: tuple[str, Run, Ordering]
 ) -> None:
     """Writes the list as a table, and as a page if one is named."""
+    from grandtotal.durable import write
     from grandtotal.report.orders_page import orders_page
 
     retailer, run, how = whose

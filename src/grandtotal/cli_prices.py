@@ -16,7 +16,6 @@ from grandtotal.cli_parts import (
     runs_option,
     write_frame,
 )
-from grandtotal.durable import write
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -117,6 +116,7 @@ def prices(
 
 def _write_page(run: Run, retailer: str, decided: Decided, made: list[Json], page: Path) -> None:
     from grandtotal.decide.table import summary
+    from grandtotal.durable import write
     from grandtotal.report.prices_page import prices_page
 
     found = {
