@@ -96,6 +96,22 @@ def test_a_feature_of_a_few_numbers_is_what_its_words_say(build):
     assert set(DAILY).isdisjoint(FEATURES)
 
 
+def test_on_a_holiday_it_is_known_what_such_days_sold_in_the_past(build):
+    periods, origin = Periods(TODAY, 7, 60), 50
+    sales = build.sales(np.random.default_rng(1), 2, periods, 4)
+    known = known_of(np.random.default_rng(6), 2, periods, 4, origin, changed=False)
+    holiday = np.zeros((2, 64))
+    holiday[:, [0, 20, 40, 52]] = 1.0
+    known = replace(known, shares={**known.shares, "holiday": holiday, "closed": 0 * holiday})
+    known = replace(known, since={**known.since, "holiday": np.full((2, 64), -1)})
+    sales = replace(sales, known=known)
+    ahead = np.arange(1, 5)
+    seen = Seen(sales, np.ones(4, np.intp), np.full(4, origin), ahead)
+    above = sales.past.origin(origin)._above[1]
+    expected = [np.nan, *(above[days].mean() for days in ([19, 39], [0, 20, 40], [1, 21, 41]))]
+    assert seen.number("sales on past holidays") == pytest.approx(expected, nan_ok=True)
+
+
 # --- series of stores ---
 
 

@@ -114,6 +114,17 @@ class At:
         """The share of days of a kind, so many periods after the target, as known at the origin."""
         return self._within(self.origin.shares(kind), shift)
 
+    def past_holidays(self) -> Floats:
+        """How sales lay above their level on past holidays, where the target is one.
+
+        Or on periods before or after one, where it is such a period; nan elsewhere.
+        """
+        found = np.full(len(self.s), np.nan)
+        for shift in (-1, 1, 0):
+            such = self.calendar("holiday", shift) > 0
+            found[such] = self.origin.near_holidays(shift)[self.s[such]]
+        return found
+
     def run(self, of: str, step: int) -> Floats:
         """Periods from the target back (-1) or on (1) to the next of a kind, 0 if it is one."""
         return run(self.origin.marks(of), self.s, self.u, step, self._last)
@@ -194,6 +205,7 @@ FEATURES: dict[str, Feature] = {
     "holiday": lambda at: at.calendar("holiday", 0),
     "holiday the period before": lambda at: at.calendar("holiday", -1),
     "holiday the period after": lambda at: at.calendar("holiday", 1),
+    "sales on past holidays": lambda at: at.past_holidays(),
     "since the last holiday": lambda at: at.run("holiday", -1),
     "until the next holiday": lambda at: at.run("holiday", 1),
     "school holidays": lambda at: at.calendar("school", 0),

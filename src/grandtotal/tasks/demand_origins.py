@@ -347,6 +347,16 @@ class Origin:
             return self.past.promotion > 0
         return self.shares(kind) > 0
 
+    @lru_cache(maxsize=4)  # noqa: B019 - lives as long as the origin
+    def near_holidays(self, shift: int) -> Floats:
+        """The mean of how periods lay above their level that are so many before a holiday."""
+        marks = self.shares("holiday") > 0
+        early = max(-self.first - shift, 0)  # periods before the first have no mark
+        near = np.zeros(self._above.shape, np.bool_)
+        near[:, early:] = marks[:, self.first + early + shift : self.t + shift]
+        near &= ~np.isnan(self._above)
+        return divided(np.where(near, self._above, 0.0).sum(axis=1), near.sum(axis=1))
+
     @lru_cache(maxsize=2)  # noqa: B019 - lives as long as the origin
     def number(self, name: str) -> Floats:
         """Weather or trend by calendar and period, (groups, periods + horizon), as known then."""

@@ -67,7 +67,7 @@ class ForecastScores:
     And by period of forecast / sold and its square where something sold, which tell the RMSPE at
     any factor; a forecast of more than MOST_RATIO times what sold counts for so many.
 
-    periods: how many the split has; 1 for the sums of all of them.
+    periods: how many the split has; 0 for the sums of all of them.
 
     largest: norm to which the first two sums of one product are cut, in units; 0 is not at all.
     The others are then not asked.
@@ -80,7 +80,7 @@ class ForecastScores:
     split: str
     largest: float = 0.0
     per_customer: int = 0
-    periods: int = 1
+    periods: int = 0
 
     @property
     def bound(self) -> Stated:
@@ -88,12 +88,12 @@ class ForecastScores:
         return bound_by_group(self.largest, "product", self.per_customer, signed=False)
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:  # noqa: ARG002
-        """Returns error and sold, in units; cases, ratio and square, (periods,)."""
+        """Returns error and sold, in units; cases, ratio and square, by period."""
         scale = scale_of(self.largest) if self.largest else UNIT_STEPS
         asked = {"error": Field((), scale=scale), "sold": Field((), scale=scale)}
         if self.largest:
             return asked
-        shape = (self.periods,)
+        shape = (self.periods,) if self.periods else ()
         ratios = {name: Field(shape, scale=RATIO_STEPS) for name in ("ratio", "square")}
         return {**asked, "cases": Field(shape), **ratios}
 
@@ -116,10 +116,12 @@ class ForecastScores:
             return {"error": error, "sold": sold}
         positive = cases.sold > 0
         ratio = np.minimum(forecast[positive] / cases.sold[positive], MOST_RATIO)
-        place = np.minimum((cases.origin + cases.ahead - 1 - cut)[positive], self.periods - 1)
+        place = (cases.origin + cases.ahead - 1 - cut)[positive]
 
         def by_period(steps: NDArray[np.float64]) -> NDArray[np.int64]:
-            return np.bincount(place, np.rint(steps), self.periods).astype(np.int64)
+            whole = np.rint(steps)
+            found = np.bincount(place, whole, self.periods) if self.periods else whole.sum()
+            return np.asarray(found).astype(np.int64)
 
         return {
             "error": np.rint(missed * UNIT_STEPS).sum().astype(np.int64),
