@@ -12,6 +12,7 @@ NVIDIA FLARE: https://github.com/NVIDIA/NVFlare (Apache-2.0)
 """
 
 import logging
+import math
 import shlex
 import sys
 import threading
@@ -62,6 +63,7 @@ CHANNEL = "grandtotal"
 _WHOLE_BYTES = 2 * 2**20  # what travels in one frame; more goes as a stream of chunks
 # Of the heads of a message and of its reply.
 _PART, _WHOLE, _DONE, _TOO_LARGE = (f"{CHANNEL}.{w}" for w in ("part", "whole", "done", "large"))
+_MOMENT_S = 0.5  # for which a retailer is listened to that was not heard of yet
 _LOOK_S = 1.0  # between two looks at what was revoked
 
 
@@ -72,6 +74,7 @@ class FlareTransport:
         self._engine = engine
         self._job = context.get_job_id()
         self._slow: set[RetailerId] = set()
+        self._moment_s: dict[RetailerId, float] = {}
         self._rounds = Rounds(self._post, patience_s, lambda: bool(abort.triggered))
 
     def exchange(
@@ -85,16 +88,31 @@ class FlareTransport:
         self._rounds.close()
 
     def _post(self, name: RetailerId, part: Part, timeout_s: float) -> Answer | None:
-        if name in self._slow or len(part.content) > _WHOLE_BYTES:
-            return _answer(self._sent(name, part, timeout_s, whole=False))
-        reply = self._sent(name, part, timeout_s, whole=True)
-        if reply is not None and reply.get_header(MessageHeaderKey.RETURN_CODE) == Said.TIMEOUT:
-            # In one frame it is late when its last byte is; a stream may take as long as it moves.
-            self._slow.add(name)
-        if reply is not None and reply.get_header(_TOO_LARGE):
-            again = replace(part, place=ASKED_AGAIN, content=b"")
-            reply = self._sent(name, again, timeout_s, whole=False)
-        return _answer(reply)
+        # FLARE tells nobody of a message that finds no process yet: until a retailer was heard of,
+        # it is listened to for moments only, each twice as long as the one before.
+        moment_s, begun = self._moment_s.get(name, _MOMENT_S), time.monotonic()
+        answer = self._asked(name, part, min(moment_s, timeout_s), moment_s >= timeout_s)
+        if answer is not None:
+            self._moment_s[name] = math.inf
+        elif time.monotonic() - begun >= moment_s:
+            self._moment_s[name] = 2 * moment_s
+        return answer
+
+    def _asked(
+        self, name: RetailerId, part: Part, timeout_s: float, patient: bool
+    ) -> Answer | None:
+        whole = name not in self._slow and len(part.content) <= _WHOLE_BYTES
+        reply = self._sent(name, part, timeout_s, whole)
+        if reply is not None and whole:
+            if patient and reply.get_header(MessageHeaderKey.RETURN_CODE) == Said.TIMEOUT:
+                # One frame is late when its last byte is; a stream may last as long as it moves.
+                self._slow.add(name)
+            if reply.get_header(_TOO_LARGE):
+                again = replace(part, place=ASKED_AGAIN, content=b"")
+                reply = self._sent(name, again, timeout_s, whole=False)
+        if reply is None or reply.get_header(_DONE) is None:
+            return None
+        return Answer(bool(reply.get_header(_DONE)), bytes(reply.payload or b""))
 
     def _sent(self, name: RetailerId, part: Part, timeout_s: float, whole: bool) -> Message | None:
         """Returns what came back, in one frame or as a stream; None where nobody is known."""
@@ -112,12 +130,6 @@ class FlareTransport:
             optional=True,
         )
         return reply
-
-
-def _answer(reply: Message | None) -> Answer | None:
-    if reply is None or reply.get_header(_DONE) is None:
-        return None
-    return Answer(bool(reply.get_header(_DONE)), bytes(reply.payload or b""))
 
 
 class Coordinating(Controller):

@@ -28,11 +28,11 @@ def end_with(parent: int) -> None:
 def main(words: list[str], parent: int) -> int:
     """Does the work and returns the exit status; parent: the process that it ends with."""
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-    from grandtotal.engine import flare
-
     what, *rest = words
     if what == "submit":
         return submit(Path(rest[0]), rest[1], int(rest[2]), tuple(rest[3:]))
+    from grandtotal.engine import flare
+
     return flare.work(what, rest)
 
 
@@ -41,13 +41,13 @@ def submit(kit: Path, run: str, least: int, members: tuple[str, ...]) -> int:
 
     In a process of its own: FLARE keeps who submits and who serves in the same globals.
     """
+    with (kit / "submit.txt").open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     from grandtotal.engine import flare
     from grandtotal.engine.dialling import officers_line, until_answered
     from grandtotal.engine.kits import Kit
 
-    with (kit / "submit.txt").open("ab") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
     with TemporaryDirectory() as folder:
         made = flare.job_of(run, Path(folder), members, least)
         until_answered(officers_line(Kit.read(kit)))  # the server may be starting as well
