@@ -1,5 +1,8 @@
 """Work on rows that is done side by side comes back in its order, and as little of it as asked."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -49,3 +52,22 @@ def test_an_error_leaves_nobody_at_work(beside):
     with limited_to(2), pytest.raises(ValueError, match="the first"):
         beside([fail, work])
     assert ended.is_set()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+def test_a_forked_process_works_side_by_side_as_well():
+    code = """
+import os
+from grandtotal.threads import limited_to, side_by_side, together
+
+def work():
+    with limited_to(2):
+        return [*side_by_side([int, int]), *together([int, int])]
+
+work()
+child = os.fork()
+if child == 0:
+    os._exit(len(work()))
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -80,6 +80,16 @@ def _results(futures: Sequence[Future[Any]]) -> list[Any]:
     return [future.result() for future in futures]
 
 
+def _forget() -> None:
+    _pool.cache_clear()
+    _side.cache_clear()
+
+
+# A forked process has the pools and not their threads: what they were given would never begin.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Returns what the calls return; the first runs here, the others beside it."""
     if len(calls) < 2:

@@ -184,7 +184,7 @@ def test_weights_of_another_shape_are_refused_by_name(candidate, parts):
     weights = {**model.weights, "items.weight": np.zeros((3, 16), np.float32)}
     with pytest.raises(AnswerError, match=r"items\.weight"):
         replace(model, weights=weights).affinities(histories((1,)))
-    with pytest.raises(AnswerError, match="a name and settings"):
+    with pytest.raises(AnswerError, match="must hold name, settings"):
         recommender({"network": np.zeros(3, np.uint8)}, {})
 
 
