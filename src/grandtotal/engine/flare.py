@@ -112,7 +112,7 @@ class FlareTransport:
                 reply = self._sent(name, again, timeout_s, whole=False)
         if reply is None or reply.get_header(_DONE) is None:
             return None
-        return Answer(bool(reply.get_header(_DONE)), bytes(reply.payload or b""))
+        return Answer(bool(reply.get_header(_DONE)), _taken(reply))
 
     def _sent(self, name: RetailerId, part: Part, timeout_s: float, whole: bool) -> Message | None:
         """Returns what came back, in one frame or as a stream; None where nobody is known."""
@@ -130,6 +130,14 @@ class FlareTransport:
             optional=True,
         )
         return reply
+
+
+def _taken(message: Message) -> bytes:
+    """Returns the content, and lets go of it: FLARE keeps what was streamed until a job ends."""
+    content = bytes(message.payload or b"")
+    if isinstance(message.payload, memoryview):
+        message.payload.release()
+    return content
 
 
 class Coordinating(Controller):
@@ -191,7 +199,7 @@ class Answering(Executor):
         assert self._desk is not None
         try:
             _refuse_others(request, self._coordinator)
-            part = Part(content=request.payload or b"", **request.get_header(_PART))
+            part = Part(content=_taken(request), **request.get_header(_PART))
             answer = self._desk.take(part)
         except Exception:
             # The text stays in this site's own log: what it names is the retailer's.
