@@ -88,7 +88,7 @@ class BasketScores:
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
         """Returns a sum of each score for each way, and the number of customers scored."""
-        ways = len(broadcast["habits"]) * len(broadcast.get("grid", [0]))
+        ways = _ways(broadcast)
         if self.clipped:
             scale = scale_of(self.LARGEST)
             return {
@@ -101,7 +101,7 @@ class BasketScores:
         """Returns this retailer's sums; each customer's score is rounded before it is added."""
         items = _items(broadcast)
         habits = [Habit(*pair) for pair in broadcast["habits"].tolist()]
-        ways = len(habits) * len(broadcast.get("grid", [0]))
+        ways = _ways(broadcast)
         sums = np.zeros(ways * len(_SUMS) + 1, np.int64)
         for block, wanted in scored_customers(rows[self.split]):
             every = product(items(block), habits)
@@ -116,6 +116,10 @@ class BasketScores:
                 sums += np.append(steps.sum(axis=0), len(wanted))
         by_way = sums[:-1].reshape(ways, len(_SUMS))
         return {**{name: by_way[:, i] for i, name in enumerate(_SUMS)}, "customers": sums[-1]}
+
+
+def _ways(broadcast: Arrays) -> int:
+    return len(broadcast["habits"]) * len(broadcast.get("grid", [0]))
 
 
 def _items(broadcast: Arrays) -> Callable[[Purchases], Iterator[NDArray[np.float32]]]:

@@ -43,8 +43,7 @@ from grandtotal.tasks.task import Layer
 from grandtotal.tasks.wishes import standard
 
 Lists = Recommender | NextBasket
-# Standard errors: the best of many candidates wins by chance. Of 300 shops that were made alike, 4
-# kept something at 2.5, and 15 at 2.
+# Standard errors: the best of many candidates wins by chance, even where all shops are alike.
 CLEARLY = 2.5
 _STEPS = 2**16  # of a score, which is then added in any order; squares of 16 M customers fit
 
