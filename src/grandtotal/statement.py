@@ -30,6 +30,7 @@ class Statement:
     def json(self) -> Json:
         """Returns all of it as JSON."""
         account = Account(self.records)
+        releases = [record for record in self.records if record["kind"] == "release"]
         return {
             "ledger": str(self.path),
             "verified": True,
@@ -41,9 +42,9 @@ class Statement:
             "caps": dict(self.cap.purposes),
             "units": {unit: self._unit(unit, spent) for unit, spent in account.spent.items()},
             "plans": [self._plan(plan) for plan in account.plans.values()],
-            "releases": len(account.released),
-            "exact_totals": sum(_is_exact(r) for r in account.released.values()),
-            "bytes_out": sum(r["bytes"] for r in account.released.values()),
+            "releases": len(releases),
+            "exact_totals": sum(_is_exact(r) for r in releases),
+            "bytes_out": sum(r["bytes"] for r in releases),
             "peers": {name: sorted(notes) for name, notes in account.peers.items()},
         }
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from grandtotal.durable import Json, canonical
+from grandtotal.durable import Json, canonical, read_log
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.accounting import epsilon_of, rho_within
 from grandtotal.privacy.chain import Chain
@@ -109,7 +109,7 @@ class Ledger:
         self.folder = folder
         self.cap = cap or Cap()
         self._chain = Chain(folder / FILE)
-        self.account = Account(self._chain.records)
+        self.account = Account(read_log(self._chain.path))
 
     def close(self) -> None:
         """Lets another run open the ledger."""
@@ -144,7 +144,7 @@ class Ledger:
             return
         self._refuse_other_members(
             (charge.run, charge.question),
-            (charge.subject, charge.query, charge.summand),
+            (charge.subject, (charge.query, charge.summand)),
             frozenset(charge.members),
         )
         if charge.rho is not None:
@@ -160,17 +160,15 @@ class Ledger:
         Before anything that depends on it leaves. AnswerError where the same was answered for
         others before, or where the members are not among those that it was reserved for.
         """
-        record = self.account.released[run, question]
-        known, now = self.account.members[run, question], frozenset(members)
-        if now == known:
+        before, now = self.account.released[run, question], frozenset(members)
+        if now == before.members:
             return
-        _refuse_not_fewer(record["query"], known, now, allowed)
-        alike = (record["subject"], record["query"], record["summand"])
-        self._refuse_other_members((run, question), alike, now)
+        _refuse_not_fewer(before, now, allowed)
+        self._refuse_other_members((run, question), before.alike, now)
         self._append("narrowed", {"run": run, "question": question, "members": sorted(now)})
 
-    def reserved(self, run: str, question: str) -> Json | None:
-        """Returns the record of a release of this run, or None."""
+    def reserved(self, run: str, question: str) -> "Released | None":
+        """Returns a release of this run, or None."""
         return self.account.released.get((run, question))
 
     def asked(self, run: str, task: str, query: str) -> int:
@@ -188,7 +186,7 @@ class Ledger:
         the beginning of a run.
         """
         mine = {
-            "records": len(self._chain.records),
+            "records": len(self._chain.digests) - 1,
             "head": self._chain.digests[-1],
             "epoch": epoch,
             "spent": self.account.spent,
@@ -260,14 +258,15 @@ class Ledger:
         return missing
 
     def _refuse_other_members(
-        self, question: tuple[str, str], alike: tuple[str, str, str], members: frozenset[str]
+        self, asked: "Asked", alike: "Alike", members: frozenset[str]
     ) -> None:
         if members in self.account.consented:
             return
-        subject, query, summand = alike
-        for key in (subject, (query, summand)):
-            for before, others, at in self.account.alike.get(key, ()):
-                if before != question and others != members:
+        _, (query, _) = alike
+        for key in alike:
+            for before, others in self.account.alike.get(key, ()):
+                if before != asked and others != members:
+                    at = self.account.released[before].at
                     raise AnswerError(
                         Code.OTHER_MEMBERS,
                         f"'{query}' was answered for {sorted(others)} on {at}, now it is asked for "
@@ -276,25 +275,50 @@ class Ledger:
                     )
 
 
-class Account:
-    """What the records of a ledger add up to.
+Asked = tuple[str, str]
+"""A run and the digest of a question in it."""
 
-    spent: rho by unit and purpose. members: of each (run, question), for whom it was last reserved.
-    alike: for each subject, and each (query, clear summand), the questions that were answered, for
-    which sets of members and when. peers: by consortium the last note of each. older: whether the
-    peers knew a later ledger, and nobody readmitted this one since.
+Alike = tuple[str, tuple[str, str]]
+"""What makes two releases alike: the subject; and the query with the clear summand."""
+
+
+@dataclass(slots=True)
+class Released:
+    """One release, as later ones are compared with it; the ledger's file holds all of its record.
+
+    at: when. members: for whom it was last reserved.
+    """
+
+    alike: Alike
+    at: str
+    members: frozenset[str]
+
+    @property
+    def query(self) -> str:
+        return self.alike[1][0]
+
+    @property
+    def summand(self) -> str:
+        return self.alike[1][1]
+
+
+class Account:
+    """What the records of a ledger add up to: a kilobyte for each release, as long as a run lasts.
+
+    spent: rho by unit and purpose. alike: for each subject, and each query with its clear summand,
+    the questions that were answered, and for which sets of members. peers: by consortium the last
+    note of each. older: whether the peers knew a later ledger, and nobody readmitted this one
+    since.
     """
 
     def __init__(self, records: Iterable[Json] = ()) -> None:
         self.spent: Spent = {}
         self.plans: dict[tuple[str, str], Json] = {}
-        self.released: dict[tuple[str, str], Json] = {}
+        self.released: dict[Asked, Released] = {}
         self.asked: Counter[tuple[str, str, str]] = Counter()
-        self.members: dict[tuple[str, str], frozenset[str]] = {}
-        self.alike: dict[
-            str | tuple[str, str], list[tuple[tuple[str, str], frozenset[str], str]]
-        ] = {}
+        self.alike: dict[str | tuple[str, str], tuple[tuple[Asked, frozenset[str]], ...]] = {}
         self.consented: set[frozenset[str]] = set()
+        self._cohorts: dict[frozenset[str], frozenset[str]] = {}  # each set once, not per release
         self.peers: dict[str, dict[str, Json]] = {}
         self.older = False
         for record in records:
@@ -308,7 +332,7 @@ class Account:
         elif kind == "release":
             self._add_release(record)
         elif kind == "narrowed":
-            self._add_members(record["run"], record["question"], record)
+            self._add_members((record["run"], record["question"]), frozenset(record["members"]))
         elif kind == "consent":
             self.consented.add(frozenset(record["members"]))
         elif kind == "heads":
@@ -322,18 +346,20 @@ class Account:
                     self._spend(unit, purpose, rho)
 
     def _add_release(self, record: Json) -> None:
-        self.released[record["run"], record["question"]] = record
+        asked, members = (record["run"], record["question"]), frozenset(record["members"])
+        alike = (record["subject"], (record["query"], record["summand"]))
+        self.released[asked] = Released(alike, record["at"], members)
         self.asked[record["run"], record["task"], record["query"]] += 1
-        self._add_members(record["run"], record["question"], record)
+        self._add_members(asked, members)
         if record["rho"] is not None:
             self._spend(record["unit"], record["purpose"], record["rho"])
 
-    def _add_members(self, run: str, question: str, record: Json) -> None:
+    def _add_members(self, asked: Asked, members: frozenset[str]) -> None:
         # A set that was narrowed stays: whether its total was unmasked is not known here.
-        release, members = self.released[run, question], frozenset(record["members"])
-        self.members[run, question] = members
-        for key in (release["subject"], (release["query"], release["summand"])):
-            self.alike.setdefault(key, []).append(((run, question), members, record["at"]))
+        release = self.released[asked]
+        release.members = self._cohorts.setdefault(members, members)
+        for key in release.alike:
+            self.alike[key] = (*self.alike.get(key, ()), (asked, release.members))
 
     def _spend(self, unit: str, purpose: str, rho: float) -> None:
         purposes = self.spent.setdefault(unit, {})
@@ -371,20 +397,19 @@ def _refuse_backwards(peer: str, note: Json, last: Json) -> None:
         )
 
 
-def _refuse_not_fewer(
-    query: str, known: frozenset[str], now: frozenset[str], allowed: bool
-) -> None:
-    if not (allowed and now < known):
+def _refuse_not_fewer(before: Released, now: frozenset[str], allowed: bool) -> None:
+    if not (allowed and now < before.members):
         raise AnswerError(
             Code.OTHER_MEMBERS,
-            f"'{query}' was answered for {sorted(known)}, now it is asked for {sorted(now)}",
+            f"'{before.query}' was answered for {sorted(before.members)}, now it is asked for "
+            f"{sorted(now)}",
         )
 
 
-def _refuse_other_numbers(before: Json, now: Charge) -> None:
-    if before["summand"] != now.summand:
+def _refuse_other_numbers(before: Released, now: Charge) -> None:
+    if before.summand != now.summand:
         raise AnswerError(
             Code.ANSWER_CHANGED,
-            f"'{now.query}' was answered on {before['at']} with other numbers: the tables have "
+            f"'{now.query}' was answered on {before.at} with other numbers: the tables have "
             f"changed since; start a new run",
         )
