@@ -10,9 +10,10 @@ from pathlib import Path
 from grandtotal.durable import Json, canonical, digest
 from grandtotal.errors import AnswerError, RefusedError
 from grandtotal.participate import cap_of
+from grandtotal.privacy.account import Account
 from grandtotal.privacy.accounting import as_gaussian, epsilon_of
 from grandtotal.privacy.chain import verify
-from grandtotal.privacy.ledger import FILE, Account, Cap, Ledger
+from grandtotal.privacy.ledger import FILE, Cap, Ledger
 
 
 @dataclass(frozen=True)

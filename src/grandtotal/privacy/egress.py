@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from grandtotal.durable import Json, Log, digest, read_log
 from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.account import Released
 from grandtotal.privacy.bound import Bound, NoCustomers, Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field, encode
-from grandtotal.privacy.ledger import Charge, Ledger, Released
+from grandtotal.privacy.ledger import Charge, Ledger
 from grandtotal.privacy.noise import Entropy, NoiseKeys, NoiseStream
 from grandtotal.privacy.terms import Terms
 
