@@ -3,8 +3,9 @@
 As in Li et al., "A next basket recommendation reality check", 2023, https://arxiv.org/abs/2109.14233:
 11,997 products, each customer's baskets but the last are known. recall@k: share of the basket that
 is among the k; PHR@k: share of customers with a hit. Repeat and explore: recall of what the
-customer had bought before and of what is new, over customers who bought any. Model, decay and
-share are chosen by NDCG@k on the last known basket; then the model is fitted on all known ones.
+customer had bought before and of what is new, over customers who bought any. Model, blend and what
+a deviation of its scores is worth beside the chance of buying again are chosen by NDCG@k on the
+last known basket; then the model is fitted on all known ones.
 
 Five retailers by a hash of the customer; "alone" is the mean over their customers of each one's
 own choice and fit of the same grid. The baseline is each customer's most frequent products, then
@@ -138,7 +139,8 @@ def measured(
     pooled = task.choose_and_blend(Local(task.pooled(list(holders.values()))), grids)
     alone = {who: task.choose_and_blend(Local(rows), grids) for who, rows in holders.items()}
     for name, fitted in {"federated": shared, **alone}.items():
-        print(f"  {name}: {fitted.choice['why']}")
+        deviation = fitted.choice["chosen"]["deviation"]
+        print(f"  {name}: {fitted.choice['why']}; a deviation is worth {deviation:.5f}")
     models: Mapping[str, Mapping[str, Model]] = {
         "baseline": {name: task.baseline(rows)[0] for name, rows in holders.items()},
         "alone": {name: fitted.model for name, fitted in alone.items()},
