@@ -34,8 +34,10 @@ from benchmarks.simulation import TASK, federated
 from grandtotal.algorithms.blend import Candidate
 from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.model import Model
+from grandtotal.algorithms.next_basket import Chances, NextBasket
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.rebuying import BASKETS, SHAPE
 from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
@@ -141,6 +143,7 @@ def measured(
     for name, fitted in {"federated": shared, **alone}.items():
         deviation = fitted.choice["chosen"]["deviation"]
         print(f"  {name}: {fitted.choice['why']}; a deviation is worth {deviation:.5f}")
+    print(f"  {bought_once(shared.model)}")
     models: Mapping[str, Mapping[str, Model]] = {
         "baseline": {name: task.baseline(rows)[0] for name, rows in holders.items()},
         "alone": {name: fitted.model for name, fitted in alone.items()},
@@ -155,6 +158,15 @@ def measured(
         Row("choice and fit: out of each retailer", _out(rounds) / 2**20, "MiB"),
         Row("choice and fit: to each retailer", sum(r["bytes_in"] for r in rounds) / 2**20, "MiB"),
     ]
+
+
+def bought_once(model: Model) -> str:
+    """Returns how likely a product is bought again that was bought once, in the last basket."""
+    assert isinstance(model, NextBasket)
+    assert isinstance(model.habit, Chances)
+    rates = model.habit.again.rates.reshape(SHAPE)[0, :, 0].tolist()
+    told = [f"{rate:.3f} of {least}" for rate, least in zip(rates, BASKETS.tolist(), strict=True)]
+    return f"bought once, in the last of so many baskets or more, and again: {', '.join(told)}"
 
 
 def _scores(
