@@ -17,6 +17,7 @@ from grandtotal.algorithms.rebuying import (
     rates_of,
 )
 from grandtotal.consortium.totals import Local
+from grandtotal.errors import AnswerError
 
 PRODUCTS = 8
 
@@ -97,3 +98,13 @@ def test_nobody_with_a_second_basket_is_no_reason_to_fail():
     found = Rebuying.fit(Local({"test": of([{1}], [{2}])}), PRODUCTS, "test")
     assert (found.ratios == 1.0).all()
     assert (found.chances(of([{1}])).data > 0).all()
+
+
+@pytest.mark.parametrize(
+    "rates", [np.full(CELLS - 1, 0.1), np.full(CELLS, 2.0), np.full(3, np.nan)]
+)
+def test_rates_of_other_cells_and_what_is_no_share_is_refused(rates):
+    with pytest.raises(AnswerError, match="shares from 0 to 1"):
+        Local({"test": of([{1}, {1}])}).total(RebuyCounts(PRODUCTS, "test"), {"rates": rates})
+    with pytest.raises(AnswerError, match="expected 9 products"):
+        Rebuying.of({"rates": np.zeros(CELLS), "ratios": np.ones(PRODUCTS)}, 9)

@@ -24,6 +24,7 @@ from scipy.sparse import csr_array
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.query import Rows, State
 from grandtotal.consortium.totals import Totals
+from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field
 
@@ -107,13 +108,22 @@ class RebuyCounts:
         for some in _blocks(rows[self.split]):
             one = held(some, until=1)
             if "rates" in broadcast:
-                steps = np.rint(broadcast["rates"] * _STEPS).astype(np.int64)
+                steps = np.rint(_rates(broadcast) * _STEPS).astype(np.int64)
                 np.add.at(found["expected"], one.products, steps[one.cells])
                 found["again"] += np.bincount(one.products[one.again], minlength=self.products)
             else:
                 found["held"] += np.bincount(one.cells, minlength=CELLS)
                 found["again"] += np.bincount(one.cells[one.again], minlength=CELLS)
         return found
+
+
+def _rates(broadcast: Arrays) -> NDArray[np.float64]:
+    rates = broadcast["rates"]
+    if rates.shape != (CELLS,) or not ((rates >= 0) & (rates <= 1)).all():
+        raise AnswerError(
+            Code.MALFORMED, f"'rates' of shape {rates.shape}, expected {CELLS} shares from 0 to 1"
+        )
+    return rates
 
 
 def _blocks(purchases: Purchases) -> Iterator[Purchases]:
@@ -137,6 +147,16 @@ class Rebuying:
         rates = rates_of(cells["again"].astype(np.float64), cells["held"].astype(np.float64))
         found = totals.total(query, {"rates": rates})
         return Rebuying(rates, (found["again"] + PULL) / (found["expected"] + PULL))
+
+    @staticmethod
+    def of(broadcast: Arrays, products: int) -> "Rebuying":
+        """Returns what a broadcast holds; AnswerError where it is of other cells or products."""
+        rates, ratios = _rates(broadcast), broadcast["ratios"]
+        if ratios.shape != (products,):
+            raise AnswerError(
+                Code.MALFORMED, f"'ratios' of shape {ratios.shape}, expected {products:,} products"
+            )
+        return Rebuying(rates, ratios)
 
     @property
     def arrays(self) -> Arrays:

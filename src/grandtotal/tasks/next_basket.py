@@ -100,7 +100,7 @@ class BasketScores:
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each customer's score is rounded before it is added."""
-        items, again = _items(broadcast), Rebuying(broadcast["rates"], broadcast["ratios"])
+        items, again = _items(broadcast), Rebuying.of(broadcast, self.products)
         deviations = broadcast["deviations"].tolist()
         ways = _ways(broadcast)
         sums = np.zeros(ways * len(_SUMS) + 1, np.int64)
