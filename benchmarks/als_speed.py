@@ -34,11 +34,12 @@ def run(data: Path, quick: bool) -> list[Row]:
     folder = data / "movielens"
     need(folder / "ml-1m_train.txt", SOURCE)
     world = load(folder)
-    pooled = Local(world.pooled)
     bought = world.pooled["test"].history
 
     def ours(epochs: int, steps: int) -> None:
-        replace(OURS, epochs=epochs, steps=steps).fit(pooled, world.products, "test")
+        # New each time: nothing is remembered of the fit before.
+        totals = Local(world.pooled)
+        replace(OURS, epochs=epochs, steps=steps).fit(totals, world.products, "test")
 
     def shared(epochs: int, steps: int) -> None:
         with federated(world.holders) as consortium:

@@ -29,6 +29,7 @@ from grandtotal.algorithms.als_totals import (
     ALSMoments,
     ALSProducts,
     FoldIn,
+    Shared,
     add_to_diagonals,
     blocks,
     direction_bits,
@@ -150,30 +151,37 @@ class _Half:
         return solved
 
     def conjugate(self, steps: int) -> Floats:
-        """Returns the items after some steps towards the solution, from where they are."""
-        x = self.items
-        found = self._asked(x, first=True)
+        """Returns the items after some steps towards the solution, from where they are.
+
+        Preconditioned by what the equations are without any purchase, unobserved G + penalty_i I.
+        A customer, who starts from nothing, takes as many products with its matrix as an item.
+        """
+        x, home = self.items, steps + 1
+        found = self._asked(x, home, first=True)
         common = self.als.unobserved * found["gram"]
+        shared = Shared.of(common)
 
         def applied(directions: Floats, products: Floats) -> Floats:
             with one_thread():
                 return directions @ common + products + self.penalty[:, None] * directions
 
         residual = (1 + self.als.unobserved) * found["sums"] - applied(x, found["products"])
-        direction, length = residual.copy(), _dots(residual, residual)
+        direction = shared.solve(residual, self.penalty)
+        length = _dots(residual, direction)
         for _ in range(steps):
-            towards = applied(direction, self._asked(direction, first=False)["products"])
+            towards = applied(direction, self._asked(direction, home, first=False)["products"])
             far = length / _above_zero(_dots(direction, towards))
             x = x + far[:, None] * direction
             residual = residual - far[:, None] * towards
-            before, length = length, _dots(residual, residual)
-            direction = residual + (length / _above_zero(before))[:, None] * direction
+            nearer = shared.solve(residual, self.penalty)
+            before, length = length, _dots(residual, nearer)
+            direction = nearer + (length / _above_zero(before))[:, None] * direction
         return x
 
-    def _asked(self, directions: Floats, first: bool) -> Arrays:
+    def _asked(self, directions: Floats, home: int, first: bool) -> Arrays:
         settings = self._settings
         fine = direction_bits(directions, settings["bits"], settings["most"])
-        query = ALSProducts(**settings, fine=fine, first=first)
+        query = ALSProducts(**settings, fine=fine, home=home, first=first)
         return self.totals.total(query, {"factors": self.items, "directions": directions})
 
 
