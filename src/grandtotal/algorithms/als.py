@@ -35,7 +35,13 @@ from grandtotal.algorithms.als_totals import (
     direction_bits,
     unpacked,
 )
-from grandtotal.algorithms.item_model import Recommender, best_of, strongest
+from grandtotal.algorithms.item_model import (
+    Recommender,
+    best_of,
+    reached,
+    strongest,
+    strongest_of_each,
+)
 from grandtotal.algorithms.item_similarity import tie_break
 from grandtotal.algorithms.purchases import PurchaseCounts
 from grandtotal.consortium.totals import Totals
@@ -251,9 +257,7 @@ class FactorModel(Recommender):
         with one_thread():
             near = self.factors @ own[0].astype(np.float32) + self.prior
         near[hidden] = -np.inf
-        k = max(0, min(k, len(near)))
-        least = np.partition(near, len(near) - k)[len(near) - k] if k else np.inf
-        some = np.flatnonzero(near >= least - 2 * self._off_by(own))
+        some = np.flatnonzero(near >= reached(near, k) - 2 * self._off_by(own))
         columns, steps = self._columns
         scores = _products(own, columns[some], steps)[0] + self.prior[some]
         found, values = best_of(scores.astype(np.float32), k, hidden[some])
@@ -306,8 +310,7 @@ class FactorModel(Recommender):
 
     def reasons(self, history: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
         """Returns what `because` does, for each of a customer's recommendations."""
-        shares = self._shares(history, products)
-        return [strongest(history, shares[:, place], 2) for place in range(len(products))]
+        return strongest_of_each(history, self._shares(history, products), 2)
 
     def _shares(self, history: NDArray[Any], products: Sequence[int]) -> Floats:
         """Returns (history, products) what each bought product adds to each score."""

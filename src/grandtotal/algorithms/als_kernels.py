@@ -16,12 +16,25 @@ _compiled = partial(compiled, fastmath={"reassoc", "contract"})
 
 @_compiled
 def conjugate(
-    starts: Any, products: Any, factors: Any, common: Any, penalty: Any, steps: Any, out: Any
+    starts: Any,
+    products: Any,
+    factors: Any,
+    common: Any,
+    penalty: Any,
+    steps: Any,
+    turn: Any,
+    out: Any,
 ) -> None:
+    d = out.shape[1]
+    x = np.empty(d)
     for customer in range(len(out)):
         own = products[starts[customer] : starts[customer + 1]]
-        diagonal = common + penalty[customer]
-        _conjugate(own, factors, diagonal, steps, out[customer])
+        _conjugate(own, factors, common + penalty[customer], steps, x)
+        turned = out[customer]
+        turned[:] = 0.0
+        for j in range(d):
+            for k in range(d):
+                turned[k] += x[j] * turn[j, k]
 
 
 @_compiled

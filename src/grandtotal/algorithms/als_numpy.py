@@ -25,20 +25,21 @@ def conjugate(
     common: Floats,
     penalty: Floats,
     steps: int,
+    turn: Floats,
     out: Floats,
 ) -> None:
-    """Writes each customer's solution x of (common + penalty + sum q q') x = sum q, nearly.
+    """Writes x turn for each customer's solution x of (common + penalty + sum q q') x = sum q.
 
-    After so many conjugate gradients from 0, preconditioned by common + penalty; fewer where
-    float64 has no smaller residual.
+    Nearly: after so many conjugate gradients from 0, preconditioned by common + penalty, or fewer
+    where float64 has no smaller residual. A customer's bits do not depend on who else is asked for.
 
     starts, products: what each customer bought, as in a sparse matrix. factors: (products, d), q.
-    common: (d,) a diagonal. penalty: (customers,). out: (customers, d), x.
+    common: (d,) a diagonal. penalty: (customers,). turn: (d, d). out: (customers, d).
     """
     with one_thread():
         for customer in range(len(out)):
             own = factors[products[starts[customer] : starts[customer + 1]]]
-            out[customer] = _conjugate(own, common + penalty[customer], steps)
+            out[customer] = _conjugate(own, common + penalty[customer], steps) @ turn
 
 
 def _conjugate(own: Floats, diagonal: Floats, steps: int) -> Floats:

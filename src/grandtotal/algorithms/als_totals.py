@@ -91,10 +91,10 @@ class FoldIn:
                 shared.values,
                 self.penalty(counts, history.shape[1]),
                 steps,
+                (1 + self.unobserved) * np.ascontiguousarray(shared.vectors.T),
                 found,
             )
-            turned: Floats = (1 + self.unobserved) * found @ shared.vectors.T
-        return turned
+        return found
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array
 
 from grandtotal.algorithms.elementary import exp, log
-from grandtotal.algorithms.item_model import Recommender, strongest
+from grandtotal.algorithms.item_model import Recommender, strongest, strongest_of_each
 from grandtotal.algorithms.item_similarity import tie_break
 from grandtotal.algorithms.pair_counts import WEIGHTS, counted_pairs, moments
 from grandtotal.algorithms.purchases import PurchaseCounts
@@ -163,8 +163,7 @@ class TransitionModel(Recommender):
 
     def reasons(self, history: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
         """Returns what `because` does, for each of a customer's recommendations."""
-        towards = self._towards(history, products)
-        return [strongest(history, towards[:, place], 2) for place in range(len(products))]
+        return strongest_of_each(history, self._towards(history, products), 2)
 
     def _towards(self, history: NDArray[Any], products: Sequence[int]) -> NDArray[np.float32]:
         """Returns (history, products) the weight of each bought product towards each of these."""
