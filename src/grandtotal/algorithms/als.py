@@ -238,7 +238,7 @@ class FactorModel(Recommender):
 
     def customers(self, history: csr_array) -> Floats:
         """Returns (customers, d) factors of histories: nothing is trained for a new customer."""
-        return self.fold.solve(history, self._doubles, self._common)
+        return self.fold.solve(history, self.factors, self._common)
 
     def affinities(self, history: csr_array) -> NDArray[np.float32]:
         """Returns (customers, products) scores, of the products bought already as well."""
@@ -250,16 +250,16 @@ class FactorModel(Recommender):
     ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         """Returns the k best products for one history (1, products), best first, and their scores.
 
-        The time goes into reading the factors, so that half as many bytes first say which products
-        are near the list; only their scores are made as `affinities` makes them.
+        The time goes into reading the factors, so that 32 bits of each first say which products are
+        near the list; only their scores are made as `affinities` makes them.
         """
         own = self.customers(history)
         with one_thread():
             near = self.factors @ own[0].astype(np.float32) + self.prior
         near[hidden] = -np.inf
         some = np.flatnonzero(near >= reached(near, k) - 2 * self._off_by(own))
-        columns, steps = self._columns
-        scores = _products(own, columns[some], steps)[0] + self.prior[some]
+        columns, steps = _rounded(self.factors[some].astype(np.float64), self._largest[0])
+        scores = _products(own, columns, steps)[0] + self.prior[some]
         found, values = best_of(scores.astype(np.float32), k, hidden[some])
         return some[found], values
 
@@ -280,16 +280,12 @@ class FactorModel(Recommender):
         return float(factor), float(prior)
 
     @cached_property
-    def _doubles(self) -> Floats:
-        return self.factors.astype(np.float64)
-
-    @cached_property
     def _common(self) -> Floats:
-        return self.fold.common(self._doubles)
+        return self.fold.common(self.factors.astype(np.float64))
 
     @cached_property
     def _columns(self) -> tuple[Floats, Any]:
-        return _rounded(self._doubles, self._largest[0])
+        return _rounded(self.factors.astype(np.float64), self._largest[0])
 
     def similar(self, product: int) -> NDArray[np.float32]:
         """Returns (products,) the cosines of the products' factors with this one's."""
@@ -314,13 +310,14 @@ class FactorModel(Recommender):
 
     def _shares(self, history: NDArray[Any], products: Sequence[int]) -> Floats:
         """Returns (history, products) what each bought product adds to each score."""
-        factors = self._doubles
-        bought = factors[history]
+        bought, named = (
+            self.factors[some].astype(np.float64) for some in (history, list(products))
+        )
         left = self._common + bought.T @ bought
         left[np.diag_indices(len(left))] += self.fold.penalty(
             np.array(len(bought)), len(self.prior)
         )
-        shares: Floats = bought @ np.linalg.solve(left, factors[list(products)].T)
+        shares: Floats = bought @ np.linalg.solve(left, named.T)
         return shares
 
 

@@ -59,7 +59,9 @@ class FoldIn:
             shared: Floats = self.unobserved * (factors.T @ factors)
         return shared
 
-    def solve(self, history: csr_array, factors: Floats, common: Floats | None = None) -> Floats:
+    def solve(
+        self, history: csr_array, factors: NDArray[Any], common: Floats | None = None
+    ) -> Floats:
         """Returns (customers, d) factors; a customer's do not depend on who else is asked about."""
         common = self.common(factors) if common is None else common
         with one_thread():
@@ -123,14 +125,17 @@ class Shared:
         return solved
 
 
-def _bought_moments(history: csr_array, factors: Floats, some: slice) -> tuple[Floats, Floats]:
+def _bought_moments(
+    history: csr_array, factors: NDArray[Any], some: slice
+) -> tuple[Floats, Floats]:
     """Returns sum q q' and sum q over what each customer bought."""
     d = factors.shape[1]
     starts = history.indptr
     moments = np.zeros((some.stop - some.start, d, d))
     sums = np.zeros((some.stop - some.start, d))
     for row, customer in enumerate(range(some.start, some.stop)):
-        bought = factors[history.indices[starts[customer] : starts[customer + 1]]]
+        own = history.indices[starts[customer] : starts[customer + 1]]
+        bought = factors[own].astype(np.float64, copy=False)
         np.matmul(bought.T, bought, out=moments[row])
         sums[row] = bought.sum(axis=0)
     return moments, sums

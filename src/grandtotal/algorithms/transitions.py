@@ -142,6 +142,11 @@ class TransitionModel(Recommender):
         cells = float(self.weights.shape[0]) ** 2
         return self.weights.toarray() if self.weights.nnz * _DENSE > cells else self.weights
 
+    @cached_property
+    def _step(self) -> float:
+        """What is remembered after one more moment, where something is forgotten."""
+        return float(exp(-log(np.array([2.0])) / self.half_life)[0])
+
     def _remembered(self, history: csr_array) -> csr_array:
         """Returns what each purchase counts, (customers, products) float32."""
         ago = moments(history)
@@ -149,9 +154,8 @@ class TransitionModel(Recommender):
             counts = np.ones(len(ago), np.float32)
         else:
             # Factors one after the other: the same bits on every machine, unlike a power.
-            step = exp(-log(np.array([2.0])) / self.half_life)[0]
             most = int(ago.max(initial=1))
-            counts = np.multiply.accumulate(np.r_[1.0, np.full(most - 1, step)])[ago - 1]
+            counts = np.multiply.accumulate(np.r_[1.0, np.full(most - 1, self._step)])[ago - 1]
             counts = np.where(counts < _FORGOTTEN, 0.0, counts).astype(np.float32)
         kept = counts > 0
         starts = np.concatenate([[0], np.cumsum(kept)])[history.indptr]
