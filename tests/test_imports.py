@@ -69,6 +69,7 @@ NEURAL = (
     "sequence_network.py",
     "two_tower.py",
 )
+COMPILED = ("als_kernels.py", "compiled.py", "tree_kernels.py")
 MAY_READ_TABLES = (
     "tasks",
     "decide",
@@ -167,7 +168,7 @@ def refuse_what_runs_what_arrives(path):
         engines -= {"nvflare"}
     if path.name in NEURAL:  # imported when a network is named, if torch is installed
         engines -= {"torch"}
-    if path.name == "tree_kernels.py":  # imported when a tree grows, if numba is installed
+    if path.name in COMPILED:  # imported when their loops are run, if numba is installed
         engines -= {"numba"}
     for module, _ in imports(path):
         assert module.split(".")[0] not in forbidden | engines, path

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from grandtotal.algorithms import als_engine, als_kernels, als_numpy
 from grandtotal.algorithms.als import ALS, FactorModel, bits_for, exact_products
-from grandtotal.algorithms.als_totals import ALSMoments, FoldIn
+from grandtotal.algorithms.als_totals import ALSMoments, FoldIn, Shared
 from grandtotal.algorithms.item_model import Recommender, Request
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.consortium.totals import Local
@@ -18,6 +19,13 @@ PRODUCTS = 30
 @pytest.fixture
 def rows(build):
     return {"test": build.purchases(np.random.default_rng(4), 80, PRODUCTS)}
+
+
+@pytest.fixture(params=[als_kernels, als_numpy])
+def loops(request, monkeypatch):
+    """Returns each of the two sets of inner loops in turn, in use."""
+    monkeypatch.setattr(als_engine, "loops", lambda: request.param)
+    return request.param
 
 
 def half(bought, other, als):
@@ -43,10 +51,59 @@ def test_an_epoch_is_each_rows_own_least_squares(rows, scaled):
     assert np.abs(found - items).max() <= 1e-6 * np.abs(items).max()
 
 
+@pytest.mark.usefixtures("loops")
 def test_enough_conjugate_gradients_solve_the_equations(rows):
     solved = ALS(factors=5, epochs=3, spread=1.0).fit(Local(rows), PRODUCTS, "test").factors
     stepped = ALS(factors=5, epochs=3, spread=1.0, steps=12).fit(Local(rows), PRODUCTS, "test")
     assert np.abs(stepped.factors - solved).max() <= 1e-6 * np.abs(solved).max()
+
+
+@pytest.mark.usefixtures("loops")
+def test_a_customer_is_nearly_solved_in_few_steps_and_the_same_in_any_block(rows):
+    history = rows["test"].history
+    factors, fold = ALS(factors=5, spread=1.0).first(PRODUCTS), FoldIn(0.1, 0.3, 1.0)
+    solved = fold.solve(history, factors)
+    near, nearer = (fold.nearly(history, factors, steps) for steps in (3, 12))
+    assert np.linalg.norm(near - solved) < 0.01 * np.linalg.norm(solved)
+    assert np.abs(nearer - solved).max() <= 1e-12 * np.abs(solved).max()
+    for customer in (0, 17, 79):
+        assert np.array_equal(fold.nearly(history[[customer]], factors, 3)[0], near[customer])
+
+
+@pytest.mark.usefixtures("loops")
+def test_a_customer_of_no_purchase_has_no_factors():
+    found = FoldIn(0.1, 0.3, 1.0).nearly(csr_array((2, 4), dtype=np.int32), np.ones((4, 3)), 3)
+    assert not found.any()
+
+
+def test_what_all_share_is_solved_with_any_penalty():
+    draw = np.random.default_rng(6)
+    common, right, penalty = draw.normal(size=(9, 4)), draw.normal(size=(3, 4)), np.arange(1.0, 4.0)
+    common = common.T @ common
+    found = Shared.of(common).solve(right, penalty)
+    for x, b, own in zip(found, right, penalty, strict=True):
+        assert np.allclose((common + own * np.eye(4)) @ x, b)
+
+
+@pytest.mark.parametrize("customers", [9, 4000])
+def test_numpy_adds_the_same_integers_as_numba(customers):
+    draw = np.random.default_rng(8)
+    bought = csr_array((draw.random((40, customers)) < 0.02).astype(np.int32))
+    steps = np.rint(draw.normal(size=(customers, 7)) * 2**22)
+    directions = np.rint(draw.normal(size=(40, 7)) * 2**19)
+    found = []
+    for loops in (als_kernels, als_numpy):
+        sums = np.zeros((40, 7), np.int64)
+        size = loops.weighted(bought.indptr, bought.indices, directions, steps, 20, sums)
+        found.append((size, sums.tolist()))
+    assert found[0] == found[1]
+
+
+def test_without_numba_numpy_is_used(monkeypatch):
+    monkeypatch.setattr(als_engine, "find_spec", lambda _: None)
+    assert als_engine.loops.__wrapped__() is als_numpy
+    monkeypatch.undo()
+    assert als_engine.loops.__wrapped__() is als_kernels
 
 
 def test_a_large_catalogue_is_solved_by_steps_unasked(rows, monkeypatch):

@@ -128,7 +128,7 @@ BUILDERS = {
     "content-vectors": _of_content(ContentVectors(12), bridge=_BRIDGE),
     "als-moments": _of_purchases(ALSMoments(12, "test", **_FOLD), factors=_FACTORS),
     "als-products": _of_purchases(
-        ALSProducts(12, "test", **_FOLD, fine=20, first=True),
+        ALSProducts(12, "test", **_FOLD, fine=20, home=4, first=True),
         factors=_FACTORS,
         directions=_FACTORS[::-1],
     ),

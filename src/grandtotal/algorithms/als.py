@@ -29,12 +29,19 @@ from grandtotal.algorithms.als_totals import (
     ALSMoments,
     ALSProducts,
     FoldIn,
+    Shared,
     add_to_diagonals,
     blocks,
     direction_bits,
     unpacked,
 )
-from grandtotal.algorithms.item_model import Recommender, best_of, strongest
+from grandtotal.algorithms.item_model import (
+    Recommender,
+    best_of,
+    reached,
+    strongest,
+    strongest_of_each,
+)
 from grandtotal.algorithms.item_similarity import tie_break
 from grandtotal.algorithms.purchases import PurchaseCounts
 from grandtotal.consortium.totals import Totals
@@ -150,30 +157,37 @@ class _Half:
         return solved
 
     def conjugate(self, steps: int) -> Floats:
-        """Returns the items after some steps towards the solution, from where they are."""
-        x = self.items
-        found = self._asked(x, first=True)
+        """Returns the items after some steps towards the solution, from where they are.
+
+        Preconditioned by what the equations are without any purchase, unobserved G + penalty_i I.
+        A customer, who starts from nothing, takes as many products with its matrix as an item.
+        """
+        x, home = self.items, steps + 1
+        found = self._asked(x, home, first=True)
         common = self.als.unobserved * found["gram"]
+        shared = Shared.of(common)
 
         def applied(directions: Floats, products: Floats) -> Floats:
             with one_thread():
                 return directions @ common + products + self.penalty[:, None] * directions
 
         residual = (1 + self.als.unobserved) * found["sums"] - applied(x, found["products"])
-        direction, length = residual.copy(), _dots(residual, residual)
+        direction = shared.solve(residual, self.penalty)
+        length = _dots(residual, direction)
         for _ in range(steps):
-            towards = applied(direction, self._asked(direction, first=False)["products"])
+            towards = applied(direction, self._asked(direction, home, first=False)["products"])
             far = length / _above_zero(_dots(direction, towards))
             x = x + far[:, None] * direction
             residual = residual - far[:, None] * towards
-            before, length = length, _dots(residual, residual)
-            direction = residual + (length / _above_zero(before))[:, None] * direction
+            nearer = shared.solve(residual, self.penalty)
+            before, length = length, _dots(residual, nearer)
+            direction = nearer + (length / _above_zero(before))[:, None] * direction
         return x
 
-    def _asked(self, directions: Floats, first: bool) -> Arrays:
+    def _asked(self, directions: Floats, home: int, first: bool) -> Arrays:
         settings = self._settings
         fine = direction_bits(directions, settings["bits"], settings["most"])
-        query = ALSProducts(**settings, fine=fine, first=first)
+        query = ALSProducts(**settings, fine=fine, home=home, first=first)
         return self.totals.total(query, {"factors": self.items, "directions": directions})
 
 
@@ -224,7 +238,7 @@ class FactorModel(Recommender):
 
     def customers(self, history: csr_array) -> Floats:
         """Returns (customers, d) factors of histories: nothing is trained for a new customer."""
-        return self.fold.solve(history, self._doubles, self._common)
+        return self.fold.solve(history, self.factors, self._common)
 
     def affinities(self, history: csr_array) -> NDArray[np.float32]:
         """Returns (customers, products) scores, of the products bought already as well."""
@@ -236,18 +250,16 @@ class FactorModel(Recommender):
     ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         """Returns the k best products for one history (1, products), best first, and their scores.
 
-        The time goes into reading the factors, so that half as many bytes first say which products
-        are near the list; only their scores are made as `affinities` makes them.
+        The time goes into reading the factors, so that 32 bits of each first say which products are
+        near the list; only their scores are made as `affinities` makes them.
         """
         own = self.customers(history)
         with one_thread():
             near = self.factors @ own[0].astype(np.float32) + self.prior
         near[hidden] = -np.inf
-        k = max(0, min(k, len(near)))
-        least = np.partition(near, len(near) - k)[len(near) - k] if k else np.inf
-        some = np.flatnonzero(near >= least - 2 * self._off_by(own))
-        columns, steps = self._columns
-        scores = _products(own, columns[some], steps)[0] + self.prior[some]
+        some = np.flatnonzero(near >= reached(near, k) - 2 * self._off_by(own))
+        columns, steps = _rounded(self.factors[some].astype(np.float64), self._largest[0])
+        scores = _products(own, columns, steps)[0] + self.prior[some]
         found, values = best_of(scores.astype(np.float32), k, hidden[some])
         return some[found], values
 
@@ -268,16 +280,12 @@ class FactorModel(Recommender):
         return float(factor), float(prior)
 
     @cached_property
-    def _doubles(self) -> Floats:
-        return self.factors.astype(np.float64)
-
-    @cached_property
     def _common(self) -> Floats:
-        return self.fold.common(self._doubles)
+        return self.fold.common(self.factors.astype(np.float64))
 
     @cached_property
     def _columns(self) -> tuple[Floats, Any]:
-        return _rounded(self._doubles, self._largest[0])
+        return _rounded(self.factors.astype(np.float64), self._largest[0])
 
     def similar(self, product: int) -> NDArray[np.float32]:
         """Returns (products,) the cosines of the products' factors with this one's."""
@@ -298,18 +306,18 @@ class FactorModel(Recommender):
 
     def reasons(self, history: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
         """Returns what `because` does, for each of a customer's recommendations."""
-        shares = self._shares(history, products)
-        return [strongest(history, shares[:, place], 2) for place in range(len(products))]
+        return strongest_of_each(history, self._shares(history, products), 2)
 
     def _shares(self, history: NDArray[Any], products: Sequence[int]) -> Floats:
         """Returns (history, products) what each bought product adds to each score."""
-        factors = self._doubles
-        bought = factors[history]
+        bought, named = (
+            self.factors[some].astype(np.float64) for some in (history, list(products))
+        )
         left = self._common + bought.T @ bought
         left[np.diag_indices(len(left))] += self.fold.penalty(
             np.array(len(bought)), len(self.prior)
         )
-        shares: Floats = bought @ np.linalg.solve(left, factors[list(products)].T)
+        shares: Floats = bought @ np.linalg.solve(left, named.T)
         return shares
 
 

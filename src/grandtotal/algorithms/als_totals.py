@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from grandtotal.algorithms.purchases import binary
+from grandtotal.algorithms import als_engine
 from grandtotal.consortium.query import Rows, State
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import AnswerError, Code, PlanError
@@ -28,7 +28,6 @@ _PRODUCT = 45  # bits of two factors together: of 256 products, float64 holds th
 _EXACT = 2.0**53  # float64 holds every integer up to this
 _SOLVED = 1024  # systems of equations that are in memory at once
 _LARGEST = 2.0**62  # what a sum of int64 may reach
-_DENSE = 40  # cells per purchase up to which products of all pairs are quicker than of the bought
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +59,9 @@ class FoldIn:
             shared: Floats = self.unobserved * (factors.T @ factors)
         return shared
 
-    def solve(self, history: csr_array, factors: Floats, common: Floats | None = None) -> Floats:
+    def solve(
+        self, history: csr_array, factors: NDArray[Any], common: Floats | None = None
+    ) -> Floats:
         """Returns (customers, d) factors; a customer's do not depend on who else is asked about."""
         common = self.common(factors) if common is None else common
         with one_thread():
@@ -75,15 +76,66 @@ class FoldIn:
                 ]
         return solved
 
+    def nearly(self, history: csr_array, factors: Floats, steps: int) -> Floats:
+        """Returns (customers, d) factors after so many conjugate gradients from 0.
 
-def _bought_moments(history: csr_array, factors: Floats, some: slice) -> tuple[Floats, Floats]:
+        Preconditioned by what all customers share, in the basis where it is diagonal: a step costs
+        two products with what was bought, and the first ones come close.
+        """
+        shared = Shared.of(self.common(factors))
+        counts = np.diff(history.indptr)
+        found = np.empty((len(counts), factors.shape[1]))
+        with one_thread():
+            als_engine.loops().conjugate(
+                history.indptr,
+                history.indices,
+                factors @ shared.vectors,
+                shared.values,
+                self.penalty(counts, history.shape[1]),
+                steps,
+                (1 + self.unobserved) * np.ascontiguousarray(shared.vectors.T),
+                found,
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A part of many equations that is the same in all, V diag(values) V'.
+
+    values: (d,). vectors: (d, d), V.
+    """
+
+    values: Floats
+    vectors: Floats
+
+    @staticmethod
+    def of(common: Floats) -> "Shared":
+        """Returns the parts of a symmetric matrix that has no negative values."""
+        with one_thread():
+            values, vectors = np.linalg.eigh(common)
+        return Shared(np.maximum(values, 0.0), vectors)
+
+    def solve(self, right: Floats, penalty: Floats) -> Floats:
+        """Returns (n, d) x of (V diag(values) V' + penalty_i I) x_i = right_i."""
+        with one_thread():
+            solved: Floats = (
+                right @ self.vectors / (self.values + penalty[:, None]) @ self.vectors.T
+            )
+        return solved
+
+
+def _bought_moments(
+    history: csr_array, factors: NDArray[Any], some: slice
+) -> tuple[Floats, Floats]:
     """Returns sum q q' and sum q over what each customer bought."""
     d = factors.shape[1]
     starts = history.indptr
     moments = np.zeros((some.stop - some.start, d, d))
     sums = np.zeros((some.stop - some.start, d))
     for row, customer in enumerate(range(some.start, some.stop)):
-        bought = factors[history.indices[starts[customer] : starts[customer + 1]]]
+        own = history.indices[starts[customer] : starts[customer + 1]]
+        bought = factors[own].astype(np.float64, copy=False)
         np.matmul(bought.T, bought, out=moments[row])
         sums[row] = bought.sum(axis=0)
     return moments, sums
@@ -170,13 +222,14 @@ class ALSProducts(_OfCustomers):
 
     The broadcast holds "factors" (products, d), the items', and "directions" (products, d), x.
 
-    fine: bits of a step of x, see `direction_bits`.
+    fine: bits of a step of x, see `direction_bits`. home: conjugate gradients for a customer.
     first: whether the sums of p for each item, and of p p' over all, are asked as well.
     """
 
     name: ClassVar[str] = "als-products"
 
     fine: int
+    home: int
     first: bool
 
     def fields(self, broadcast: Arrays) -> dict[str, Field]:
@@ -195,11 +248,7 @@ class ALSProducts(_OfCustomers):
         directions = np.rint(broadcast["directions"] * 2.0**self.fine)
         if not np.abs(directions).max(initial=0.0) <= 2.0 ** (_PRODUCT - self.most):
             raise AnswerError(Code.MALFORMED, "directions have more steps than sums of them hold")
-        weights = csr_array(
-            (_weights(known, directions), known.items.indices, known.items.indptr),
-            shape=known.items.shape,
-        )
-        found = {"products": np.asarray(weights @ known.steps.astype(np.int64))}
+        found = {"products": _products(known, directions)}
         if self.first:
             with one_thread():
                 found |= {"gram": _outer(known.steps), "sums": _sums(known)}
@@ -230,20 +279,32 @@ def _factors(broadcast: Arrays) -> NDArray[Any]:
 def _known(query: ALSMoments | ALSProducts, rows: Rows, state: State, broadcast: Arrays) -> _Known:
     """Returns the customers' factors, of memory where the items' are those of the last question."""
     factors = _factors(broadcast)
-    settings = (query.split, query.l2, query.unobserved, query.scaled, query.bits, query.most)
+    home = query.home if isinstance(query, ALSProducts) else 0
+    settings = (query.split, query.l2, query.unobserved, query.scaled, query.bits, query.most, home)
     key = f"{settings} {arrays_digest({'factors': factors})}"
     found = state.memory.get("als")
     if found is None or found[0] != key:
         history = rows[query.split].history
-        x = binary(history, np.ones(history.nnz, bool)).astype(np.float64)
         fold = FoldIn(query.l2, query.unobserved, query.scaled)
-        solved = fold.solve(x, factors.astype(np.float64))
-        items = csr_array(x.T)
-        items.sort_indices()
-        found = key, _Known(whole_steps(solved, query.bits, query.most), items)
+        doubles = factors.astype(np.float64)
+        solved = fold.nearly(history, doubles, home) if home else fold.solve(history, doubles)
+        steps = whole_steps(solved, query.bits, query.most)
+        found = key, _Known(steps, _items(query.split, history, state))
         state.memory["als"] = found
     known: _Known = found[1]
     return known
+
+
+def _items(split: str, history: csr_array, state: State) -> csr_array:
+    """Returns (products, customers) 1 where bought, of memory after the first question."""
+    found = state.memory.get("als-items")
+    if found is None or found[0] != split:
+        ones = csr_array((np.ones(history.nnz), history.indices, history.indptr), history.shape)
+        found = split, csr_array(ones.T)
+        found[1].sort_indices()
+        state.memory["als-items"] = found
+    items: csr_array = found[1]
+    return items
 
 
 def _outer(steps: Floats) -> NDArray[np.int64]:
@@ -279,24 +340,14 @@ def _sums(known: _Known) -> NDArray[np.int64]:
     return np.asarray(known.items @ known.steps).astype(np.int64)
 
 
-def _weights(known: _Known, directions: Floats) -> NDArray[np.int64]:
-    """Returns p'x of each item and each of its customers, without its last _DOWN bits."""
-    items, customers = known.items, known.items.indices
-    owner = np.repeat(np.arange(items.shape[0]), np.diff(items.indptr))
-    exact = np.empty(items.nnz)
-    if items.shape[0] * items.shape[1] > _DENSE * items.nnz:
-        for some in blocks(items.nnz, 2**16):
-            both = directions[owner[some]] * known.steps[customers[some]]
-            exact[some] = both.sum(axis=1)
-    else:
-        with one_thread():
-            for some in blocks(items.shape[0], _SOLVED):
-                own = slice(items.indptr[some.start], items.indptr[some.stop])
-                whole = directions[some] @ known.steps.T
-                exact[own] = whole[owner[own] - some.start, customers[own]]
-    weights = np.rint(exact * 2.0**-_DOWN)
-    _refuse_overflow(float(np.abs(weights).max(initial=0.0)) * _size(known.steps), items)
-    return weights.astype(np.int64)
+def _products(known: _Known, directions: Floats) -> NDArray[np.int64]:
+    """Returns the sum of (p'x) p of each item's customers, p'x without its last _DOWN bits."""
+    items, found = known.items, np.zeros(directions.shape, np.int64)
+    largest = als_engine.loops().weighted(
+        items.indptr, items.indices, directions, known.steps, _DOWN, found
+    )
+    _refuse_overflow(largest * _size(known.steps), items)
+    return found
 
 
 def _size(steps: Floats) -> float:

@@ -7,6 +7,7 @@ customer who was never seen in training, or a session without a customer, is ser
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from grandtotal.privacy.fixedpoint import Arrays
 
 # The prior only orders products between which the weights do not decide.
 TIE_BREAK = np.float32(1e-6)
+_COLUMNS = 256  # of a table of scores, whose largest ones are found in one reading
 
 
 @dataclass(frozen=True)
@@ -167,11 +169,26 @@ class ItemModel(Recommender):
             return ()
         return strongest(history, self.weights[history, product], most)
 
+    def reasons(self, history: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
+        """Returns what `because` does, for each of a customer's recommendations."""
+        if not self.weights.size:
+            return [()] * len(products)
+        return strongest_of_each(history, self.weights[history[:, None], list(products)], 2)
+
 
 def strongest(history: NDArray[Any], weight: NDArray[Any], most: int) -> tuple[int, ...]:
     """Returns the products of a history with the largest weights, those above 0."""
-    first = np.argsort(-weight, kind="stable")[:most]
-    return tuple(history[first[weight[first] > 0]].tolist())
+    return strongest_of_each(history, weight[:, None], most)[0]
+
+
+def strongest_of_each(
+    history: NDArray[Any], weights: NDArray[Any], most: int
+) -> list[tuple[int, ...]]:
+    """Returns what `strongest` does, for each column of weights (history, products)."""
+    first = np.argsort(-weights, axis=0, kind="stable")[:most]
+    above = np.take_along_axis(weights, first, axis=0) > 0
+    named = zip(history[first].T.tolist(), above.T.tolist(), strict=True)
+    return [tuple(compress(names, kept)) for names, kept in named]
 
 
 def top(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
@@ -189,11 +206,27 @@ def top(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
     return ranked
 
 
+def reached(scores: NDArray[np.float32], k: int) -> np.float32:
+    """Returns a score that at least k of (products,) reach, and few more; inf where k is 0.
+
+    k of them are the largest of different columns of a table of the scores.
+    """
+    k = max(0, min(k, len(scores)))
+    if not k:
+        return np.float32(np.inf)
+    if len(scores) >= 2 * _COLUMNS and 2 * k <= _COLUMNS:
+        rows = len(scores) // _COLUMNS
+        scores = scores[: rows * _COLUMNS].reshape(rows, _COLUMNS).max(axis=0)
+    least: np.float32 = np.partition(scores, len(scores) - k)[len(scores) - k]
+    return least
+
+
 def best_of(
     scores: NDArray[np.float32], k: int, hidden: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Returns the k best of scores (products,) that are finite and not hidden, and their scores."""
     shown = np.where(hidden, np.float32(-np.inf), scores)
-    best = top(shown[None], k)[0]
+    near = np.flatnonzero(shown >= reached(shown, k))
+    best = near[top(shown[near][None], k)[0]]
     best = best[np.isfinite(shown[best])]
     return best, shown[best]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array
 
-from grandtotal.algorithms.item_model import Recommender, strongest
+from grandtotal.algorithms.item_model import Recommender, strongest, strongest_of_each
 from grandtotal.algorithms.item_vectors import item_vectors
 from grandtotal.algorithms.networks import Network, about, network_of, settings_of, told
 from grandtotal.algorithms.neural_queries import WEIGHTS, training
@@ -106,7 +106,7 @@ class SequenceModel(Recommender):
     def reasons(self, history: NDArray[Any], products: Any) -> list[tuple[int, ...]]:
         """Returns what `because` does, for each of a customer's recommendations."""
         added = self._alone(history)
-        return [strongest(history, added[:, product], 2) for product in products]
+        return strongest_of_each(history, added[:, list(products)], 2)
 
     def _alone(self, history: NDArray[Any]) -> NDArray[np.float32]:
         """Returns (history, products) what each adds to the score of no history."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array
 
 from grandtotal.algorithms.elementary import exp, log
-from grandtotal.algorithms.item_model import Recommender, strongest
+from grandtotal.algorithms.item_model import Recommender, strongest, strongest_of_each
 from grandtotal.algorithms.item_similarity import tie_break
 from grandtotal.algorithms.pair_counts import WEIGHTS, counted_pairs, moments
 from grandtotal.algorithms.purchases import PurchaseCounts
@@ -142,6 +142,11 @@ class TransitionModel(Recommender):
         cells = float(self.weights.shape[0]) ** 2
         return self.weights.toarray() if self.weights.nnz * _DENSE > cells else self.weights
 
+    @cached_property
+    def _step(self) -> float:
+        """What is remembered after one more moment, where something is forgotten."""
+        return float(exp(-log(np.array([2.0])) / self.half_life)[0])
+
     def _remembered(self, history: csr_array) -> csr_array:
         """Returns what each purchase counts, (customers, products) float32."""
         ago = moments(history)
@@ -149,9 +154,8 @@ class TransitionModel(Recommender):
             counts = np.ones(len(ago), np.float32)
         else:
             # Factors one after the other: the same bits on every machine, unlike a power.
-            step = exp(-log(np.array([2.0])) / self.half_life)[0]
             most = int(ago.max(initial=1))
-            counts = np.multiply.accumulate(np.r_[1.0, np.full(most - 1, step)])[ago - 1]
+            counts = np.multiply.accumulate(np.r_[1.0, np.full(most - 1, self._step)])[ago - 1]
             counts = np.where(counts < _FORGOTTEN, 0.0, counts).astype(np.float32)
         kept = counts > 0
         starts = np.concatenate([[0], np.cumsum(kept)])[history.indptr]
@@ -163,8 +167,7 @@ class TransitionModel(Recommender):
 
     def reasons(self, history: NDArray[Any], products: Sequence[int]) -> list[tuple[int, ...]]:
         """Returns what `because` does, for each of a customer's recommendations."""
-        towards = self._towards(history, products)
-        return [strongest(history, towards[:, place], 2) for place in range(len(products))]
+        return strongest_of_each(history, self._towards(history, products), 2)
 
     def _towards(self, history: NDArray[Any], products: Sequence[int]) -> NDArray[np.float32]:
         """Returns (history, products) the weight of each bought product towards each of these."""

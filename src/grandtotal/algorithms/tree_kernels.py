@@ -4,27 +4,19 @@ Packed words, rows in order and prefetched: Ke et al., "LightGBM", 2017, and mea
 `benchmarks`. No fast mathematics: every operation is rounded as written, as NumPy rounds it.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from grandtotal.algorithms.compiled import compiled
 from grandtotal.algorithms.tree_search import Best, Limits
 
 _AHEAD = 12  # rows: about as long as memory takes
-
-
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Returns the function, compiled when it is first called and kept where there is a place."""
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # an installation that nobody may write to, for a user without a home
-        return njit(nogil=True)(function)
 
 
 @intrinsic
@@ -46,7 +38,7 @@ def _prefetch(typing: Any, address: Any = None) -> Any:  # noqa: ARG001
     return types.void(types.uintp), generate
 
 
-@_compiled
+@compiled
 def _add_all(bins: Any, words: Any, rows: Any, starts: Any, out: Any) -> None:
     # Unsigned indices: a signed one is first tested for counting from the end.
     n, width = np.uint64(len(rows)), np.uint64(bins.shape[1])
@@ -64,7 +56,7 @@ def _add_all(bins: Any, words: Any, rows: Any, starts: Any, out: Any) -> None:
             out[starts[j] + np.uint64(codes[first + j])] += added
 
 
-@_compiled
+@compiled
 def _add_some(bins: Any, words: Any, rows: Any, columns: Any, starts: Any, out: Any) -> None:
     n, width = np.uint64(len(rows)), np.uint64(bins.shape[1])
     line, word = np.uint64(bins.ctypes.data), np.uint64(words.ctypes.data)
@@ -81,7 +73,7 @@ def _add_some(bins: Any, words: Any, rows: Any, columns: Any, starts: Any, out: 
             out[starts[j] + np.uint64(codes[first + columns[j]])] += added
 
 
-@_compiled
+@compiled
 def _add_several(bins: Any, words: Any, rows: Any, columns: Any, starts: Any, out: Any) -> None:
     n, width = np.uint64(len(rows)), np.uint64(bins.shape[1])
     channels = np.uint64(words.shape[1])
@@ -117,7 +109,7 @@ def add_histogram(
         _add_some(bins, words[:, 0], rows, which, begin, out[:, 0])
 
 
-@_compiled
+@compiled
 def partition(codes: Any, rows: Any, scratch: Any, left: Any) -> Any:
     """Returns how many rows go left; they come first in `rows`, the others lie in `scratch`."""
     lefts, rights = np.uint64(0), np.uint64(0)
@@ -131,7 +123,7 @@ def partition(codes: Any, rows: Any, scratch: Any, left: Any) -> Any:
     return lefts
 
 
-@_compiled
+@compiled
 def walk(
     bins: Any, feature: Any, left: Any, child: Any, values: Any, roots: Any, scores: Any
 ) -> None:
@@ -148,7 +140,7 @@ def walk(
                 scores[row] += values[node]
 
 
-@_compiled
+@compiled
 def add_values(rows: Any, ends: Any, values: Any, scores: Any) -> None:
     """Adds values[i] to the scores of rows[ends[i]:ends[i + 1]], which are all different."""
     for number in range(len(values)):
@@ -156,13 +148,13 @@ def add_values(rows: Any, ends: Any, values: Any, scores: Any) -> None:
             scores[rows[i]] += values[number]
 
 
-@_compiled
+@compiled
 def _weigh(g: float, h: float, l2: float, low: float, high: float) -> tuple[float, float]:
     value = min(max(-g / (h + l2), low), high)
     return -((2.0 * g) * value + ((h + l2) * value) * value), value
 
 
-@_compiled
+@compiled
 def _search(
     sums: Any,
     totals: Any,

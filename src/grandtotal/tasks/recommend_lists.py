@@ -50,8 +50,12 @@ class Wished:
         if isinstance(self.model, NextBasket) or self.lift.any() or block.context is not None:
             scores = self.scores(block)[0]
             return best_of(scores, k, np.isneginf(scores))
-        everything = np.zeros(block.history.shape, np.float32)
-        hidden = np.isneginf(self._without_hidden(everything, block)[0])
+        hidden = ~self.allowed
+        if block.sold is not None:
+            alike = np.zeros(block.history.shape, np.float32)
+            hidden |= np.isneginf(block.only_sold(alike, self.model.offered)[0])
+        if not self.again:
+            hidden[block.history.indices] = True
         return self.model.best(block.history, k, hidden)
 
     def _without_hidden(self, scores: NDArray[np.float32], block: Purchases) -> NDArray[np.float32]:
@@ -210,5 +214,5 @@ class Serving:
         return [self._shown(*each, ()) for each in listed]
 
     def _shown(self, place: int, score: float, because: tuple[int, ...]) -> Shown:
-        titles = tuple(self.shelf.titles[list(because)].tolist())
+        titles = tuple(self.shelf.titles[each] for each in because)
         return Shown(self.shelf.keys[place], self.shelf.titles[place], score, titles)
