@@ -9,7 +9,13 @@ import pytest
 from tests.tasks.made_shops import TODAY, by_day, shops
 
 from grandtotal.consortium.totals import Local
-from grandtotal.tasks.demand_home import SHARES, at_best_factor, first_not_beaten, missed
+from grandtotal.tasks.demand_home import (
+    SHARES,
+    at_best_factor,
+    factor_of_width,
+    first_not_beaten,
+    missed,
+)
 from grandtotal.tasks.demand_model import cases_of, wape
 
 
@@ -96,16 +102,37 @@ def test_a_few_periods_alone_decide_nothing():
     assert first_not_beaten(np.array([[2.0], [1.0]])) == 1
 
 
-def test_a_factor_is_taken_where_it_is_clearly_better_over_the_periods():
+def of_periods(ratio):
+    """Returns the sums of forecast / sold (periods, cases), as they are totalled."""
+    periods, cases = ratio.shape
+    return [np.full(periods, float(cases)), ratio.sum(axis=1), (ratio**2).sum(axis=1)]
+
+
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.3])
+def test_how_wide_errors_are_says_how_far_below_the_middle_a_forecast_should_be(width):
+    ratio = np.random.default_rng(1).lognormal(0, width, (50, 4000))
+    cases, ratios, squares = of_periods(ratio)
+    factor = factor_of_width(cases, ratios, squares)
+    assert factor == pytest.approx(np.exp(-1.5 * width**2), rel=0.003)
+    assert factor == pytest.approx(ratios.sum() / squares.sum(), rel=0.003)  # which is the best one
+    # Of other levels, and where a few periods were far off, it is the same.
+    assert factor_of_width(cases, 1.3 * ratios, 1.3**2 * squares) == pytest.approx(factor)
+    ratio[7] *= np.linspace(1, 9, ratio.shape[1])
+    assert factor_of_width(*of_periods(ratio)) == pytest.approx(factor, rel=1e-3)
+
+
+def test_another_factor_is_taken_where_it_is_clearly_better_over_the_periods():
     ratio = np.random.default_rng(2).lognormal(0.1, 0.1, (40, 30))
-    sums = [np.full(40, 30.0), ratio.sum(axis=1), (ratio**2).sum(axis=1)]
+    sums = of_periods(ratio)
     found, factor = at_best_factor(*sums)
     assert factor == pytest.approx(ratio.sum() / (ratio**2).sum())
     assert found[1] == pytest.approx(factor * sums[1])
-    # One period that is far off asks for a factor, too.
+    # 1 where forecasts were too low before; one period that is far off asks for a factor, too.
+    low = np.exp(-0.03375) * np.random.default_rng(3).lognormal(0, 0.15, (200, 200))
+    assert at_best_factor(*of_periods(low))[1] == 1.0
     even = np.ones((40, 30))
     even[7] = 3.0
-    odd = [np.full(40, 30.0), even.sum(axis=1), (even**2).sum(axis=1)]
+    odd = of_periods(even)
     assert odd[1].sum() / odd[2].sum() < 0.9
     assert at_best_factor(*odd)[1] == 1.0
     assert at_best_factor(np.zeros(3), np.zeros(3), np.zeros(3))[1] == 1.0

@@ -129,16 +129,32 @@ def _forecasts(model: DemandModel, panel: Panel) -> list[Floats]:
 
 
 def at_best_factor(cases: Floats, ratio: Floats, square: Floats) -> tuple[list[Floats], float]:
-    """Returns the sums (periods,) at the factor of all forecasts that makes them best, and it.
+    """Returns the sums (periods,) at the factor of all forecasts that is taken, and it.
 
-    What makes the squares of relative errors least is mostly below the mean: less is missed. 1
-    where that is not clearly better: what a few periods ask for is not what the next ones do.
+    What makes the squares of relative errors least is below the middle of what may be sold: less is
+    missed. How far below follows from how wide the errors are; 1, or what these very periods ask
+    for, is taken where that was clearly better: levels of other periods are other ones.
     cases: how many sold; ratio, square: sums of forecast / sold, and of its square.
     """
-    factor = float(ratio.sum() / square.sum()) if square.sum() > 0 else 1.0
-    found = [[cases, f * ratio, f**2 * square] for f in (1.0, factor)]
+    asked_for = float(ratio.sum() / square.sum()) if square.sum() > 0 else 1.0
+    factors = (factor_of_width(cases, ratio, square), 1.0, asked_for)
+    found = [[cases, f * ratio, f**2 * square] for f in factors]
     chosen = first_not_beaten(np.stack([n - 2 * r + s for n, r, s in found]))
-    return found[chosen], (1.0, factor)[chosen]
+    return found[chosen], factors[chosen]
+
+
+def factor_of_width(cases: Floats, ratio: Floats, square: Floats) -> float:
+    """Returns the factor that is best for forecasts in the middle of lognormal errors.
+
+    exp(-3/2 v) makes E(1 - f X)^2 least where ln X is normal with mean 0 and variance v, and
+    E(X)^2 / E(X^2) is exp(-v). It is that of the middle period: a holiday that nobody foresaw says
+    nothing of the others. 1 where nothing sold.
+    """
+    some = cases * square > 0
+    if not some.any():
+        return 1.0
+    narrow = float(np.median(ratio[some] ** 2 / (cases[some] * square[some])))
+    return narrow * float(np.sqrt(narrow))
 
 
 def rmspe(cases: Floats, ratio: Floats, square: Floats) -> float:
