@@ -171,8 +171,9 @@ def test_kernels_work_where_nothing_may_be_written():
         import numpy as np
         from grandtotal.algorithms.tree_kernels import partition
         rows = np.arange(9, dtype=np.uint32)
-        left = np.arange(256) < 4
-        print(partition(np.arange(9, dtype=np.uint8), rows, np.empty_like(rows), left))
+        codes, left = np.arange(9, dtype=np.uint8)[None], np.arange(256)[None] < 4
+        feature, pieces = np.zeros(1, np.int32), np.array([[0, 0, 9]])
+        print(partition(codes, feature, left, pieces, rows, np.empty_like(rows))[0])
     """
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **nowhere}, capture_output=True, text=True
