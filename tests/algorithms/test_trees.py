@@ -256,7 +256,8 @@ class Changing:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda b: {**b, "columns": b["columns"] - 9}, "below 0"),
+        (lambda b: {**b, "columns": b["columns"] - 9}, "columns that are none of"),
+        (lambda b: {**b, "columns": b["columns"] + 9}, "columns that are none of"),
         (lambda b: {**b, "asked": np.repeat(b["asked"], 2, axis=0)}, "words were asked for"),
         (lambda b: {**b, "before": b["before"] ^ 1}, "not those that their digest names"),
         (
@@ -266,6 +267,14 @@ class Changing:
                 "left": np.zeros((1, 32), np.uint8),
             },
             "of a node that is not there",
+        ),
+        (
+            lambda b: {
+                **b,
+                "splits": np.array([[0, 0, 99]], np.int32),
+                "left": np.zeros((1, 32), np.uint8),
+            },
+            "a split by none of",
         ),
     ],
 )

@@ -12,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from grandtotal.errors import AnswerError, Code
+
 _CODES = 256  # of a bundle: a code is a byte
 
 
@@ -65,12 +67,14 @@ class Bundles:
         return found
 
     def seen(self, columns: NDArray[np.int64]) -> Seen:
-        """Returns what a tree needs that sees these features."""
+        """Returns what a tree needs that sees these features; AnswerError if one is none."""
         return _seen(self, tuple(columns.tolist()))
 
 
 @lru_cache(maxsize=128)
 def _seen(of: Bundles, columns: tuple[int, ...]) -> Seen:
+    if not set(columns) <= set(range(len(of.counts))):
+        raise AnswerError(Code.MALFORMED, f"columns that are none of {len(of.counts)} features")
     wanted, places, ends = set(columns), {}, [0]
     bundles = [k for k, members in enumerate(of.members) if wanted.intersection(members)]
     for k in bundles:

@@ -116,7 +116,8 @@ class Sapling:
     def __post_init__(self) -> None:
         counts = self.bins.counts[self.columns]
         starts, self.size = starts_of(counts)
-        directions = self.growth.directions(self.bins)[self.columns]
+        self._directions = self.growth.directions(self.bins).tolist()
+        directions = np.array(self._directions)[self.columns]
         self._spans = np.stack([starts, counts, directions], axis=1)
         kinds = np.array([self.bins.features[c].kind == CATEGORY for c in self.columns], np.bool_)
         self._numbers, self._groups = np.flatnonzero(~kinds).tolist(), np.flatnonzero(kinds)
@@ -179,14 +180,14 @@ class Sapling:
         assert node.split is not None
         number, split = len(self.made), node.split
         self.made.append((node.id, split.feature, packed(split.left).tobytes()))
-        totals = np.stack([node.total, node.total])
-        totals[0, :3] = split.child
-        totals[1, :3] -= split.child
-        direction = self._spans[np.flatnonzero(self.columns == split.feature)[0], 2]
+        totals = (node.total.copy(), node.total.copy())
+        totals[0][:3] = split.child
+        totals[1][:3] -= split.child
+        direction = self._directions[split.feature]
         if direction:
             middle = float(np.mean([self.value(total) for total in totals]))
-            totals[0, 4 if direction > 0 else 3] = middle
-            totals[1, 3 if direction > 0 else 4] = middle
+            totals[0][4 if direction > 0 else 3] = middle
+            totals[1][3 if direction > 0 else 4] = middle
         left, right = (
             Node(2 * number + 1 + i, node.depth + 1, total) for i, total in enumerate(totals)
         )

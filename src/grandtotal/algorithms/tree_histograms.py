@@ -20,7 +20,7 @@ from grandtotal.algorithms.tree_objectives import Objective, exponents, steps
 from grandtotal.algorithms.tree_rows import Binned, Growing, Workspace, workspace
 from grandtotal.algorithms.tree_sampling import MOST_DRAWS
 from grandtotal.algorithms.tree_search import Layout
-from grandtotal.algorithms.tree_segments import Rowset, Segments, in_parts, pieces
+from grandtotal.algorithms.tree_segments import Rowset, Segments, in_parts, pieces, split_words
 from grandtotal.consortium.query import Rows, State
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.bound import Stated
@@ -146,15 +146,15 @@ class _AboutNodes(_AboutTrees):
     def growing(self, space: Workspace, broadcast: Arrays, tree: int) -> Growing:
         """Returns a tree with its splits made."""
         mine = broadcast["splits"][:, 0] == tree
-        splits, left = broadcast["splits"][mine], broadcast["left"][mine]
-        made = (np.ascontiguousarray(splits[:, 1]), np.ascontiguousarray(splits[:, 2]), left)
+        _, parent, feature = broadcast["splits"][mine].T
+        splits = split_words(parent, feature, broadcast["left"][mine])
         number = self.first + tree
         space.growing = {n: grown for n, grown in space.growing.items() if n >= self.first}
         growing = space.grow(number, self.sampling, self.bootstrap, self.seed)
-        if not growing.segments.follows(*made):
+        if not growing.segments.follows(splits):
             del space.growing[number]
             growing = space.grow(number, self.sampling, self.bootstrap, self.seed)
-        growing.segments.follow(*made)
+        growing.segments.follow(splits)
         return growing
 
 
@@ -192,28 +192,27 @@ class TreeHistograms(_AboutNodes):
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:
         """Returns this retailer's sums."""
         space = self.space(rows, state, broadcast)
-        self._refuse_other_size(space, broadcast)
-        layout = self.layout
+        layout, bundles = self.layout, space.train.bundles
+        asked = [
+            (tree, nodes, bundles.seen(broadcast["columns"][tree]))
+            for tree, nodes in _by_tree(broadcast["asked"])
+        ]
+        self._refuse_other_size(sum(len(nodes) * seen.bins for _, nodes, seen in asked))
         sums = np.empty((self.words // layout.channels, layout.channels), np.int64)
         at = 0
-        for tree, nodes in _by_tree(broadcast["asked"]):
+        for tree, nodes, seen in asked:
             growing = self.growing(space, broadcast, tree)
             words = self._words(space, tree, growing.weights)
-            seen = space.train.bundles.seen(broadcast["columns"][tree])
-            size = len(nodes) * seen.bins
-            out = sums[at : at + size].reshape(len(nodes), -1, layout.channels)
             by_code = _summed(space.train.bundled, words, layout, seen, growing.segments, nodes)
+            out = sums[at : at + len(nodes) * seen.bins].reshape(len(nodes), seen.bins, -1)
             tree_engine.loops().unbundle(by_code, seen.places, out)
-            at += size
+            at += len(nodes) * seen.bins
         more = _progress(self.aim, space, self.loss_scale) if self.progress else {}
         return {"sums": sums.reshape(-1), **more}
 
-    def _refuse_other_size(self, space: Workspace, broadcast: Arrays) -> None:
+    def _refuse_other_size(self, bins: int) -> None:
         # The inner loops do not look whether a place is in their arrays.
-        if broadcast["columns"].min(initial=0) < 0:
-            raise AnswerError(Code.MALFORMED, "a column below 0 was asked for")
-        sizes = space.bins.counts[broadcast["columns"]].sum(axis=1)
-        words = int(sizes[broadcast["asked"][:, 0]].sum()) * self.layout.channels
+        words = bins * self.layout.channels
         if words != self.words:
             raise AnswerError(
                 Code.MALFORMED, f"{self.words} words were asked for {words} bins of these nodes"
@@ -288,7 +287,7 @@ def _summed(
     """Returns the histograms (nodes, codes, channels); threads share the rows."""
     work = [(i, *segments.ranges[node]) for i, node in enumerate(nodes)]
     parts = in_parts(work, _FEW)
-    begun = {}
+    begun: dict[int, int] = {}
     for k, part in enumerate(parts):
         # A node that an earlier thread has begun is summed apart and added at the end.
         if k and part[0][1] != work[part[0][0]][1]:

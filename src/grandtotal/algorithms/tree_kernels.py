@@ -132,7 +132,7 @@ def add_histograms(
 def unbundle(sums: Any, places: Any, out: Any) -> None:
     """Writes the sums of bundles' codes as those of the bins of each feature."""
     for node in range(len(sums)):
-        at = 0
+        at = np.int64(0)
         for place in range(len(places)):
             code, above, width, below = places[place]
             bins = out[node, at : at + width]
@@ -255,7 +255,7 @@ def _search(
         best = -np.inf
         for number in range(len(columns)):
             start, width, direction = columns[number]
-            part, at = sums[node, start : start + width], np.int64(0)
+            part, at = sums[node, start : start + width], 0
             g, n, h, gain = space[:, : width - 1]
             for missing in range(2):
                 if missing and not part[0].any():

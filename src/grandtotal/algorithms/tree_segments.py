@@ -12,10 +12,10 @@ from grandtotal.errors import AnswerError, Code
 from grandtotal.threads import together, workers
 
 _FEW = 32768  # rows: moving fewer is not worth waking a thread
-_WORD = 40  # bytes of a split: parent, feature, and a bit for each bin
 
 Rowset = NDArray[np.uint32]
 Work = tuple[int, int, int]  # what it is for, and the rows of it, from and to
+Splits = NDArray[np.uint8]  # (splits, 40): parent and feature, 4 bytes each, and a bit for each bin
 
 
 def in_parts(work: list[Work], few: int) -> list[list[Work]]:
@@ -43,6 +43,14 @@ def pieces(part: list[Work]) -> NDArray[np.int64]:
     return np.array(part, np.int64).reshape(-1, 3)
 
 
+def split_words(
+    parent: NDArray[np.int32], feature: NDArray[np.int32], left: NDArray[np.uint8]
+) -> Splits:
+    """Returns splits of these nodes by these features as bytes, left (splits, 32)."""
+    numbers = np.stack([parent, feature], axis=1).view(np.uint8)
+    return np.concatenate([numbers, left], axis=1)
+
+
 class Segments:
     """Rows in the order of the nodes that they are in.
 
@@ -55,28 +63,30 @@ class Segments:
         self._scratch = np.empty_like(rows)
         self.ranges: dict[int, tuple[int, int]] = {0: (0, len(rows))}
         self.split_at: dict[int, int] = {}
-        self.made = np.empty((0, _WORD), np.uint8)
+        self.made = np.empty((0, 40), np.uint8)
 
-    def follow(
-        self, parent: NDArray[np.int32], feature: NDArray[np.int32], left: NDArray[np.uint8]
-    ) -> None:
+    def follow(self, splits: Splits) -> None:
         """Makes the splits that come after those that were made."""
         made = first = last = len(self.made)
-        if made == len(parent):
+        if made == len(splits):
             return
-        if not 0 <= feature[made:].min() <= feature[made:].max() < len(self._codes):
+        nodes, feature = np.ascontiguousarray(splits[:, :8].copy().view(np.int32).T)
+        if not 0 <= feature.min() <= feature.max() < len(self._codes):
             raise AnswerError(Code.MALFORMED, f"a split by none of {len(self._codes)} features")
-        nodes, tables = parent.tolist(), spread(left[made:])
-        while first < len(nodes):
-            while last < len(nodes) and nodes[last] in self.ranges:
-                self.split_at[nodes[last]] = last
+        parent, tables = nodes.tolist(), spread(splits[made:, 8:])
+        while first < len(parent):
+            while last < len(parent) and parent[last] in self.ranges:
+                self.split_at[parent[last]] = last
                 last += 1
             if first == last:
                 raise AnswerError(Code.MALFORMED, f"split {last} is of a node that is not there")
-            self._cut(first, nodes[first:last], feature[first:last], tables[first - made :])
+            self._cut(first, parent[first:last], feature[first:last], tables[first - made :])
             first = last
-        new = _words(parent[made:], feature[made:], left[made:])
-        self.made = np.concatenate([self.made, new])
+        self.made = splits
+
+    def follows(self, splits: Splits) -> bool:
+        """Returns whether what was done so far is the beginning of these splits."""
+        return np.array_equal(self.made, splits[: len(self.made)])
 
     def complete(self, tree: Trees) -> bool:
         """Makes the splits of a finished tree; False if another split was made in one's place.
@@ -84,32 +94,24 @@ class Segments:
         The nodes of a finished tree are numbered without the splits that were tried in vain.
         """
         mine, last = {0: 0}, len(self.made)
-        parent, new = [0] * last, []
-        had = [word[4:].tobytes() for word in self.made]  # without the number of the parent
-        splits = [word[4:].tobytes() for word in _words(tree.parent, tree.feature, tree.left)]
+        parent: list[int] = []
+        new: list[int] = []
+        # Without the number of the parent, which may be another one.
+        had = [split[4:].tobytes() for split in self.made]
+        splits = split_words(tree.parent, tree.feature, tree.left)
         for i, above in enumerate(tree.parent.tolist()):
             node = mine[above]
-            j = self.split_at.get(node, len(parent))
-            if j < last:
-                if had[j] != splits[i]:
-                    return False
-            else:
+            j = self.split_at.get(node, last + len(parent))
+            if j >= last:
                 parent.append(node)
                 new.append(i)
+            elif had[j] != splits[i, 4:].tobytes():
+                return False
             mine[2 * i + 1], mine[2 * i + 2] = 2 * j + 1, 2 * j + 2
-        skip = np.zeros(last, np.int64)
-        at = np.concatenate([skip, np.array(new, np.int64)]).astype(np.int64)
         if new:
-            self.follow(np.array(parent, np.int32), tree.feature[at], tree.left[at])
+            more = split_words(np.array(parent, np.int32), tree.feature[new], tree.left[new])
+            self.follow(np.concatenate([self.made, more]))
         return True
-
-    def follows(
-        self, parent: NDArray[np.int32], feature: NDArray[np.int32], left: NDArray[np.uint8]
-    ) -> bool:
-        """Returns whether what was done so far is the beginning of these splits."""
-        made = len(self.made)
-        same = _words(parent[:made], feature[:made], left[:made])
-        return made <= len(parent) and np.array_equal(self.made, same)
 
     def _cut(
         self, first: int, nodes: list[int], feature: NDArray[np.int32], left: NDArray[np.bool_]
@@ -117,11 +119,9 @@ class Segments:
         """Cuts the ranges of nodes by splits that are numbered from `first`."""
         parts = in_parts([(i, *self.ranges[node]) for i, node in enumerate(nodes)], _FEW)
 
-        def cut(part: list[Work]) -> list[int]:
-            moved: NDArray[np.int64] = tree_engine.loops().partition(
-                self._codes, feature, left, pieces(part), self.rows, self._scratch
-            )
-            return moved.tolist()
+        def cut(part: list[Work]) -> Any:
+            loop = tree_engine.loops().partition
+            return loop(self._codes, feature, left, pieces(part), self.rows, self._scratch).tolist()
 
         done = together([partial(cut, part) for part in parts])
         middles = {i: self.ranges[node][0] for i, node in enumerate(nodes)}
@@ -157,11 +157,3 @@ class Segments:
             tree_engine.loops().add_values(self.rows, pieces(part), tree.values, scores)
 
         together([partial(give, part) for part in in_parts(leaves, _FEW)])
-
-
-def _words(
-    parent: NDArray[np.int32], feature: NDArray[np.int32], left: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Returns all that there is to say about each split, (splits, _WORD)."""
-    parts: Any = (part.view(np.uint8).reshape(-1, 4) for part in (parent, feature))
-    return np.concatenate([*parts, left], axis=1)
