@@ -288,6 +288,18 @@ def grow_leaves(sapling: Sapling, ask: Ask, eager: float) -> list[Node]:
     return taken
 
 
+def eager_gain(taken: Sequence[Node]) -> float:
+    """Returns a gain that the next tree splits most of, if it is like this one: in the middle of
+    the least that was split, its children may have gained more, and the best that was not."""
+    if not taken:
+        return np.inf
+    split = {node.id for node in taken}
+    children = [child for node in taken for child in node.children or ()]
+    left = [child.gain for child in children if child.split and child.id not in split]
+    least = min(node.gain for node in taken)
+    return float(np.sqrt(least * max(left, default=least)))
+
+
 def _ask_children(cut: list[tuple[Sapling, list[Node]]], ask: Ask) -> None:
     """Gives the children of these nodes their histograms and looks for their splits."""
     wanted, pairs = [], []
