@@ -289,8 +289,11 @@ def grow_leaves(sapling: Sapling, ask: Ask, eager: float) -> list[Node]:
 
 
 def eager_gain(taken: Sequence[Node]) -> float:
-    """Returns a gain that the next tree splits most of, if it is like this one: in the middle of
-    the least that was split, its children may have gained more, and the best that was not."""
+    """Returns from which gain on most nodes are split, if the next tree is like this one.
+
+    It is between the least gain that was split, for a child may gain more, and the best that was
+    not: at the first many nodes are split in vain, at the second many questions are asked.
+    """
     if not taken:
         return np.inf
     split = {node.id for node in taken}

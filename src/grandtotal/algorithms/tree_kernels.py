@@ -250,18 +250,17 @@ def _search(
     sums: Any, totals: Any, columns: Any, packed: bool, varies: bool, bits: int,
     least: float, hessian: float, l2: float, gradient: float, step: float, floats: Any, ints: Any,
 ) -> None:  # fmt: skip
-    space = np.empty((4, 256))
+    g, n, h, gain = np.empty(256), np.empty(256), np.empty(256), np.empty(256)
     for node in range(len(sums)):
         best = -np.inf
         for number in range(len(columns)):
             start, width, direction = columns[number]
             part, at = sums[node, start : start + width], 0
-            g, n, h, gain = space[:, : width - 1]
             for missing in range(2):
                 if missing and not part[0].any():
                     break  # the same gains as before
                 _up_to(part, missing, packed, varies, bits, gradient, step, g, n, h)
-                _gains(g, n, h, totals[node], direction, least, hessian, l2, gain)
+                _gains(g, n, h, totals[node], direction, least, hessian, l2, gain[: width - 1])
                 for i in range(width - 1):
                     # Of equal gains the first column wins, then the first bin, then missing right.
                     if gain[i] > best or (gain[i] == best and i + 1 < at):
