@@ -129,24 +129,35 @@ def add_histograms(
 
 
 @_compiled
+def _gather(codes: Any, width: Any, below: Any, channels: Any, bins: Any) -> None:
+    """Adds to the words of each bin those of the codes that hold it, `below` for each bin."""
+    if below == 1:
+        for i in range(np.uint64(len(bins))):
+            bins[i] += codes[i]
+        return
+    at = np.uint64(0)
+    for b in range(np.uint64(width)):
+        for _ in range(below):
+            for channel in range(np.uint64(channels)):
+                bins[b * np.uint64(channels) + channel] += codes[at]
+                at += np.uint64(1)
+
+
+@_compiled
 def unbundle(sums: Any, places: Any, out: Any) -> None:
     """Writes the sums of bundles' codes as those of the bins of each feature."""
+    channels = sums.shape[2]
     for node in range(len(sums)):
-        at = np.int64(0)
+        codes, bins = sums[node].reshape(-1), out[node].reshape(-1)
+        bins[:] = 0
+        end = 0
         for place in range(len(places)):
-            code, above, width, below = places[place]
-            bins = out[node, at : at + width]
-            at += width
-            if above * below == 1:
-                bins[:] = sums[node, code : code + width]
-                continue
-            bins[:] = 0
-            for _ in range(above):
-                for b in range(width):
-                    for _ in range(below):
-                        for channel in range(sums.shape[2]):
-                            bins[b, channel] += sums[node, code, channel]
-                        code += 1
+            start, above, width, below = places[place]
+            begin, end = end, end + width * channels
+            size = width * below * channels
+            for i in range(above):
+                first = start * channels + i * size
+                _gather(codes[first : first + size], width, below, channels, bins[begin:end])
 
 
 @_compiled
