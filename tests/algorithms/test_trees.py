@@ -276,6 +276,14 @@ class Changing:
             },
             "a split by none of",
         ),
+        (
+            lambda b: {
+                **b,
+                "splits": np.array([[0, 0, 0]], np.int32),
+                "left": np.zeros((1, 8), np.uint8),
+            },
+            "a split of 16 bytes",
+        ),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(shop, data_for, change, word):

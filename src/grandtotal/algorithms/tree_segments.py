@@ -13,9 +13,11 @@ from grandtotal.threads import together, workers
 
 _FEW = 32768  # rows: moving fewer is not worth waking a thread
 
+_BYTES = 40  # of a split: parent and feature, 4 each, and a bit for each bin
+
 Rowset = NDArray[np.uint32]
 Work = tuple[int, int, int]  # what it is for, and the rows of it, from and to
-Splits = NDArray[np.uint8]  # (splits, 40): parent and feature, 4 bytes each, and a bit for each bin
+Splits = NDArray[np.uint8]  # (splits, _BYTES)
 
 
 def in_parts(work: list[Work], few: int) -> list[list[Work]]:
@@ -63,13 +65,15 @@ class Segments:
         self._scratch = np.empty_like(rows)
         self.ranges: dict[int, tuple[int, int]] = {0: (0, len(rows))}
         self.split_at: dict[int, int] = {}
-        self.made = np.empty((0, 40), np.uint8)
+        self.made = np.empty((0, _BYTES), np.uint8)
 
     def follow(self, splits: Splits) -> None:
         """Makes the splits that come after those that were made."""
         made = first = last = len(self.made)
         if made == len(splits):
             return
+        if splits.shape[1] != _BYTES or splits.dtype != np.uint8:
+            raise AnswerError(Code.MALFORMED, f"a split of {splits[0].nbytes} bytes, not {_BYTES}")
         nodes, feature = np.ascontiguousarray(splits[:, :8].copy().view(np.int32).T)
         if not 0 <= feature.min() <= feature.max() < len(self._codes):
             raise AnswerError(Code.MALFORMED, f"a split by none of {len(self._codes)} features")
