@@ -26,7 +26,7 @@ from grandtotal.consortium.envelope import Message, unseal
 from grandtotal.consortium.query import Rows, installed
 from grandtotal.consortium.retailer import Retailer
 from grandtotal.consortium.transport import EmbeddedTransport
-from grandtotal.durable import canonical
+from grandtotal.durable import Json, canonical, read_log
 from grandtotal.plan import Plan
 from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.bound import NoCustomers
@@ -128,6 +128,10 @@ class Federation:
     @property
     def totals(self) -> Any:
         return self.consortium.of(TASK)
+
+    def rounds(self) -> list[Json]:
+        """Returns the coordinator's record."""
+        return read_log(self.folder / "coordinator" / "rounds.jsonl")
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ ROOMS = (
     "comparison",
     "engine",
     "terminal",
+    "finished",
     "api",
     "cli_parts",
     "cli_members",
@@ -76,6 +77,7 @@ MAY_READ_TABLES = (
     "readiness",
     "outlook",
     "statement",
+    "finished",
     "api",
     "cli",
 )

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
 RETAILERS = ("north", "south", "west")
+IN_USE = 8  # what userdel says of a user who still has a process
 BLOCK = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
 
 
@@ -63,7 +64,12 @@ class Party:
         for process in self._started:
             process.terminate()
             process.wait(60)
-        subprocess.run(["userdel", self.user], check=False)
+        # What they had set aside for jobs ends a moment after them.
+        for _ in range(100):
+            gone = subprocess.run(["userdel", self.user], capture_output=True, check=False)
+            if gone.returncode != IN_USE:
+                break
+            time.sleep(0.1)
 
     def _as(self) -> dict:
         known = pwd.getpwnam(self.user)

@@ -29,7 +29,7 @@ from grandtotal.cli_parts import (
 )
 
 if TYPE_CHECKING:
-    from grandtotal.api import Run
+    from grandtotal.finished import Run
     from grandtotal.plan import Plan
     from grandtotal.runfolder import RunFolder
 
@@ -177,7 +177,7 @@ def run(plan: Path, runs: Path, processes: bool, as_json: bool) -> None:
 @runs_option
 def report(run: str, retailer: str | None, runs: Path) -> None:
     """Write the run's report: one HTML file that needs no network."""
-    from grandtotal.api import Run
+    from grandtotal.finished import Run
 
     click.echo(Run.open(run, runs).report(retailer))
 
@@ -227,7 +227,7 @@ def list_(runs: Path, as_json: bool) -> None:
 @json_option
 def show(run: str, runs: Path, as_json: bool) -> None:
     """Show a run's table again."""
-    from grandtotal.api import Run
+    from grandtotal.finished import Run
 
     _show(Run.open(run, runs), as_json)
 

@@ -26,7 +26,7 @@ def export(run: str, retailer: str, task: str, out: Path, config: Path | None, r
     model.txt: the trees that all retailers received, in LightGBM's text format. inputs.csv: what
     each input is. Of demand also rows.csv: the inputs of the coming periods, with the forecast.
     """
-    from grandtotal.api import Run
+    from grandtotal.finished import Run
 
     for path in Run.open(run, runs).export(retailer, task, out, config):
         click.echo(path)

@@ -19,8 +19,8 @@ from grandtotal.cli_parts import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from grandtotal.api import Run
     from grandtotal.decide.order_list import Ordering, OrderList
+    from grandtotal.finished import Run
 
 _SHOWN, _FIRST = 15, 5  # rows
 _WIDE = 120  # letters: in a narrower terminal a reason would be a column of single words
@@ -87,8 +87,8 @@ def orders(
     """
     from rich.console import Console
 
-    from grandtotal.api import Run
     from grandtotal.decide.order_list import Ordering
+    from grandtotal.finished import Run
 
     opened = Run.open(run, runs)
     how = Ordering(

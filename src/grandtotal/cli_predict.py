@@ -19,7 +19,7 @@ from grandtotal.cli_parts import (
 if TYPE_CHECKING:
     import polars as pl
 
-    from grandtotal.api import Run
+    from grandtotal.finished import Run
     from grandtotal.tasks.recommend_lists import Shown
     from grandtotal.tasks.wishes import Wishes
 
@@ -80,7 +80,7 @@ def predict(
     visit. shift: what changed, since when.
     """
     from grandtotal import terminal
-    from grandtotal.api import Run
+    from grandtotal.finished import Run
 
     opened, wishes = Run.open(run, runs), _wishes(asked)
     if session is not None or similar is not None:

@@ -20,10 +20,10 @@ from grandtotal.cli_parts import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from grandtotal.api import Run
     from grandtotal.decide.prices import Decided
     from grandtotal.decide.rules import PriceRules
     from grandtotal.durable import Json
+    from grandtotal.finished import Run
 
 _SHOWN = 20
 
@@ -85,8 +85,8 @@ def prices(
     """
     from rich.console import Console
 
-    from grandtotal.api import Run
     from grandtotal.decide.table import rows, summary
+    from grandtotal.finished import Run
 
     flags = {"objective": objective, "largest_change": largest_change, "risk": risk}
     given = {name: value for name, value in flags.items() if value is not None}

@@ -88,14 +88,16 @@ class Log:
     """JSON lines, each with a check sum, on the disk before `append` returns.
 
     A torn last line is what a crash leaves behind: it was never acted on, so it is cut off.
+    count: how many records it has. They are on the disk alone, for `read_log`: a party that is at
+    work for weeks would hold ever more of them.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = list(_whole_lines(path))
-        self.records: list[Json] = [record for record, _ in lines]
-        self._cut_to(sum(size for _, size in lines))
+        sizes = [size for _, size in _whole_lines(path)]
+        self.count = len(sizes)
+        self._cut_to(sum(sizes))
 
     def append(self, record: Json) -> None:
         """Adds one record; it is durable when this returns."""
@@ -113,7 +115,7 @@ class Log:
                 raise
         if created:
             sync_folder(self.path.parent)
-        self.records.append(record)
+        self.count += 1
 
     def _cut_to(self, size: int) -> None:
         if self.path.exists() and self.path.stat().st_size > size:

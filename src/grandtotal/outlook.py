@@ -21,11 +21,12 @@ from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, GrandtotalError, RefusedError
 from grandtotal.participate import cap_of, customers_of, tables_of
 from grandtotal.plan import Plan
+from grandtotal.privacy.account import Account
 from grandtotal.privacy.accounting import Budget
 from grandtotal.privacy.bound import Bound
 from grandtotal.privacy.chain import verify
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.privacy.ledger import FILE, Account
+from grandtotal.privacy.ledger import FILE
 from grandtotal.privacy.terms import Terms
 from grandtotal.tasks.task import Task
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from grandtotal.durable import Json, canonical, digest
 from grandtotal.errors import AnswerError, RefusedError
 from grandtotal.participate import cap_of
+from grandtotal.privacy.account import Account
 from grandtotal.privacy.accounting import as_gaussian, epsilon_of
 from grandtotal.privacy.chain import verify
-from grandtotal.privacy.ledger import FILE, Account, Cap, Ledger
+from grandtotal.privacy.ledger import FILE, Cap, Ledger
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Statement:
     def json(self) -> Json:
         """Returns all of it as JSON."""
         account = Account(self.records)
+        releases = [record for record in self.records if record["kind"] == "release"]
         return {
             "ledger": str(self.path),
             "verified": True,
@@ -41,9 +43,9 @@ class Statement:
             "caps": dict(self.cap.purposes),
             "units": {unit: self._unit(unit, spent) for unit, spent in account.spent.items()},
             "plans": [self._plan(plan) for plan in account.plans.values()],
-            "releases": len(account.released),
-            "exact_totals": sum(_is_exact(r) for r in account.released.values()),
-            "bytes_out": sum(r["bytes"] for r in account.released.values()),
+            "releases": len(releases),
+            "exact_totals": sum(_is_exact(r) for r in releases),
+            "bytes_out": sum(r["bytes"] for r in releases),
             "peers": {name: sorted(notes) for name, notes in account.peers.items()},
         }
 

@@ -68,7 +68,7 @@ def _finding(check: str, work: Callable[[], str]) -> Finding:
 def _totals(folder: RunFolder, finished: Json) -> str:
     rounds = [record for record in folder.rounds() if "total" in record]
     for record in rounds:
-        stored_total(folder.coordinator, record)
+        stored_total(folder.coordinator, record["question"], record["total"])
     if digest(*(record["total"].encode() for record in rounds)) != finished["totals"]:
         raise RunError("rounds.jsonl names other totals than the run was finished with")
     return f"{len(rounds)} totals are those that the record names"
@@ -158,7 +158,7 @@ class Replay:
         """Returns the recorded total of this very question."""
         question = question_digest(self._plan, task, query, broadcast)
         record = self._expect(question, f"'{query.name}' for {task}")
-        words = stored_total(self._folder, record)
+        words = stored_total(self._folder, question, record["total"])
         fields = query.fields(broadcast)
         return {name: decode(words[name], field) for name, field in fields.items()}
 

@@ -33,7 +33,7 @@ def test_a_customers_numbers_never_leave_and_products_are_averaged_row_by_row(fe
     found = FederatedTraining(rounds=1).fit(federation.totals, NETWORK, "test")
     names = {name for name, _ in built(NETWORK, {}, 0).named_parameters()}
     assert set(found.arrays) == {name for name in names if not stays(NETWORK, name)}
-    (sent,) = [r for r in federation.consortium._log.records if r["query"] == "network-updates"]
+    (sent,) = [r for r in federation.rounds() if r["query"] == "network-updates"]
     assert sent["fields"]["touched products.weight"] == [6]
     assert not [name for name in sent["fields"] if "customers" in name]
 

@@ -176,7 +176,7 @@ def test_a_round_is_as_large_as_the_parameters_and_what_is_local_is_not_in_it(fe
         part["test"] = replace(part["test"], training=part["test"].training + np.array([0, 60]))
     federation = federate(parts)
     found = fitted(federation.totals, network, rounds=1)
-    sent = [r for r in federation.consortium._log.records if r["query"] == "network-updates"]
+    sent = [r for r in federation.rounds() if r["query"] == "network-updates"]
     assert sent[0]["bytes_out"]["north"] <= 1.05 * 4 * found.report["parameters"]
     assert not [name for name in sent[0]["fields"] if "series" in name]
     assert not [name for name in found.arrays if "series" in name]

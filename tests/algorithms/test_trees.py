@@ -316,7 +316,7 @@ def test_a_level_is_one_question_and_only_sampled_columns_are_sent(
     federation = federate(deal_rows(shop, 3))
     algorithm = boosting(trees=3, growth=Growth(leaves=8, depth=3, rows=5), columns=0.5)
     model, _ = algorithm.fit(federation.totals, data_for("squared"))
-    rounds = [r for r in federation.consortium._log.records if r["query"] == "tree-histograms"]
+    rounds = [r for r in federation.rounds() if r["query"] == "tree-histograms"]
     assert len(rounds) == 3 * 3
     sent = [r["fields"]["sums"][0] for r in rounds if r["parameters"]["first"] == 0]
     used = sorted({int(feature) for feature in model.trees[0].feature})

@@ -265,7 +265,8 @@ def it_passes_off_a_ledger_of_another_version(folder: Path) -> bool:
         record["previous"] = digest(canonical(before))
     written(path, records)
     head(path, records)
-    return {record["format"] for record in spend(folder)._chain.records} == {0}
+    spend(folder)
+    return {record["format"] for record in read_log(path)} == {0}
 
 
 def unlocked(path: Path) -> int:
@@ -290,8 +291,7 @@ def it_starts_two_runs_at_once(folder: Path) -> bool:
 
 def in_memory(chain: Chain, kind, facts):
     """Adds a record that a crash takes away: it is not on the disk when this returns."""
-    record = {**facts, "kind": kind, "n": len(chain.records) + 1, "at": ""}
-    chain.records.append(record)
+    record = {**facts, "kind": kind, "n": len(chain.digests), "at": ""}
     chain.digests.append(digest(canonical(record)))
     return record
 

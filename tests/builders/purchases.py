@@ -20,6 +20,7 @@ from grandtotal.algorithms.content import (
 from grandtotal.algorithms.item_similarity import ItemKNN
 from grandtotal.algorithms.pair_counts import PairCounts
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
+from grandtotal.algorithms.rebuying import RebuyCounts, Rebuying
 from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.query import Query
 from grandtotal.consortium.totals import Local
@@ -64,10 +65,20 @@ def _of_purchases(query: Query, model: bool = False, **given: Any) -> Callable[.
 def _of_baskets(rng: np.random.Generator, folder: Path) -> Asked:
     asked = _of_purchases(BasketScores(12, 4, "test"), model=True)(rng, folder)
     parts = [with_baskets(rng, holder.rows["test"]) for holder in asked.parts]
-    grid = np.array([[1.0, 0.5], [0.8, 0.25]])
     holders = [Holder({"test": part}, folder) for part in parts]
     pooled = Holder({"test": Purchases.pooled(parts)}, folder)
-    return Asked(asked.query, {**asked.broadcast, "habits": grid}, holders, pooled)
+    again = Rebuying.fit(Local(pooled.rows), 12, "test").arrays
+    ways = {**again, "deviations": np.array([2.0**-4, 2.0**-8])}
+    return Asked(asked.query, {**asked.broadcast, **ways}, holders, pooled)
+
+
+def _of_rebuying(rng: np.random.Generator, folder: Path) -> Asked:
+    parts = [with_baskets(rng, make_purchases(rng, customers, 12)) for customers in (17, 30, 5)]
+    pooled = Holder({"test": Purchases.pooled(parts)}, folder)
+    query = RebuyCounts(12, "test")
+    again = Rebuying.fit(Local(pooled.rows), 12, "test")
+    holders = [Holder({"test": part}, folder) for part in parts]
+    return Asked(query, {"rates": again.rates}, holders, pooled)
 
 
 def _of_blends(rng: np.random.Generator, folder: Path) -> Asked:
@@ -127,5 +138,6 @@ BUILDERS = {
     "offered-products": _of_offers,
     "pair-counts": _of_purchases(PairCounts(12, "test")),
     "purchase-counts": _of_purchases(PurchaseCounts(12, "test", days=90)),
+    "rebuy-counts": _of_rebuying,
     "ranking-scores": _of_purchases(RankingScores(12, 4, "test"), model=True),
 }

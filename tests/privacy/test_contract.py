@@ -34,7 +34,9 @@ FACTORS = {"als-moments", "als-products"}
 # What one customer changes in weights after many steps at home is not known to anybody.
 NETWORKS = {"network-records", "network-scores", "network-updates"}
 RATINGS = {f"rating-{what}" for what in ("counts", "moments", "classes", "errors")}
-UNBOUND = NETWORKS | TREES | RATINGS | FACTORS | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT
+# Under epsilon a habit is two numbers that are known beforehand, and each retailer's own at home.
+HABITS = {"rebuy-counts"}
+UNBOUND = NETWORKS | TREES | RATINGS | FACTORS | CHOICES | VALUE | SEGMENTS | PRICE | SHIFT | HABITS
 CLIPPED = {"price-pairs", "tree-leaves"}  # under epsilon, instead of the exact moments
 
 

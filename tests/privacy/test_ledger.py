@@ -1,5 +1,6 @@
 import json
 import shutil
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -422,3 +423,13 @@ def test_a_note_that_is_none_is_refused(ledger, note):
     said = refusal(Code.MALFORMED, ledger.witness, "north", HOME, 1, {"south": note})
     assert "'south' sent a note" in said
     assert lines(ledger) == []
+
+
+def test_a_release_is_held_in_two_kilobytes_however_many_there_were(ledger):
+    tracemalloc.start()
+    for number in range(500):
+        digests = {name: f"{name[0]}{number:063d}" for name in ("subject", "summand")}
+        ledger.reserve(charge(f"{number:064d}", rho=None, members=tuple(MEMBERS), **digests))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held / 500 < 2000

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from grandtotal.durable import Json, Log, write, write_json
+from grandtotal.durable import Json, Log, read_log, write, write_json
 from grandtotal.plan import Plan
 from grandtotal.runfolder import RunFolder
 
@@ -139,7 +139,7 @@ class Run:
 
     def ask(self, query: str, fields: dict[str, list[int]], size: int, task: str) -> None:
         log = Log(self.folder.coordinator / "rounds.jsonl")
-        number = len(log.records) + 1
+        number = log.count + 1
         said = {"round": number, "query": query, "question": f"q{number}"}
         sent = {"bytes_out": dict.fromkeys(MEMBERS, size), "bytes_in": 10, "seconds": 0.5}
         log.append({**said, **sent, "task": task, "fields": fields, "total": "t"})
@@ -147,7 +147,7 @@ class Run:
         for name in MEMBERS:
             out = {"at": "2024-06-02T10:00:00+00:00", "bytes": size, "fields": shapes}
             Log(self.folder.retailer(name) / "egress.jsonl").append({**said, **out})
-        self._finish(sum("total" in record for record in log.records))
+        self._finish(sum("total" in record for record in read_log(log.path)))
 
     def _coordinator(self) -> None:
         here = self.folder.coordinator

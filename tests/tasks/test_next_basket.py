@@ -9,14 +9,16 @@ from scipy.sparse import csr_array
 from grandtotal.algorithms.blend import Blend, parts_arrays
 from grandtotal.algorithms.item_model import ItemModel
 from grandtotal.algorithms.item_similarity import ItemKNN
-from grandtotal.algorithms.next_basket import Habit, NextBasket, frequencies
+from grandtotal.algorithms.next_basket import Chances, Habit, NextBasket, frequencies
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.rebuying import CELLS, Rebuying
 from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import AnswerError, PlanError
-from grandtotal.tasks.next_basket import BasketScores, choose
+from grandtotal.tasks import recommend_choice
+from grandtotal.tasks.next_basket import DEVIATIONS, Baskets, BasketScores, best_lists, lists
 from grandtotal.tasks.recommend import Recommend
 from grandtotal.tasks.task import Common
 
@@ -133,41 +135,47 @@ def test_a_customer_without_new_purchases_does_not_count_for_explore():
 def habitual(share, customers=60, products=30):
     """Returns purchases of customers of whom this share buys its own three products again.
 
-    Everybody else buys the bestsellers next: products 0, 1 and 2, which half of the customers know.
+    Everybody else buys the bestsellers next: products 0, 1 and 2. Before, a quarter bought its own
+    again and the others the bestsellers.
     """
     rng = np.random.default_rng(5)
     own = np.array([rng.choice(np.arange(3, products), 3, replace=False) for _ in range(customers)])
+    best = np.tile(np.arange(3), (customers, 1))
+    again = np.arange(customers) % 4 == 0
+    entries = {(c, p, 2) for c in range(customers) for p in own[c]}
+    entries |= {(c, p, 1) for c in range(customers) for p in (own if again[c] else best)[c]}
+    rows, held, ago = np.array(sorted(entries), np.int32).T
+    starts = np.searchsorted(rows, np.arange(customers + 1))
+    baskets = csr_array((ago, held, starts), shape=(customers, products))
     history, future = np.zeros((2, customers, products), np.int32)
-    np.put_along_axis(history, own, 5, axis=1)
-    history[: customers // 2, :3] = 9
-    future[:, :3] = 1
-    again = rng.random(customers) < share
-    rebought = np.zeros_like(future)
-    np.put_along_axis(rebought, own, 1, axis=1)
-    future = np.where(again[:, None], rebought, future)
-    baskets = csr_array(np.where(history == 9, 2, history > 0).astype(np.int32))
+    history[rows[::-1], held[::-1]] = ago[::-1]
+    wanted = np.where(rng.random((customers, 1)) < share, own, best)
+    np.put_along_axis(future, wanted, 1, axis=1)
     held = Purchases(csr_array(history), csr_array(future), baskets)
     return {"validation": held, "test": held}
 
 
-def test_the_more_habitual_the_customers_the_larger_the_share_that_is_chosen():
+def test_the_more_habitual_the_customers_the_less_a_deviation_is_worth():
     chosen = [
-        choose(Local(habitual(share)), [Popularity()], 30, 3).choice["chosen"]["share"]
+        recommend_choice.choose(Baskets(30, 3), Local(habitual(share)), [Popularity()]).choice[
+            "chosen"
+        ]["deviation"]
         for share in (0.0, 1.0)
     ]
-    assert chosen[0] < chosen[1]
+    assert chosen[0] > chosen[1]
 
 
-def test_the_scores_of_each_habit_are_those_of_its_model(build):
+def test_the_scores_of_each_worth_are_those_of_its_model(build):
     rng = np.random.default_rng(9)
     held = build.with_baskets(rng, build.purchases(rng, 25, 4))
     task = Recommend(Common(TODAY, KEYS), top=2, repeat=True)
     items = Popularity().fit(Local({"test": held}), 4, "test")
-    habits = np.array([[1.0, 0.3], [0.8, 0.7]])
-    broadcast = {**items.arrays, "habits": habits}
+    again = Rebuying.fit(Local({"test": held}), 4, "test")
+    broadcast = {**items.arrays, **again.arrays, "deviations": np.array(DEVIATIONS)}
     sums = Local({"test": held}).total(BasketScores(4, 2, "test"), broadcast)
-    for i, (decay, share) in enumerate(habits.tolist()):
-        scores = task.score(NextBasket(items, Habit(decay, share)), {"test": held}, "test")
+    for i, deviation in enumerate(DEVIATIONS):
+        model = NextBasket(items, Chances(again, deviation))
+        scores = task.score(model, {"test": held}, "test")
         assert sums["customers"] == scores.units
         for column, name in enumerate(("ndcg", "recall", "hit_rate")):
             assert sums[name][i] * 2**20 == scores.numerators[:, column].sum()
@@ -181,13 +189,46 @@ def test_the_scores_of_each_blend_are_those_of_its_model(build):
         candidate.fit(Local({"test": held}), 4, "test")
         for candidate in (ItemKNN(1.0), Popularity(), Transitions(shrink=1.0))
     )
-    grid = np.array([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]])
-    habits = [Habit(1.0, 0.3), Habit(0.8, 0.7)]
-    ways = {"grid": grid, "habits": np.array([[h.decay, h.share] for h in habits])}
+    again = Rebuying.fit(Local({"test": held}), 4, "test")
+    grid, worths = np.array([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]), [2.0**-4, 2.0**-8]
+    ways = {**again.arrays, "grid": grid, "deviations": np.array(worths)}
     sums = Local({"test": held}).total(BasketScores(4, 2, "test"), parts_arrays(parts) | ways)
-    for i, (shares, habit) in enumerate(product(grid, habits)):
-        scores = task.score(NextBasket(Blend(parts, shares), habit), {"test": held}, "test")
+    for i, (shares, worth) in enumerate(product(grid, worths)):
+        model = NextBasket(Blend(parts, shares), Chances(again, worth))
+        scores = task.score(model, {"test": held}, "test")
         assert sums["ndcg"][i] * 2**20 == scores.numerators[:, 0].sum()
+
+
+@pytest.mark.parametrize("products", [20, 400])
+def test_lists_of_what_can_be_on_them_are_those_of_all_products(build, products):
+    rng = np.random.default_rng(4)
+    few = build.purchases(rng, 30, 20)
+    history, future = (
+        csr_array((m.data, m.indices * (products // 20), m.indptr), shape=(30, products))
+        for m in (few.history, few.future)
+    )
+    known = build.with_baskets(rng, Purchases(history, future)).without([1, 5])
+    again = Rebuying.fit(Local({"test": known}), products, "test")
+    # Small whole numbers: many scores are equal.
+    items = popular(*rng.integers(0, 6, products))
+    shared = items.knowing(known.history, None)
+    found = best_lists(shared, again.chances(known), known, 5, DEVIATIONS)
+    for deviation, ranked in zip(DEVIATIONS, found, strict=True):
+        model = NextBasket(items, Chances(again, deviation))
+        customers = np.flatnonzero(np.diff(known.future.indptr) > 0)
+        whole = np.concatenate([each.ranked for each in lists(model, known, 5)])
+        assert np.array_equal(ranked[customers], whole)
+
+
+def test_a_likelier_new_product_comes_before_what_was_bought_once_long_ago():
+    held = rows(*((40 - day, "a", "oat" if day < 29 else "rye", 1) for day in range(20, 30)))
+    rates = Rebuying(np.full(CELLS, 0.01), np.ones(4))
+    found = NextBasket(popular(9, 0, 0, 0), Chances(rates, 2.0**-4)).scores(held["test"])[0]
+    assert found.argmax() == 0
+    assert (
+        NextBasket(popular(9, 0, 0, 0), Chances(rates, 2.0**-9)).scores(held["test"])[0][3]
+        > (found[1])
+    )
 
 
 def following(customers=90, products=30):
@@ -224,7 +265,8 @@ def test_a_grid_of_other_parts_is_refused(build):
     rng = np.random.default_rng(9)
     held = build.with_baskets(rng, build.purchases(rng, 9, 4))
     parts = (Popularity().fit(Local({"test": held}), 4, "test"),)
-    ways = {"grid": np.array([[0.5, 0.5]]), "habits": np.array([[1.0, 0.5]])}
+    again = Rebuying.fit(Local({"test": held}), 4, "test")
+    ways = {"grid": np.array([[0.5, 0.5]]), "deviations": np.array([0.5]), **again.arrays}
     with pytest.raises(AnswerError, match="parts"):
         Local({"test": held}).total(BasketScores(4, 2, "test"), parts_arrays(parts) | ways)
 
@@ -245,7 +287,9 @@ def test_no_array_of_the_model_grows_with_the_customers(recommend, frames):
     assert {name: array.size for name, array in model.arrays.items()} == {
         "weights": products**2,
         "prior": products,
-        "habit": 2,
+        "rates": CELLS,
+        "ratios": products,
+        "deviation": 1,
     }
     built = task.build(model.arrays, model.meta)
     assert built.meta == model.meta

@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from grandtotal.algorithms.item_model import ItemModel, top
+from grandtotal.algorithms.next_basket import Chances, NextBasket
+from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.rebuying import Rebuying
 from grandtotal.consortium.totals import Local
 from grandtotal.tasks.own_products import (
     WEIGHTS,
     blended,
     blended_frames,
+    local_model,
     placed,
     same_kind,
     validated_weight,
@@ -115,3 +119,16 @@ def test_pooled_scores_are_the_sum_where_each_sells_something_else():
         assert value == pytest.approx(sum(one[name] for one in each), abs=1e-9)
     blind = [replace(part, sold=None, seller=None) for part in parts]
     assert Local({"validation": blind[0]}).total(query, broadcast)["ndcg"] < each[0]["ndcg"]
+
+
+def test_the_next_basket_of_the_whole_assortment_has_chances_of_its_own(build):
+    """The delivered chances are of the shared products; there are others beside them at home."""
+    rng = np.random.default_rng(6)
+    shared, whole = (build.with_baskets(rng, build.purchases(rng, 30, n)) for n in (5, 9))
+    again = Rebuying.fit(Local({"test": shared}), 5, "test")
+    items = Popularity().fit(Local({"test": shared}), 5, "test")
+    delivered = NextBasket(items, Chances(again, 2.0**-6))
+    local = local_model(delivered, Popularity(), {"test": whole}, "test")
+    assert local.habit.deviation == 2.0**-6
+    assert local.habit.again.ratios.shape == (9,)
+    assert np.isfinite(local.scores(whole)).all()

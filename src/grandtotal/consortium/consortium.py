@@ -15,7 +15,16 @@ from grandtotal.consortium.envelope import Message, seal, unseal
 from grandtotal.consortium.query import Query, parameters, question_digest
 from grandtotal.consortium.sums import Asked, PlainSums, SecureSums, Sums, setting_of
 from grandtotal.consortium.transport import Reply, RetailerId, Transport
-from grandtotal.durable import Json, Log, arrays_digest, digest, read_json, write_by, write_json
+from grandtotal.durable import (
+    Json,
+    Log,
+    arrays_digest,
+    digest,
+    read_json,
+    read_log,
+    write_by,
+    write_json,
+)
 from grandtotal.errors import AnswerError, Code, PlanError, RefusedError, RetailerError, RunError
 from grandtotal.privacy.agreement import promised
 from grandtotal.privacy.fixedpoint import Arrays, Field, decode, refuse_overflow
@@ -52,7 +61,10 @@ class Consortium:
         self._listener = listener
         self._roster = roster
         self._log = Log(folder / "rounds.jsonl")
-        self._done = {record["question"]: record for record in self._log.records}
+        # The digest of each total by its question; "" of a delivery.
+        self._done: dict[str, str] = {
+            record["question"]: record.get("total", "") for record in read_log(self._log.path)
+        }
         self._plan = ""
         self._sums: Sums = PlainSums(members, self._exchange)
 
@@ -88,7 +100,7 @@ class Consortium:
     def _open(self, message: Message) -> None:
         # Of a run that has totals, whoever is away is left out as if it were away from a total. One
         # without any waits: a member that never took part has no reason to be left out.
-        may_miss = self._sums.may_miss if self._log.records else 0
+        may_miss = self._sums.may_miss if self._log.count else 0
         asked = dict.fromkeys(self.members, message)
         opened = self._exchange(asked, "opened", may_miss)
         self._sums.leave(set(asked) - set(opened))
@@ -111,7 +123,7 @@ class Consortium:
         refuse_overflow(fields, len(self.members))
         question = question_digest(self._plan, task, query, broadcast)
         if question in self._done:
-            words = stored_total(self._folder, self._done[question])
+            words = stored_total(self._folder, question, self._done[question])
         else:
             words = self._ask(task, query, broadcast, question, fields)
         return {name: decode(words[name], field) for name, field in fields.items()}
@@ -121,7 +133,7 @@ class Consortium:
     ) -> Arrays:
         started = time.monotonic()
         body = {
-            "round": len(self._log.records) + 1,
+            "round": self._log.count + 1,
             "task": task,
             "query": query.name,
             "parameters": parameters(query),
@@ -155,7 +167,7 @@ class Consortium:
 
     def _append(self, record: Json) -> None:
         self._log.append(record)
-        self._done[record["question"]] = record
+        self._done[record["question"]] = record.get("total", "")
         self._listener(record)
 
     def deliver(self, task: str, meta: Json, arrays: Arrays) -> None:
@@ -169,7 +181,7 @@ class Consortium:
         self._tell(Message("deliver", body, arrays), "delivered")
         self._append(
             {
-                "round": len(self._log.records) + 1,
+                "round": self._log.count + 1,
                 "task": task,
                 "deliver": model,
                 "question": question,
@@ -234,14 +246,14 @@ def total_path(folder: Path, question: str) -> Path:
     return folder / "totals" / f"{question}.safetensors"
 
 
-def stored_total(folder: Path, record: Json) -> Arrays:
-    """Returns the words of a total that rounds.jsonl names; RunError if it is not that one."""
-    path = total_path(folder, record["question"])
+def stored_total(folder: Path, question: str, total: str) -> Arrays:
+    """Returns the words of a total; RunError where its digest is not that of rounds.jsonl."""
+    path = total_path(folder, question)
     try:
         words: Arrays = load(path.read_bytes())
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise RunError(f"{path}: a total of this run cannot be read ({error})") from error
-    if arrays_digest(words) != record["total"]:
+    if arrays_digest(words) != total:
         raise RunError(f"{path}: not the total that rounds.jsonl names; start a new run")
     return words
 

@@ -23,7 +23,10 @@ NOTHING_YET = "0" * 64
 
 
 class Chain:
-    """The chained log at a path, in the hands of one process until `close`."""
+    """The chained log at a path, in the hands of one process until `close`.
+
+    digests: `digests[n]` is that of the first n records.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,17 +42,12 @@ class Chain:
             self.close()
             raise
 
-    @property
-    def records(self) -> list[Json]:
-        """All records, first to last; `digests[n]` is that of the first n."""
-        return self._log.records
-
     def append(self, kind: str, facts: Mapping[str, Any]) -> Json:
         """Adds a record and returns it; it is durable when this returns."""
         record: Json = {
             **facts,
             "format": FORMAT,
-            "n": len(self.records) + 1,
+            "n": len(self.digests),
             "kind": kind,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             # Others keep digests of records: without this they could guess what is in one.

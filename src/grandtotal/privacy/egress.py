@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.durable import Json, Log, digest
+from grandtotal.durable import Json, Log, digest, read_log
 from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.account import Released
 from grandtotal.privacy.bound import Bound, NoCustomers, Stated
 from grandtotal.privacy.fixedpoint import Arrays, Field, encode
 from grandtotal.privacy.ledger import Charge, Ledger
@@ -85,7 +86,7 @@ class Egress:
         self._run = str(path.parent.resolve())
         self._keys = NoiseKeys(terms.door / "noise" / digest(self._run.encode()), entropy)
         self._log = Log(path)
-        self._logged = {record["question"] for record in self._log.records}
+        self._logged = {record["question"] for record in read_log(path)}
         self.ledger = Ledger(terms.door, terms.cap)
         try:
             self.ledger.admit(self._run, plan, terms.name, members, terms.planned)
@@ -221,7 +222,7 @@ def _refuse_more_often(question: Question, before: int, times: int) -> None:
         )
 
 
-def _refuse_other_noise(question: Question, before: Json | None) -> None:
+def _refuse_other_noise(question: Question, before: Released | None) -> None:
     if before is not None:
         raise AnswerError(
             Code.ANSWER_CHANGED,

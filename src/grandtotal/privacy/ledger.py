@@ -9,20 +9,17 @@ Units are never mixed: what was spent on customers and on products are two accou
 
 import json
 import math
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from grandtotal.durable import Json, canonical
+from grandtotal.durable import Json, canonical, read_log
 from grandtotal.errors import AnswerError, Code
+from grandtotal.privacy.account import Account, Alike, Asked, Released, Spent
 from grandtotal.privacy.accounting import epsilon_of, rho_within
 from grandtotal.privacy.chain import Chain
 
 FILE = "ledger.jsonl"
-
-Spent = dict[str, dict[str, float]]
-"""rho by unit and purpose."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class Ledger:
         self.folder = folder
         self.cap = cap or Cap()
         self._chain = Chain(folder / FILE)
-        self.account = Account(self._chain.records)
+        self.account = Account(read_log(self._chain.path))
 
     def close(self) -> None:
         """Lets another run open the ledger."""
@@ -144,7 +141,7 @@ class Ledger:
             return
         self._refuse_other_members(
             (charge.run, charge.question),
-            (charge.subject, charge.query, charge.summand),
+            (charge.subject, (charge.query, charge.summand)),
             frozenset(charge.members),
         )
         if charge.rho is not None:
@@ -160,17 +157,15 @@ class Ledger:
         Before anything that depends on it leaves. AnswerError where the same was answered for
         others before, or where the members are not among those that it was reserved for.
         """
-        record = self.account.released[run, question]
-        known, now = self.account.members[run, question], frozenset(members)
-        if now == known:
+        before, now = self.account.released[run, question], frozenset(members)
+        if now == before.members:
             return
-        _refuse_not_fewer(record["query"], known, now, allowed)
-        alike = (record["subject"], record["query"], record["summand"])
-        self._refuse_other_members((run, question), alike, now)
+        _refuse_not_fewer(before, now, allowed)
+        self._refuse_other_members((run, question), before.alike, now)
         self._append("narrowed", {"run": run, "question": question, "members": sorted(now)})
 
-    def reserved(self, run: str, question: str) -> Json | None:
-        """Returns the record of a release of this run, or None."""
+    def reserved(self, run: str, question: str) -> Released | None:
+        """Returns a release of this run, or None."""
         return self.account.released.get((run, question))
 
     def asked(self, run: str, task: str, query: str) -> int:
@@ -188,7 +183,7 @@ class Ledger:
         the beginning of a run.
         """
         mine = {
-            "records": len(self._chain.records),
+            "records": len(self._chain.digests) - 1,
             "head": self._chain.digests[-1],
             "epoch": epoch,
             "spent": self.account.spent,
@@ -259,85 +254,20 @@ class Ledger:
                     missing[unit, purpose] = rho - here
         return missing
 
-    def _refuse_other_members(
-        self, question: tuple[str, str], alike: tuple[str, str, str], members: frozenset[str]
-    ) -> None:
+    def _refuse_other_members(self, asked: Asked, alike: Alike, members: frozenset[str]) -> None:
         if members in self.account.consented:
             return
-        subject, query, summand = alike
-        for key in (subject, (query, summand)):
-            for before, others, at in self.account.alike.get(key, ()):
-                if before != question and others != members:
+        _, (query, _) = alike
+        for key in alike:
+            for before, others in self.account.alike.get(key, ()):
+                if before != asked and others != members:
+                    at = self.account.released[before].at
                     raise AnswerError(
                         Code.OTHER_MEMBERS,
                         f"'{query}' was answered for {sorted(others)} on {at}, now it is asked for "
                         f"{sorted(members)}: who has both totals has the difference. `grandtotal "
                         f"ledger --consent {','.join(sorted(members))}` allows it",
                     )
-
-
-class Account:
-    """What the records of a ledger add up to.
-
-    spent: rho by unit and purpose. members: of each (run, question), for whom it was last reserved.
-    alike: for each subject, and each (query, clear summand), the questions that were answered, for
-    which sets of members and when. peers: by consortium the last note of each. older: whether the
-    peers knew a later ledger, and nobody readmitted this one since.
-    """
-
-    def __init__(self, records: Iterable[Json] = ()) -> None:
-        self.spent: Spent = {}
-        self.plans: dict[tuple[str, str], Json] = {}
-        self.released: dict[tuple[str, str], Json] = {}
-        self.asked: Counter[tuple[str, str, str]] = Counter()
-        self.members: dict[tuple[str, str], frozenset[str]] = {}
-        self.alike: dict[
-            str | tuple[str, str], list[tuple[tuple[str, str], frozenset[str], str]]
-        ] = {}
-        self.consented: set[frozenset[str]] = set()
-        self.peers: dict[str, dict[str, Json]] = {}
-        self.older = False
-        for record in records:
-            self.add(record)
-
-    def add(self, record: Json) -> None:
-        """Adds one record, in the order of the ledger."""
-        kind = record["kind"]
-        if kind == "plan":
-            self.plans[record["run"], record["plan"]] = record
-        elif kind == "release":
-            self._add_release(record)
-        elif kind == "narrowed":
-            self._add_members(record["run"], record["question"], record)
-        elif kind == "consent":
-            self.consented.add(frozenset(record["members"]))
-        elif kind == "heads":
-            self.peers.setdefault(record["consortium"], {}).update(record["peers"])
-        elif kind == "older":
-            self.older = True
-        elif kind == "readmitted":
-            self.older = False
-            for unit, purposes in record["carried"].items():
-                for purpose, rho in purposes.items():
-                    self._spend(unit, purpose, rho)
-
-    def _add_release(self, record: Json) -> None:
-        self.released[record["run"], record["question"]] = record
-        self.asked[record["run"], record["task"], record["query"]] += 1
-        self._add_members(record["run"], record["question"], record)
-        if record["rho"] is not None:
-            self._spend(record["unit"], record["purpose"], record["rho"])
-
-    def _add_members(self, run: str, question: str, record: Json) -> None:
-        # A set that was narrowed stays: whether its total was unmasked is not known here.
-        release, members = self.released[run, question], frozenset(record["members"])
-        self.members[run, question] = members
-        for key in (release["subject"], (release["query"], release["summand"])):
-            self.alike.setdefault(key, []).append(((run, question), members, record["at"]))
-
-    def _spend(self, unit: str, purpose: str, rho: float) -> None:
-        purposes = self.spent.setdefault(unit, {})
-        purposes[purpose] = purposes.get(purpose, 0.0) + rho
 
 
 def _read(peer: str, content: bytes) -> tuple[Json, Json]:
@@ -371,20 +301,19 @@ def _refuse_backwards(peer: str, note: Json, last: Json) -> None:
         )
 
 
-def _refuse_not_fewer(
-    query: str, known: frozenset[str], now: frozenset[str], allowed: bool
-) -> None:
-    if not (allowed and now < known):
+def _refuse_not_fewer(before: Released, now: frozenset[str], allowed: bool) -> None:
+    if not (allowed and now < before.members):
         raise AnswerError(
             Code.OTHER_MEMBERS,
-            f"'{query}' was answered for {sorted(known)}, now it is asked for {sorted(now)}",
+            f"'{before.query}' was answered for {sorted(before.members)}, now it is asked for "
+            f"{sorted(now)}",
         )
 
 
-def _refuse_other_numbers(before: Json, now: Charge) -> None:
-    if before["summand"] != now.summand:
+def _refuse_other_numbers(before: Released, now: Charge) -> None:
+    if before.summand != now.summand:
         raise AnswerError(
             Code.ANSWER_CHANGED,
-            f"'{now.query}' was answered on {before['at']} with other numbers: the tables have "
+            f"'{now.query}' was answered on {before.at} with other numbers: the tables have "
             f"changed since; start a new run",
         )

@@ -91,16 +91,17 @@ class Slots:
         path = folder / LOG
         _refuse_damaged(path)
         self._log = Log(path)
+        before = read_log(path)
         begun = {
             "step": "setting",
             "version": VERSION,
             "setting": setting.digest.hex(),
             "name": name,
         }
-        _refuse_another(path, self._log.records[:1], begun)
-        if not self._log.records:
+        _refuse_another(path, before[:1], begun)
+        if not before:
             self._log.append(begun)
-        for record in self._log.records[1:]:
+        for record in before[1:]:
             self._apply(record)
 
     @property

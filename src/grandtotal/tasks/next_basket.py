@@ -1,13 +1,14 @@
-"""The half of recommend that may name products bought before: the choice of a habit, and scores."""
+"""The half of recommend that may name products bought before: chances of that, and scores."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from grandtotal.algorithms.blend import (
     Candidate,
@@ -15,29 +16,28 @@ from grandtotal.algorithms.blend import (
     mixed,
     parts_arrays,
     recommender,
-    shares_of,
     standardised,
 )
-from grandtotal.algorithms.item_model import top
+from grandtotal.algorithms.item_model import Recommender, top
 from grandtotal.algorithms.item_similarity import ItemKNN
-from grandtotal.algorithms.next_basket import Habit, NextBasket, blend, goes_with, over_largest
+from grandtotal.algorithms.next_basket import Chances, Habit, NextBasket, in_deviations
 from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.rebuying import Rebuying
 from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.query import Rows, State
-from grandtotal.consortium.totals import Totals
-from grandtotal.durable import Json
+from grandtotal.consortium.totals import Totals, once
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks import recommend_models
 from grandtotal.tasks.ranking import ranking_scores, scored_customers
-from grandtotal.tasks.recommend_models import Mix, best_blend, check_shares
+from grandtotal.tasks.recommend_choice import Way
+from grandtotal.tasks.recommend_models import check_shares
 from grandtotal.tasks.scores import Metric
-from grandtotal.tasks.task import Fitted
 
-SHARES = (0.3, 0.5, 0.7)
-HABITS = tuple(Habit(decay, share) for decay in (1.0, 0.9, 0.8) for share in SHARES)
+# What a deviation of the item model's scores is worth, as a chance of being in the next basket.
+DEVIATIONS = tuple(2.0**-power for power in range(13, 1, -1))
 # Chance brings products together in large baskets: pairs of them count from more customers on.
 GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     **recommend_models.GRIDS,
@@ -58,22 +58,23 @@ METRICS = (
 )
 _SUMS = ("ndcg", "recall", "hit_rate")
 _STEPS = 2**20
+_SHORT = 4  # lists are made of what can be on them where that is less than one product in so many
 
 
 @dataclass(frozen=True)
 class BasketScores:
     """Sums over customers of ndcg, recall and hit at `top`, for every way in the broadcast.
 
-    The broadcast holds the arrays of an item model, and "habits" (habits, 2), decay and share. A
-    habit is a way; or, with the arrays of several parts and "grid" (blends, parts), the share of
-    each, a blend with a habit is, the habits of a blend one after the other.
+    The broadcast holds the arrays of an item model, those of `Rebuying`, and "deviations" (ways,),
+    what one is worth. With the arrays of several parts and "grid" (blends, parts), the share of
+    each, a blend with a deviation is a way, those of one blend after those of the other.
 
     clipped: whether what one customer adds, each score and the count, is cut to the norm LARGEST,
-        which it never passes with as many habits as HABITS.
+        which it never passes with as many ways as DEVIATIONS.
     """
 
     name: ClassVar[str] = "basket-scores"
-    LARGEST: ClassVar[float] = math.sqrt(len(HABITS) * len(_SUMS) + 1)
+    LARGEST: ClassVar[float] = math.sqrt(len(DEVIATIONS) * len(_SUMS) + 1)
 
     products: int
     top: int
@@ -99,15 +100,19 @@ class BasketScores:
 
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:  # noqa: ARG002
         """Returns this retailer's sums; each customer's score is rounded before it is added."""
-        items = _items(broadcast)
-        habits = [Habit(*pair) for pair in broadcast["habits"].tolist()]
+        items, again = _items(broadcast), Rebuying.of(broadcast, self.products)
+        deviations = broadcast["deviations"].tolist()
         ways = _ways(broadcast)
         sums = np.zeros(ways * len(_SUMS) + 1, np.int64)
         for block, wanted in scored_customers(rows[self.split]):
-            every = product(items(block), habits)
-            blended = (block.only_sold(blend(habit, shared, block)) for shared, habit in every)
-            lists = (top(scores, self.top) for scores in blended)
-            scores = np.hstack([ranking_scores(ranked, wanted) for ranked in lists])
+            chances = again.chances(block)
+            scores = np.hstack(
+                [
+                    ranking_scores(ranked, wanted)
+                    for shared in items(block)
+                    for ranked in best_lists(shared, chances, block, self.top, deviations)
+                ]
+            )
             if self.clipped:
                 counted = np.hstack([scores, np.ones((len(scores), 1))])
                 sums += sum_of_clipped(counted, self.LARGEST)
@@ -119,102 +124,144 @@ class BasketScores:
 
 
 def _ways(broadcast: Arrays) -> int:
-    return len(broadcast["habits"]) * len(broadcast.get("grid", [0]))
+    return len(broadcast["deviations"]) * len(broadcast.get("grid", [0]))
 
 
 def _items(broadcast: Arrays) -> Callable[[Purchases], Iterator[NDArray[np.float32]]]:
     """Returns what gives a block's scores by the item model, or by one blend after the other."""
     if "grid" not in broadcast:
         model = recommender(broadcast, {})
-        return lambda block: iter([goes_with(model, block)])
+        return lambda block: iter([model.knowing(block.history, block.context)])
     grid, parts = broadcast["grid"], built_parts(broadcast, {})
     check_shares(grid, parts)
 
     def blends(block: Purchases) -> Iterator[NDArray[np.float32]]:
         standard = standardised(parts, block.history, block.context)
-        return (over_largest(mixed(standard, shares)) for shares in grid)
+        return (mixed(standard, shares) for shares in grid)
 
     return blends
 
 
-def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> Fitted:
-    """Returns the item model and the habit with the best summed validation NDCG.
+def best_lists(
+    items: NDArray[np.float32],
+    chances: csr_array,
+    block: Purchases,
+    k: int,
+    deviations: Sequence[float],
+) -> Iterator[NDArray[np.intp]]:
+    """Yields (customers, k) lists, best first, for each worth of a deviation.
 
-    One round of scores for each candidate tries all habits. The model is fitted up to the test cut.
+    They are those of `Chances.blend`. Only what a customer has bought and the best k of the rest
+    can be on a list; these are found once.
     """
-    found = _validated(totals, candidates, products, k)
-    way, best = max(found, key=lambda pair: pair[0]["ndcg"])
-    return _fitted(totals, best, products, _habit(way), {"tried": [way for way, _ in found]})
+    scores = block.only_sold(in_deviations(items, block.history))
+    customers = np.repeat(np.arange(len(scores)), np.diff(chances.indptr))
+    own = scores[customers, chances.indices]
+    scores[customers, chances.indices] = -np.inf
+    new = top(scores, k)
+    best = np.take_along_axis(scores, new, axis=1)
+    scores[customers, chances.indices] = own
+    most = int(np.diff(chances.indptr).max(initial=0))
+    if (most + k) * _SHORT > scores.shape[1] or not np.isfinite(best).all():
+        for deviation in deviations:
+            whole = np.float32(deviation) * scores
+            whole[customers, chances.indices] += chances.data
+            yield top(whole, k)
+        return
+    at = np.arange(len(customers)) - np.repeat(chances.indptr[:-1], np.diff(chances.indptr))
+    short = Shortlist.empty(len(scores), most + k)
+    short.fill((customers, at), chances.indices, own, chances.data)
+    short.fill((slice(None), slice(most, None)), new, best, 0.0)
+    yield from short.in_order().lists(k, deviations)
 
 
-def choose_and_blend(
-    totals: Totals, grids: Sequence[Sequence[Candidate]], products: int, k: int
-) -> Fitted:
-    """Returns the best blend of the best item model of each grid, and the best habit beside it.
+@dataclass(frozen=True)
+class Shortlist:
+    """What can be on a list.
 
-    Blends are compared with the decay of the best item model alone, each with its best share of the
-    habit; then all habits are tried with the chosen one.
+    products, scores, chances: (customers, at most); empty places score -inf.
     """
-    chosen, choice = best_blend(
-        grids,
-        lambda grid: _validated(totals, grid, products, k),
-        lambda candidates, first: _mixes(totals, candidates, products, k, first["decay"]),
-    )
-    best = max(_tried(totals, chosen, products, k), key=lambda way: way["ndcg"])
-    return _fitted(totals, chosen, products, _habit(best), choice)
+
+    products: NDArray[np.intp]
+    scores: NDArray[np.float32]
+    chances: NDArray[np.float32]
+
+    @staticmethod
+    def empty(customers: int, most: int) -> "Shortlist":
+        """Returns a list of nothing."""
+        shape = (customers, most)
+        scores = np.full(shape, -np.inf, np.float32)
+        return Shortlist(np.zeros(shape, np.intp), scores, np.zeros(shape, np.float32))
+
+    def fill(self, places: Any, products: Any, scores: Any, chances: Any) -> None:
+        """Puts products with their scores and chances in these places."""
+        self.products[places] = products
+        self.scores[places] = scores
+        self.chances[places] = chances
+
+    def in_order(self) -> "Shortlist":
+        """Returns the same with the products of the catalogue's beginning first."""
+        order = np.argsort(self.products, axis=1, kind="stable")
+        return Shortlist(
+            np.take_along_axis(self.products, order, axis=1),
+            np.take_along_axis(self.scores, order, axis=1),
+            np.take_along_axis(self.chances, order, axis=1),
+        )
+
+    def lists(self, k: int, deviations: Sequence[float]) -> Iterator[NDArray[np.intp]]:
+        """Yields (customers, k) products, best first; of equal ones the first."""
+        for deviation in deviations:
+            whole = np.float32(deviation) * self.scores + self.chances
+            first = np.argsort(-whole, axis=1, kind="stable")[:, :k]
+            yield np.take_along_axis(self.products, first, axis=1)
 
 
-def _fitted(
-    totals: Totals, candidate: Candidate, products: int, habit: Habit, choice: Json
-) -> Fitted:
-    before, model = (
-        NextBasket(candidate.fit(totals, products, split), habit)
-        for split in ("validation", "test")
-    )
-    return Fitted(model, {"chosen": model.meta, **choice}, before)
+@dataclass(frozen=True)
+class Baskets:
+    """Lists of the next basket: how likely a product is bought again, beside an item model."""
 
+    products: int
+    top: int
 
-def _habit(way: Json) -> Habit:
-    return Habit(way["decay"], way["share"])
+    @property
+    def grids(self) -> Mapping[str, tuple[Candidate, ...]]:
+        """The candidates of each kind of model."""
+        return GRIDS
 
+    def scored(self, totals: Totals, items: Recommender) -> list[Way]:
+        """Returns the summed validation scores of a model, for each worth of a deviation."""
+        return self._ways(totals, items.arrays, items.meta)
 
-def _validated(
-    totals: Totals, candidates: Sequence[Candidate], products: int, k: int
-) -> list[tuple[Json, Candidate]]:
-    """Returns what was tried of all candidates, each habit of each, and of which."""
-    return [(way, each) for each in candidates for way in _tried(totals, each, products, k)]
+    def mixed(
+        self, totals: Totals, parts: tuple[Recommender, ...], grid: Sequence[tuple[float, ...]]
+    ) -> list[list[Way]]:
+        """Returns the same of every blend of the grid."""
+        ways = self._ways(totals, {**parts_arrays(parts), "grid": np.array(grid)}, {})
+        many = len(DEVIATIONS)
+        return [ways[first : first + many] for first in range(0, len(ways), many)]
 
+    def model(self, totals: Totals, items: Recommender, way: Way, split: str) -> NextBasket:
+        """Returns the model with the chances of the baskets before the split's cut."""
+        return NextBasket(items, Chances(self._again(totals, split), way.settings))
 
-def _tried(totals: Totals, candidate: Candidate, products: int, k: int) -> list[Json]:
-    """Returns the summed validation scores of a candidate with each habit."""
-    items = candidate.fit(totals, products, "validation")
-    found = _scored(totals, BasketScores(products, k, "validation"), items.arrays, HABITS)
-    metas = [NextBasket(items, habit).meta for habit in HABITS]
-    return [{**meta, **scores} for meta, scores in zip(metas, found, strict=True)]
+    def _ways(self, totals: Totals, arrays: Arrays, meta: Mapping[str, Any]) -> list[Way]:
+        again = self._again(totals, "validation")
+        query = BasketScores(self.products, self.top, "validation")
+        given = {**arrays, **again.arrays, "deviations": np.array(DEVIATIONS)}
+        sums = totals.total(query, given)
+        customers = max(float(sums["customers"]), 1.0)
+        means = {name: (sums[name] / customers).tolist() for name in _SUMS}
+        found = []
+        for i in range(len(sums["ndcg"])):
+            deviation = DEVIATIONS[i % len(DEVIATIONS)]
+            scores = {name: means[name][i] for name in _SUMS}
+            tried = {**meta, "deviation": deviation, **scores}
+            found.append(Way(tried, int(sums["customers"]), deviation))
+        return found
 
-
-def _mixes(
-    totals: Totals, candidates: Sequence[Candidate], products: int, k: int, decay: float
-) -> list[Mix]:
-    """Returns the summed validation scores of every blend, with the best share of the habit."""
-    parts = tuple(each.fit(totals, products, "validation") for each in candidates)
-    grid = list(shares_of(len(parts)))
-    blends = {**parts_arrays(parts), "grid": np.array(grid)}
-    habits = [Habit(decay, share) for share in SHARES]
-    found = _scored(totals, BasketScores(products, k, "validation"), blends, habits)
-    of_blends = [found[first : first + len(habits)] for first in range(0, len(found), len(habits))]
-    best = [max(ways, key=lambda way: way["ndcg"]) for ways in of_blends]
-    return list(zip(grid, best, strict=True))
-
-
-def _scored(
-    totals: Totals, query: BasketScores, arrays: Arrays, habits: Sequence[Habit]
-) -> list[Json]:
-    ways = np.array([[habit.decay, habit.share] for habit in habits])
-    sums = totals.total(query, {**arrays, "habits": ways})
-    customers = max(float(sums["customers"]), 1.0)
-    means = {name: (sums[name] / customers).tolist() for name in _SUMS}
-    return [{name: means[name][i] for name in _SUMS} for i in range(len(means["ndcg"]))]
+    def _again(self, totals: Totals, split: str) -> Rebuying:
+        fit = partial(Rebuying.fit, totals, self.products, split)
+        return once(totals, ("chances of buying again", self.products, split), fit)
 
 
 def own_favourites(totals: Totals, products: int) -> NextBasket:

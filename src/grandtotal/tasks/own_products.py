@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from grandtotal.algorithms.blend import Blended, Candidate
 from grandtotal.algorithms.item_model import top
-from grandtotal.algorithms.next_basket import NextBasket
+from grandtotal.algorithms.next_basket import Chances, NextBasket
 from grandtotal.algorithms.purchases import Purchases
+from grandtotal.algorithms.rebuying import Rebuying
 from grandtotal.consortium.query import Rows
 from grandtotal.consortium.totals import Local
 from grandtotal.durable import Json
@@ -66,8 +67,14 @@ def same_kind(meta: Json, grid: Mapping[str, tuple[Candidate, ...]]) -> Candidat
 
 def local_model(delivered: Lists, candidate: Candidate, rows: Rows, split: str) -> Lists:
     """Returns the same kind of model of the retailer's own rows before the split's cut."""
-    items = candidate.fit(Local(rows), rows[split].history.shape[1], split)
-    return NextBasket(items, delivered.habit) if isinstance(delivered, NextBasket) else items
+    totals, products = Local(rows), rows[split].history.shape[1]
+    items = candidate.fit(totals, products, split)
+    if not isinstance(delivered, NextBasket):
+        return items
+    habit = delivered.habit
+    if isinstance(habit, Chances):  # of the products of the catalogue, and these are others
+        habit = replace(habit, again=Rebuying.fit(totals, products, split))
+    return NextBasket(items, habit)
 
 
 def validated_weight(model: Lists, purchases: Purchases, shared: int, k: int) -> float:

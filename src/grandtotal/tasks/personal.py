@@ -6,8 +6,8 @@
 
 All are tried on the shared model as it was before the validation, which that has not seen, over the
 retailer's own customers. The best one is kept where its mean gain in NDCG, customer by customer, is
-above CLEARLY standard errors of that mean; otherwise the shared model stays as it is. Nothing is
-asked for it, and nothing of it leaves.
+above CLEARLY standard errors of that mean, of LEAST customers or more; otherwise the shared model
+stays as it is. Nothing is asked for it, and nothing of it leaves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from grandtotal.algorithms.elementary import log
 from grandtotal.algorithms.item_model import Recommender, top
 from grandtotal.algorithms.networks import network_of
-from grandtotal.algorithms.next_basket import NextBasket, blend, over_largest
+from grandtotal.algorithms.next_basket import NextBasket
 from grandtotal.algorithms.personal import (
     Biased,
     deviations,
@@ -45,6 +45,7 @@ from grandtotal.tasks.wishes import standard
 Lists = Recommender | NextBasket
 # Standard errors: the best of many candidates wins by chance, even where all shops are alike.
 CLEARLY = 2.5
+LEAST = 30  # customers scored at home: the deviation of fewer gains says little of their error
 _STEPS = 2**16  # of a score, which is then added in any order; squares of 16 M customers fit
 
 
@@ -127,7 +128,7 @@ def best_layer(before: Lists, model: Lists, rows: Rows, k: int) -> Layer:
     gains = _gains(before, added, rows["validation"], k)
     best = int(gains.sum(axis=0).argmax())
     found = _judged(gains[:, best])
-    if not found["gain"] > CLEARLY * found["error"]:
+    if found["customers"] < LEAST or not found["gain"] > CLEARLY * found["error"]:
         return Layer({}, {"kept": "", **found})
     chosen = candidates[best]
     arrays = chosen.arrays(scorer(model), rows, "test")
@@ -170,7 +171,7 @@ def _lists(
     for bias in biases:
         scores = shared + spread * bias
         if isinstance(model, NextBasket):
-            scores = blend(model.habit, over_largest(scores), block)
+            scores = model.habit.blend(scores, block)
         else:
             scores[customers, history.indices] = -np.inf
         yield top(block.only_sold(scores, model.offered), k)

@@ -9,7 +9,7 @@ recommended and count as hits: half of a grocer's basket was in an earlier one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -35,6 +35,7 @@ from grandtotal.tasks import (
     own_products,
     personal,
     reach,
+    recommend_choice,
     recommend_in_noise,
     recommend_models,
 )
@@ -45,6 +46,7 @@ from grandtotal.tasks.lines import numbers, titles
 from grandtotal.tasks.needs import Need, Standing, Verdict
 from grandtotal.tasks.product_words import COLUMNS, content_of, has_words, new_products
 from grandtotal.tasks.ranking import METRICS, ranked_lists, ranking_scores
+from grandtotal.tasks.recommend_choice import Listing
 from grandtotal.tasks.recommend_lists import Lists, Serving, Shelf, Wished, frames
 from grandtotal.tasks.recommend_models import AUTO, READS_WORDS, TWO_TOWER
 from grandtotal.tasks.scores import Metric, Scored, UnitScores
@@ -65,11 +67,11 @@ class Recommend:
         hybrid, and the networks sasrec, gru and two-tower, which need the extra [neural]; the best
         on summed validation scores wins. With "auto" among them, the best of each kind are also
         blended where that is better; "auto" alone stands for recommend_models.CORE. The next basket
-        is always a blend with each customer's habits, of one model or of several.
+        always has each customer's habits beside one model or several.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
-    repeat: whether products bought before may be recommended and count as hits; each customer's own
-        frequencies, computed at home, are then blended with the shared model.
+    repeat: whether products bought before may be recommended and count as hits; how likely each
+        customer is to buy them again, computed at home, is then added to the shared model's scores.
     scope: "own", a retailer shows what it sells; "consortium", also what others offer (scope.py).
     """
 
@@ -136,28 +138,24 @@ class Recommend:
         if self.common.privacy.private:
             return recommend_in_noise.fit(self, totals)
         kinds = recommend_models.kinds_of(self.models)
-        grids = [self.grids[kind] for kind in kinds]
+        grids = [self.listing.grids[kind] for kind in kinds]
         if AUTO in self.models:
             return self.choose_and_blend(totals, grids)
         return self.choose(totals, [candidate for grid in grids for candidate in grid])
 
     @property
-    def grids(self) -> Mapping[str, tuple[Candidate, ...]]:
-        """The candidates of each kind of model."""
-        return next_basket.GRIDS if self.repeat else recommend_models.GRIDS
+    def listing(self) -> Listing:
+        """What the lists hold: products new to a customer, or the next basket."""
+        listing = next_basket.Baskets if self.repeat else recommend_models.NewProducts
+        return listing(self.products, self.top)
 
     def choose_and_blend(self, totals: Totals, grids: Sequence[Sequence[Candidate]]) -> Fitted:
         """Returns the best blend of the best candidate of each grid, fitted up to the test cut."""
-        basket, new = next_basket.choose_and_blend, recommend_models.choose_and_blend
-        chooser = basket if self.repeat else new
-        return chooser(Remembering(totals), grids, self.products, self.top)
+        return recommend_choice.choose_and_blend(self.listing, Remembering(totals), grids)
 
     def choose(self, totals: Totals, candidates: Sequence[Candidate]) -> Fitted:
         """Returns the candidate with the best summed validation NDCG, fitted up to the test cut."""
-        basket, new = next_basket.choose, recommend_models.choose
-        return (basket if self.repeat else new)(
-            Remembering(totals), candidates, self.products, self.top
-        )
+        return recommend_choice.choose(self.listing, Remembering(totals), candidates)
 
     def releases(self) -> tuple[Release, ...]:
         """Returns what is asked under epsilon: two totals of purchases and the test's."""
@@ -203,7 +201,8 @@ class Recommend:
         home = cast(Recommend, at_home(self))
         own = home.fit(Local(rows))
         found = recommend_in_noise.joined(home, own, cast(Lists, model), rows)
-        assert found.before is not None
+        if found.before is None:
+            return found.model
         return self.layered(found.model, self.layer(found.model, found.before, rows))
 
     def layer(self, model: Model, before: Model, rows: Rows) -> Layer:
@@ -322,9 +321,11 @@ class Recommend:
         whole = replace(self, common=own_products.whole_assortment(self.common), scope=scopes.OWN)
         first = whole.products - len(self.common.own)
         mine = whole.rows(tables)
-        candidate = own_products.same_kind(model.meta, self.grids)
+        candidate = own_products.same_kind(model.meta, self.listing.grids)
         if candidate is None:  # what was delivered is no longer what the totals alone made
-            candidate = own_products.same_kind(whole.fit(Local(mine)).model.meta, self.grids)
+            candidate = own_products.same_kind(
+                whole.fit(Local(mine)).model.meta, self.listing.grids
+            )
             assert candidate is not None
         tried = own_products.local_model(model, candidate, mine, "validation")
         weight = own_products.validated_weight(tried, mine["validation"], first, self.top)

@@ -1,46 +1,39 @@
-"""Which recommenders a plan can name, and how one of them, or a blend of several, is chosen.
-
-Everything is decided by summed validation scores: of each kind the best candidate of its grid, and
-with "auto" also how the best kinds are weighed against each other.
-"""
+"""Which recommenders a plan can name, and how lists of new products score; see recommend_choice."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.als import ALS
 from grandtotal.algorithms.blend import (
-    Blended,
     Candidate,
     built_parts,
     mixed,
     parts_arrays,
-    shares_of,
     standardised,
 )
 from grandtotal.algorithms.content import Hybrid
 from grandtotal.algorithms.item_model import Recommender, top
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.popularity import Popularity
-from grandtotal.algorithms.purchases import CoPurchases, Purchases
+from grandtotal.algorithms.purchases import Purchases
 from grandtotal.algorithms.sequential import Sequential
 from grandtotal.algorithms.towers import Towers
 from grandtotal.algorithms.transitions import Transitions
 from grandtotal.consortium.query import Rows, State
-from grandtotal.consortium.totals import Remembering, Totals
+from grandtotal.consortium.totals import Totals
 from grandtotal.durable import Json
 from grandtotal.errors import AnswerError, Code, PlanError, RefusedError
 from grandtotal.privacy.bound import Stated
 from grandtotal.privacy.clipping import bound_by_group, scale_of, sum_of_clipped
 from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.tasks.ranking import METRICS, RankingScores, ranking_scores, scored_customers
-from grandtotal.tasks.task import Fitted, check_models
-from grandtotal.threads import LARGE, each, one_thread
+from grandtotal.tasks.recommend_choice import Way
+from grandtotal.tasks.task import check_models
 
 AUTO = "auto"
 HYBRID = "hybrid"
@@ -69,8 +62,6 @@ GRIDS: Mapping[str, tuple[Candidate, ...]] = {
 }
 CORE = ("popularity", "item-knn", "ease", "als", "transitions")  # what "auto" alone stands for
 BOUNDED = ("popularity", "item-knn", "ease", "edlae")  # what a plan under epsilon may name
-MOST_PARTS = 4  # of a blend
-Mix = tuple[tuple[float, ...], Json]  # the share of each part, and scores
 
 
 def check_named(models: tuple[str, ...]) -> None:
@@ -177,130 +168,42 @@ def check_shares(grid: NDArray[np.float64], parts: Sequence[Recommender]) -> Non
         )
 
 
-# --- the choice ---
+# --- lists of what is new ---
 
 
-def validated(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> list[Json]:
-    """Returns the candidates' settings and their summed validation scores."""
-    models = _fitted(totals, candidates, products, "validation")
-    return [_validated(totals, model, products, k) for model in models]
+@dataclass(frozen=True)
+class NewProducts:
+    """Lists of what is new to a customer, of a model's scores as they are."""
+
+    products: int
+    top: int
+
+    @property
+    def grids(self) -> Mapping[str, tuple[Candidate, ...]]:
+        """The candidates of each kind of model."""
+        return GRIDS
+
+    def scored(self, totals: Totals, items: Recommender) -> list[Way]:
+        """Returns the summed validation scores of a model."""
+        query = RankingScores(self.products, self.top, "validation")
+        sums = totals.total(query, items.arrays)
+        return [Way({**items.meta, **_means(sums)}, int(sums["customers"]))]
+
+    def mixed(
+        self, totals: Totals, parts: tuple[Recommender, ...], grid: Sequence[tuple[float, ...]]
+    ) -> list[list[Way]]:
+        """Returns the same of every blend of the grid."""
+        query = BlendScores(self.products, self.top, "validation")
+        sums = totals.total(query, {**parts_arrays(parts), "grid": np.array(grid)})
+        customers = sums.pop("customers")
+        found = [{name: each[i] for name, each in sums.items()} for i in range(len(grid))]
+        return [[Way(_means({**one, "customers": customers}), int(customers))] for one in found]
+
+    def model(self, totals: Totals, items: Recommender, way: Way, split: str) -> Recommender:  # noqa: ARG002
+        """Returns the model."""
+        return items
 
 
-def _fitted(
-    totals: Totals, candidates: Sequence[Candidate], products: int, split: str
-) -> Iterator[Recommender]:
-    """Yields each candidate's model; those that are made of one and the same total side by side."""
-    shared = totals if isinstance(totals, Remembering) else Remembering(totals)
-
-    def fit(candidate: Candidate) -> Recommender:
-        return candidate.fit(shared, products, split)
-
-    for alike, some in groupby(candidates, lambda one: isinstance(one, (ItemKNN, EASE, EDLAE))):
-        if alike and products < LARGE:
-            shared.total(CoPurchases(products, split))  # before they go apart
-            with one_thread():
-                yield from each(fit, some)
-        else:
-            yield from map(fit, some)
-
-
-def _validated(totals: Totals, model: Recommender, products: int, k: int) -> Json:
-    sums = totals.total(RankingScores(products, k, "validation"), model.arrays)
+def _means(sums: Mapping[str, Any]) -> Json:
     customers = max(float(sums["customers"]), 1.0)
-    return {
-        **model.meta,
-        **{metric.name: float(sums[metric.name]) / customers for metric in METRICS},
-    }
-
-
-def choose(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> Fitted:
-    """Returns the candidate with the best summed validation NDCG, fitted up to the test cut."""
-    tried: list[Json] = []
-    models = _fitted(totals, candidates, products, "validation")
-    for candidate, fitted in zip(candidates, models, strict=True):
-        tried.append(_validated(totals, fitted, products, k))
-        # Of equal ones the first; models of a large catalogue are held no longer than needed.
-        if tried[-1]["ndcg"] > max((other["ndcg"] for other in tried[:-1]), default=-1.0):
-            best, before = candidate, fitted
-    model = best.fit(totals, products, "test")
-    return Fitted(model, {"chosen": model.meta, "tried": tried}, before)
-
-
-def choose_and_blend(
-    totals: Totals, grids: Sequence[Sequence[Candidate]], products: int, k: int
-) -> Fitted:
-    """Returns the best blend of the best candidate of each grid, or that one if it is better."""
-    chosen, choice = best_blend(
-        grids,
-        lambda grid: zip(validated(totals, grid, products, k), grid, strict=True),
-        lambda candidates, _: _mixes(totals, candidates, products, k),
-    )
-    before, model = (chosen.fit(totals, products, split) for split in ("validation", "test"))
-    return Fitted(model, {"chosen": model.meta, **choice}, before)
-
-
-def best_blend(
-    grids: Sequence[Sequence[Candidate]],
-    validate: Callable[[Sequence[Candidate]], Iterable[tuple[Json, Candidate]]],
-    mix: Callable[[list[Candidate], Json], list[Mix]],
-) -> tuple[Candidate, Json]:
-    """Returns what has the best validation NDCG, and how it was chosen.
-
-    The best candidates of up to MOST_PARTS grids are blended in every way to share 1 in quarters.
-    "why" says in a sentence what was chosen and how it compares.
-
-    validate: what was tried of a grid, with scores, and of which candidate. mix: the scores of each
-    blend, given what was best of all candidates.
-    """
-    tried: list[Json] = []
-    best: list[tuple[Json, Candidate]] = []
-    for grid in grids:
-        found = list(validate(grid))
-        tried += [scores for scores, _ in found]
-        best.append(max(found, key=lambda pair: pair[0]["ndcg"]))
-    best.sort(key=lambda pair: -pair[0]["ndcg"])
-    first = best[:MOST_PARTS]
-    mixes = mix([candidate for _, candidate in first], first[0][0])
-    # Of equal ones the first: grids begin with the parts alone.
-    shares, scores = max(mixes, key=lambda mixed: mixed[1]["ndcg"])
-    used = [(c, s) for (_, c), s in zip(first, shares, strict=True) if s]
-    chosen: Candidate = used[0][0]
-    if len(used) > 1:
-        chosen = Blended(tuple(c for c, _ in used), tuple(s for _, s in used))
-    return chosen, {
-        "tried": tried,
-        "blended": [{"shares": list(s), **found} for s, found in mixes],
-        "why": _why([scores["model"] for scores, _ in first], shares, scores, best),
-    }
-
-
-def _mixes(totals: Totals, candidates: Sequence[Candidate], products: int, k: int) -> list[Mix]:
-    parts = tuple(c.fit(totals, products, "validation") for c in candidates)
-    grid = list(shares_of(len(parts)))
-    broadcast = {**parts_arrays(parts), "grid": np.array(grid)}
-    sums = totals.total(BlendScores(products, k, "validation"), broadcast)
-    customers = max(float(sums["customers"]), 1.0)
-    return [
-        (shares, {m.name: float(sums[m.name][i]) / customers for m in METRICS})
-        for i, shares in enumerate(grid)
-    ]
-
-
-def _why(
-    named: list[str],
-    shares: tuple[float, ...],
-    scores: Json,
-    best: list[tuple[Json, Candidate]],
-) -> str:
-    alone, second = best[0][0], best[min(1, len(best) - 1)][0]
-    used = [f"{s:.0%} {name}" for name, s in zip(named, shares, strict=True) if s]
-    if len(used) > 1:
-        gain = scores["ndcg"] / alone["ndcg"] - 1 if alone["ndcg"] else 0.0
-        return (
-            f"{' + '.join(used)}: validation NDCG {scores['ndcg']:.4f}, {gain:.1%} above the best "
-            f"one alone, {alone['model']} with {alone['ndcg']:.4f}"
-        )
-    return (
-        f"{alone['model']} alone: validation NDCG {alone['ndcg']:.4f}, no blend is better; next is "
-        f"{second['model']} with {second['ndcg']:.4f}"
-    )
+    return {metric.name: float(sums[metric.name]) / customers for metric in METRICS}

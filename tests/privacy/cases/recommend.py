@@ -7,7 +7,8 @@ from scipy.sparse import csr_array
 from grandtotal.algorithms.blend import shares_of
 from grandtotal.algorithms.pair_counts import PairCounts
 from grandtotal.algorithms.purchases import CoPurchases, PurchaseCounts, Purchases
-from grandtotal.tasks.next_basket import HABITS, BasketScores
+from grandtotal.algorithms.rebuying import CELLS, Rebuying
+from grandtotal.tasks.next_basket import DEVIATIONS, BasketScores
 from grandtotal.tasks.ranking import RankingScores
 from grandtotal.tasks.recommend_models import BlendScores
 
@@ -68,9 +69,10 @@ def ranking_scores(draw, folder):  # noqa: ARG001
 
 
 def basket_scores(draw, folder):  # noqa: ARG001
-    habits = np.array([[habit.decay, habit.share] for habit in HABITS])
-    # More habits than were agreed on count for less each.
-    broadcast = {**model(draw), "habits": np.tile(habits, (draw(st.sampled_from([1, 3])), 1))}
+    # More ways than were agreed on count for less each.
+    ways = np.tile(DEVIATIONS, draw(st.sampled_from([1, 3])))
+    again = Rebuying(np.full(CELLS, 0.1), np.ones(PRODUCTS))
+    broadcast = {**model(draw), **again.arrays, "deviations": ways}
     query = BasketScores(PRODUCTS, draw(st.sampled_from([1, 10, PRODUCTS])), "test", clipped=True)
     return query, broadcast, *both(draw)
 

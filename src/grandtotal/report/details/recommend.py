@@ -94,9 +94,16 @@ _ASKED = {
     ),
     "basket-scores": Question(
         "How well a candidate model names the products that the retailer’s customers buy next, for "
-        "several weights of their own habits: three summed scores for each, and the number of "
+        "several weights beside their own habits: three summed scores for each, and the number of "
         "customers scored.",
         "How many customers came back, and how habitual they are on average.",
+    ),
+    "rebuy-counts": Question(
+        "How many customers and products there are by how often, in how many baskets and how long "
+        "ago, and how many of them are in the basket that followed; then how many for each "
+        "product.",
+        "How habitual the retailer’s customers are, and how often each product is bought again. A "
+        "product that is bought again once is bought again by one customer, nobody knows by whom.",
     ),
 }
 
