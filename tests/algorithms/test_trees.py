@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grandtotal.algorithms import tree_engine, tree_histograms, tree_numpy
+from grandtotal.algorithms import tree_engine, tree_histograms, tree_numpy, tree_segments
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.algorithms.target_statistics import TargetEncoder
@@ -104,13 +104,14 @@ def test_millions_of_rows_in_blocks_are_the_same_sums(algorithm, shop, data_for,
 
 @pytest.mark.parametrize("by", ["level", "leaf"])
 @pytest.mark.usefixtures("loops")
-def test_threads_change_nothing(by, data_for, shop):
-    many = Columns.pooled([shop] * 12)  # enough rows to wake a second thread
+def test_threads_change_nothing(by, data_for, shop, monkeypatch):
+    for module in (tree_histograms, tree_segments):
+        monkeypatch.setattr(module, "_FEW", 20)  # so that even small nodes are shared
     algorithm = boosting(growth=replace(SMALL, by=by), sampling=0.9)
     found = []
     for threads in (1, 2, 3):
         with limited_to(threads):
-            found.append(arrays_digest(algorithm.fit(local(many), data_for("squared"))[0].arrays))
+            found.append(arrays_digest(algorithm.fit(local(shop), data_for("squared"))[0].arrays))
     assert len(set(found)) == 1
 
 
