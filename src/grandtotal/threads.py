@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from itertools import islice
@@ -60,13 +60,23 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "rows")
 
 
-def side_by_side(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Returns what the calls return, as many at once as there are `workers`; each works alone."""
+def side_by_side(calls: Sequence[Callable[[], Made]]) -> list[Made]:
+    """Returns what the calls return, as many at once as there are `workers`; each works alone.
+
+    Whoever is ready takes the next call, this thread too.
+    """
     count = min(workers(), len(calls))
     if count < 2:
         return [call() for call in calls]
+    left, found = iter(enumerate(calls)), {}
+
+    def work() -> None:
+        for place, call in left:
+            found[place] = call()
+
     with limited_to(workers() // count):
-        return _results([_side(count).submit(call) for call in calls])
+        _at_once(_side(count - 1), [work] * count)
+    return [found[place] for place in range(len(calls))]
 
 
 @cache
@@ -74,10 +84,15 @@ def _side(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, "beside")
 
 
-def _results(futures: Sequence[Future[Any]]) -> list[Any]:
-    # An error in one leaves nobody at work behind, who would still hold a lock.
-    wait(futures)
-    return [future.result() for future in futures]
+def _at_once(pool: ThreadPoolExecutor, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Returns what the calls return; the first runs here, the others in the pool."""
+    others = [pool.submit(call) for call in calls[1:]]
+    try:
+        first = calls[0]()
+    finally:
+        # An error in one leaves nobody at work behind, who would still hold a lock.
+        wait(others)
+    return [first, *(other.result() for other in others)]
 
 
 def _forget() -> None:
@@ -94,12 +109,7 @@ def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Returns what the calls return; the first runs here, the others beside it."""
     if len(calls) < 2:
         return [call() for call in calls]
-    others = [_pool().submit(call) for call in calls[1:]]
-    try:
-        first = calls[0]()
-    finally:
-        wait(others)
-    return [first, *_results(others)]
+    return _at_once(_pool(), calls)
 
 
 def each(function: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:

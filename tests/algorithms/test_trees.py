@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grandtotal.algorithms import tree_engine, tree_histograms, tree_numpy
+from grandtotal.algorithms import tree_engine, tree_histograms, tree_numpy, tree_segments
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.algorithms.target_statistics import TargetEncoder
@@ -104,13 +104,14 @@ def test_millions_of_rows_in_blocks_are_the_same_sums(algorithm, shop, data_for,
 
 @pytest.mark.parametrize("by", ["level", "leaf"])
 @pytest.mark.usefixtures("loops")
-def test_threads_change_nothing(by, data_for, shop):
-    many = Columns.pooled([shop] * 12)  # enough rows to wake a second thread
+def test_threads_change_nothing(by, data_for, shop, monkeypatch):
+    for module in (tree_histograms, tree_segments):
+        monkeypatch.setattr(module, "_FEW", 20)  # so that even small nodes are shared
     algorithm = boosting(growth=replace(SMALL, by=by), sampling=0.9)
     found = []
     for threads in (1, 2, 3):
         with limited_to(threads):
-            found.append(arrays_digest(algorithm.fit(local(many), data_for("squared"))[0].arrays))
+            found.append(arrays_digest(algorithm.fit(local(shop), data_for("squared"))[0].arrays))
     assert len(set(found)) == 1
 
 
@@ -171,8 +172,9 @@ def test_kernels_work_where_nothing_may_be_written():
         import numpy as np
         from grandtotal.algorithms.tree_kernels import partition
         rows = np.arange(9, dtype=np.uint32)
-        left = np.arange(256) < 4
-        print(partition(np.arange(9, dtype=np.uint8), rows, np.empty_like(rows), left))
+        codes, left = np.arange(9, dtype=np.uint8)[None], np.arange(256)[None] < 4
+        feature, pieces = np.zeros(1, np.int32), np.array([[0, 0, 9]])
+        print(partition(codes, feature, left, pieces, rows, np.empty_like(rows))[0])
     """
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **nowhere}, capture_output=True, text=True
@@ -255,7 +257,8 @@ class Changing:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda b: {**b, "columns": b["columns"] - 9}, "below 0"),
+        (lambda b: {**b, "columns": b["columns"] - 9}, "columns that are none of"),
+        (lambda b: {**b, "columns": b["columns"] + 9}, "columns that are none of"),
         (lambda b: {**b, "asked": np.repeat(b["asked"], 2, axis=0)}, "words were asked for"),
         (lambda b: {**b, "before": b["before"] ^ 1}, "not those that their digest names"),
         (
@@ -265,6 +268,22 @@ class Changing:
                 "left": np.zeros((1, 32), np.uint8),
             },
             "of a node that is not there",
+        ),
+        (
+            lambda b: {
+                **b,
+                "splits": np.array([[0, 0, 99]], np.int32),
+                "left": np.zeros((1, 32), np.uint8),
+            },
+            "a split by none of",
+        ),
+        (
+            lambda b: {
+                **b,
+                "splits": np.array([[0, 0, 0]], np.int32),
+                "left": np.zeros((1, 8), np.uint8),
+            },
+            "a split of 16 bytes",
         ),
     ],
 )

@@ -6,6 +6,8 @@ as the difference of the parent's and the other's: Ke et al., "LightGBM", 2017.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from grandtotal.algorithms import tree_engine
 from grandtotal.algorithms.tree_bins import CATEGORY, Bins
 from grandtotal.algorithms.tree_histograms import starts_of
-from grandtotal.algorithms.tree_search import Limits, best_group, unpacked, weigh
+from grandtotal.algorithms.tree_search import Best, Limits, best_group, unpacked, weigh
 from grandtotal.algorithms.tree_shape import Trees, packed
 from grandtotal.errors import PlanError
 
@@ -109,15 +111,17 @@ class Sapling:
     bins: Bins
     growth: Growth
     limits: Limits
-    made: list[tuple[int, int, NDArray[np.bool_]]] = field(default_factory=list)
+    made: list[tuple[int, int, bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         counts = self.bins.counts[self.columns]
         starts, self.size = starts_of(counts)
-        directions = self.growth.directions(self.bins)[self.columns]
+        self._directions = self.growth.directions(self.bins).tolist()
+        directions = np.array(self._directions)[self.columns]
         self._spans = np.stack([starts, counts, directions], axis=1)
         kinds = np.array([self.bins.features[c].kind == CATEGORY for c in self.columns], np.bool_)
-        self._numbers, self._groups = np.flatnonzero(~kinds), np.flatnonzero(kinds)
+        self._numbers, self._groups = np.flatnonzero(~kinds).tolist(), np.flatnonzero(kinds)
+        self._thresholds = self._spans[self._numbers]
         self.leaves = 1
         step = self.growth.step or np.inf
         self.root = Node(0, 0, np.array([0, 0, 0, -step, step]))
@@ -140,24 +144,26 @@ class Sapling:
             return
         sums = np.stack([node.sums for node in nodes if node.sums is not None])
         totals = np.stack([node.total for node in nodes])
-        best = tree_engine.loops().best_splits(
-            sums, totals, self._spans[self._numbers], self.limits
-        )
+        best = tree_engine.loops().best_splits(sums, totals, self._thresholds, self.limits)
+        G, _, H, low, high = totals.T
+        least = _ROUNDING * np.abs(weigh(G, H, self.growth.l2, low, high)[0])
         for i, node in enumerate(nodes):
-            node.split = None
-            if np.isfinite(best.gain[i]):
-                number = int(self._numbers[best.column[i]])
-                left = np.zeros(256, np.bool_)
-                left[1 : best.bin[i] + 1] = True
-                left[0] = best.missing[i]
-                node.split = Split(
-                    float(best.gain[i]), int(self.columns[number]), left, best.left[i]
-                )
+            node.split = self._threshold(best, i)
             for group in self._groups:
                 self._group(node, int(group))
-            own = weigh(node.total[0], node.total[2], self.limits.l2, *node.total[3:])[0]
-            if node.split and node.gain <= _ROUNDING * abs(own):
+            if node.gain <= least[i]:
                 node.split = None
+
+    def _threshold(self, best: Best, i: int) -> Split | None:
+        """Returns the best split of node i by a threshold, if there is one."""
+        gain = float(best.gain[i])
+        if gain == -np.inf:
+            return None
+        number = self._numbers[best.column[i]]
+        left = np.zeros(256, np.bool_)
+        left[1 : best.bin[i] + 1] = True
+        left[0] = best.missing[i]
+        return Split(gain, int(self.columns[number]), left, best.left[i])
 
     def _group(self, node: Node, number: int) -> None:
         assert node.sums is not None
@@ -173,15 +179,15 @@ class Sapling:
         """Returns the children of a node, left and right, after its best split."""
         assert node.split is not None
         number, split = len(self.made), node.split
-        self.made.append((node.id, split.feature, split.left))
-        totals = np.stack([node.total, node.total])
-        totals[0, :3] = split.child
-        totals[1, :3] -= split.child
-        direction = self._spans[np.flatnonzero(self.columns == split.feature)[0], 2]
+        self.made.append((node.id, split.feature, packed(split.left).tobytes()))
+        totals = (node.total.copy(), node.total.copy())
+        totals[0][:3] = split.child
+        totals[1][:3] -= split.child
+        direction = self._directions[split.feature]
         if direction:
             middle = float(np.mean([self.value(total) for total in totals]))
-            totals[0, 4 if direction > 0 else 3] = middle
-            totals[1, 3 if direction > 0 else 4] = middle
+            totals[0][4 if direction > 0 else 3] = middle
+            totals[1][3 if direction > 0 else 4] = middle
         left, right = (
             Node(2 * number + 1 + i, node.depth + 1, total) for i, total in enumerate(totals)
         )
@@ -258,31 +264,43 @@ def grow_leaves(sapling: Sapling, ask: Ask, eager: float) -> list[Node]:
     sapling.see_root()
     sapling.look([sapling.root])
     taken: list[Node] = []
-    order = {sapling.root: 0}
-    leaves, closed = [sapling.root], [sapling.root]
-    while len(taken) + 1 < sapling.growth.leaves:
-        node = min(leaves, key=lambda n: (-n.gain, order[n]))
+    number = count()
+    leaves = [(-sapling.root.gain, next(number), sapling.root)]  # the best is first
+    early: list[Node] = []  # whose children could be asked for before their turn
+    while leaves and len(taken) + 1 < sapling.growth.leaves:
+        node = heappop(leaves)[-1]
         if not node.split:
             break
-        leaves.remove(node)
         taken.append(node)
         if node.children is None:
             room = sapling.growth.leaves - 1 - len(taken)
-            last = room == 0
             waiting = len(sapling.made) + 1 - len(taken)
-            early = [n for n in closed if n.split and n.gain >= eager and n is not node]
-            early.sort(key=lambda n: (-n.gain, n.id))
-            batch = [node, *early[: max(0, room - waiting)]]
+            others = sorted((n for n in early if n is not node), key=lambda n: (-n.gain, n.id))
+            batch = [node, *others[: max(0, room - waiting)]]
             for each in batch:
                 sapling.cut(each)
-            if not last:
+            if room:
                 _ask_children([(sapling, batch)], ask)
-            closed = [n for n in closed if n.children is None]
-            closed += [child for each in batch for child in each.children or ()]
+            early += [child for each in batch for child in each.children or ()]
+            early = [n for n in early if n.children is None and n.split and n.gain >= eager]
         for child in node.children or ():
-            order[child] = len(order)
-            leaves.append(child)
+            heappush(leaves, (-child.gain, next(number), child))
     return taken
+
+
+def eager_gain(taken: Sequence[Node]) -> float:
+    """Returns from which gain on most nodes are split, if the next tree is like this one.
+
+    It is between the least gain that was split, for a child may gain more, and the best that was
+    not: at the first many nodes are split in vain, at the second many questions are asked.
+    """
+    if not taken:
+        return np.inf
+    split = {node.id for node in taken}
+    children = [child for node in taken for child in node.children or ()]
+    left = [child.gain for child in children if child.split and child.id not in split]
+    least = min(node.gain for node in taken)
+    return float(np.sqrt(least * max(left, default=least)))
 
 
 def _ask_children(cut: list[tuple[Sapling, list[Node]]], ask: Ask) -> None:

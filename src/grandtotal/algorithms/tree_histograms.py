@@ -4,7 +4,6 @@ Every row's numbers are whole steps before they are added, so a histogram is the
 of the rows. All questions carry the latest trees as a link, see `tree_rows`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -16,18 +15,12 @@ from numpy.typing import NDArray
 from grandtotal.algorithms import tree_engine
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.quantiles import LogBuckets
+from grandtotal.algorithms.tree_bundles import Seen
 from grandtotal.algorithms.tree_objectives import Objective, exponents, steps
-from grandtotal.algorithms.tree_rows import (
-    Binned,
-    Growing,
-    Segments,
-    Work,
-    Workspace,
-    in_parts,
-    workspace,
-)
+from grandtotal.algorithms.tree_rows import Binned, Growing, Workspace, workspace
 from grandtotal.algorithms.tree_sampling import MOST_DRAWS
 from grandtotal.algorithms.tree_search import Layout
+from grandtotal.algorithms.tree_segments import Rowset, Segments, in_parts, pieces, split_words
 from grandtotal.consortium.query import Rows, State
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.bound import Stated
@@ -35,6 +28,7 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.threads import together, workers
 
 MAGNITUDES = 256
+_FEW = 4096  # rows: summing fewer is not worth waking a thread
 MOST_LOSS_BITS = 32  # of one row's loss
 BLOCK_BITS = 16  # of the rows in a block: 28 bits of a weighted gradient, their sum and its count
 
@@ -152,15 +146,15 @@ class _AboutNodes(_AboutTrees):
     def growing(self, space: Workspace, broadcast: Arrays, tree: int) -> Growing:
         """Returns a tree with its splits made."""
         mine = broadcast["splits"][:, 0] == tree
-        splits, left = broadcast["splits"][mine], broadcast["left"][mine]
-        made = (np.ascontiguousarray(splits[:, 1]), np.ascontiguousarray(splits[:, 2]), left)
+        _, parent, feature = broadcast["splits"][mine].T
+        splits = split_words(parent, feature, broadcast["left"][mine])
         number = self.first + tree
         space.growing = {n: grown for n, grown in space.growing.items() if n >= self.first}
         growing = space.grow(number, self.sampling, self.bootstrap, self.seed)
-        if not growing.segments.follows(*made):
+        if not growing.segments.follows(splits):
             del space.growing[number]
             growing = space.grow(number, self.sampling, self.bootstrap, self.seed)
-        growing.segments.follow(*made)
+        growing.segments.follow(splits)
         return growing
 
 
@@ -198,29 +192,27 @@ class TreeHistograms(_AboutNodes):
     def answer(self, rows: Rows, state: State, broadcast: Arrays) -> Arrays:
         """Returns this retailer's sums."""
         space = self.space(rows, state, broadcast)
-        self._refuse_other_size(space, broadcast)
-        sums = np.zeros(self.words, np.int64)
-        asked, at = broadcast["asked"], 0
-        for tree in np.unique(asked[:, 0]):
-            growing = self.growing(space, broadcast, int(tree))
-            columns = broadcast["columns"][tree].astype(np.int64)
-            starts, size = starts_of(space.bins.counts[columns])
-            nodes = asked[asked[:, 0] == tree, 1]
-            shape = (len(nodes), size, self.layout.channels)
-            end = at + int(np.prod(shape))
-            words = self._words(space, int(tree), growing.weights)
-            add = partial(_add_rows, space.train.bins, words, self.layout, (columns, starts))
-            _add_nodes(add, growing.segments, nodes, sums[at:end].reshape(shape))
-            at = end
+        layout, bundles = self.layout, space.train.bundles
+        asked = [
+            (tree, nodes, bundles.seen(broadcast["columns"][tree]))
+            for tree, nodes in _by_tree(broadcast["asked"])
+        ]
+        self._refuse_other_size(sum(len(nodes) * seen.bins for _, nodes, seen in asked))
+        sums = np.empty((self.words // layout.channels, layout.channels), np.int64)
+        at = 0
+        for tree, nodes, seen in asked:
+            growing = self.growing(space, broadcast, tree)
+            words = self._words(space, tree, growing.weights)
+            by_code = _summed(space.train.bundled, words, layout, seen, growing.segments, nodes)
+            out = sums[at : at + len(nodes) * seen.bins].reshape(len(nodes), seen.bins, -1)
+            tree_engine.loops().unbundle(by_code, seen.places, out)
+            at += len(nodes) * seen.bins
         more = _progress(self.aim, space, self.loss_scale) if self.progress else {}
-        return {"sums": sums, **more}
+        return {"sums": sums.reshape(-1), **more}
 
-    def _refuse_other_size(self, space: Workspace, broadcast: Arrays) -> None:
+    def _refuse_other_size(self, bins: int) -> None:
         # The inner loops do not look whether a place is in their arrays.
-        if broadcast["columns"].min(initial=0) < 0:
-            raise AnswerError(Code.MALFORMED, "a column below 0 was asked for")
-        sizes = space.bins.counts[broadcast["columns"]].sum(axis=1)
-        words = int(sizes[broadcast["asked"][:, 0]].sum()) * self.layout.channels
+        words = bins * self.layout.channels
         if words != self.words:
             raise AnswerError(
                 Code.MALFORMED, f"{self.words} words were asked for {words} bins of these nodes"
@@ -276,55 +268,65 @@ def starts_of(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     return ends - counts, int(ends[-1])
 
 
-def _add_rows(
-    bins: NDArray[np.uint8],
+def _by_tree(asked: NDArray[np.int32]) -> list[tuple[int, list[int]]]:
+    """Returns each tree that is asked about with its nodes."""
+    found: dict[int, list[int]] = {}
+    for tree, node in asked.tolist():
+        found.setdefault(tree, []).append(node)
+    return sorted(found.items())
+
+
+def _summed(
+    codes: NDArray[np.uint8],
     words: NDArray[np.int64],
     layout: Layout,
-    columns: tuple[NDArray[np.int64], NDArray[np.int64]],
-    rows: NDArray[np.uint32],
+    seen: Seen,
+    segments: Segments,
+    nodes: list[int],
+) -> NDArray[np.int64]:
+    """Returns the histograms (nodes, codes, channels); threads share the rows."""
+    work = [(i, *segments.ranges[node]) for i, node in enumerate(nodes)]
+    parts = in_parts(work, _FEW)
+    begun: dict[int, int] = {}
+    for k, part in enumerate(parts):
+        # A node that an earlier thread has begun is summed apart and added at the end.
+        if k and part[0][1] != work[part[0][0]][1]:
+            begun[len(work) + len(begun)] = part[0][0]
+            part[0] = (len(work) + len(begun) - 1, *part[0][1:])
+    out = np.zeros((len(work) + len(begun), seen.size, layout.channels), np.int64)
+    add = partial(_add_rows, codes, words, layout, segments.rows, seen, out)
+    together([partial(add, pieces(part)) for part in parts])
+    for apart, i in begun.items():
+        out[i] += out[apart]
+    return out[: len(work)]
+
+
+def _add_rows(
+    codes: NDArray[np.uint8],
+    words: NDArray[np.int64],
+    layout: Layout,
+    rows: Rowset,
+    seen: Seen,
     out: NDArray[np.int64],
+    pieces: NDArray[np.int64],
 ) -> None:
-    """Adds rows to a histogram (bins, channels).
+    """Adds the rows of pieces to their histograms in `out`.
 
     Gradient and count of a block share a word even where those of all rows do not.
     """
-    add = tree_engine.loops().add_histogram
+    add = tree_engine.loops().add_histograms
     if layout.packed:
-        add(bins, words, rows, *columns, out)
+        add(codes, words, rows, pieces, seen.bundles, seen.starts, out)
         return
-    for start in range(0, len(rows), 2**BLOCK_BITS):
-        block = np.zeros((len(out), words.shape[1]), np.int64)
-        add(bins, words, rows[start : start + 2**BLOCK_BITS], *columns, block)
-        count = block[:, 0] & (2 ** (BLOCK_BITS + 1) - 1)
-        out[:, 0] += block[:, 0] >> (BLOCK_BITS + 1)
-        out[:, 1] += count
-        out[:, 2:] += block[:, 1:]
-
-
-def _add_nodes(
-    add_rows: Callable[[NDArray[np.uint32], NDArray[np.int64]], None],
-    segments: Segments,
-    nodes: NDArray[np.int32],
-    out: NDArray[np.int64],
-) -> None:
-    """Adds each node's rows to its histogram; threads share the rows, not the histograms."""
-    work = [(i, *segments.ranges[int(node)]) for i, node in enumerate(nodes)]
-    parts = in_parts(work)
-
-    def add(part: list[Work], first: bool) -> tuple[int, NDArray[np.int64]] | None:
-        own = None
-        for number, (i, begin, end) in enumerate(part):
-            # A node that an earlier thread has begun is summed apart and added at the end.
-            apart = not first and number == 0 and begin != work[i][1]
-            place = np.zeros_like(out[i]) if apart else out[i]
-            own = (i, place) if apart else own
-            add_rows(segments.rows[begin:end], place)
-        return own
-
-    calls = [partial(add, part, k == 0) for k, part in enumerate(parts)]
-    for own in together(calls):
-        if own is not None:
-            out[own[0]] += own[1]
+    for i, begin, end in pieces.tolist():
+        for start in range(begin, end, 2**BLOCK_BITS):
+            block = np.zeros((1, seen.size, words.shape[1]), np.int64)
+            piece = np.array([[0, start, min(end, start + 2**BLOCK_BITS)]])
+            add(codes, words, rows, piece, seen.bundles, seen.starts, block)
+            count = block[0, :, 0] & (2 ** (BLOCK_BITS + 1) - 1)
+            out[i, :, 0] += block[0, :, 0] >> (BLOCK_BITS + 1)
+            out[i, :, 1] += count
+            out[i, :, 2:] += block[0, :, 1:]
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,11 @@ def _prefetch(typing: Any, address: Any = None) -> Any:  # noqa: ARG001
 
 
 @compiled
-def _add_all(bins: Any, words: Any, rows: Any, starts: Any, out: Any) -> None:
+def _add_all(codes: Any, words: Any, rows: Any, starts: Any, out: Any) -> None:
     # Unsigned indices: a signed one is first tested for counting from the end.
-    n, width = np.uint64(len(rows)), np.uint64(bins.shape[1])
-    line, word = np.uint64(bins.ctypes.data), np.uint64(words.ctypes.data)
-    codes = bins.reshape(-1)
+    n, width = np.uint64(len(rows)), np.uint64(codes.shape[1])
+    line, word = np.uint64(codes.ctypes.data), np.uint64(words.ctypes.data)
+    flat = codes.reshape(-1)
     for i in range(n):
         if i + np.uint64(_AHEAD) < n:
             ahead = np.uint64(rows[i + np.uint64(_AHEAD)])
@@ -53,14 +53,14 @@ def _add_all(bins: Any, words: Any, rows: Any, starts: Any, out: Any) -> None:
         row = np.uint64(rows[i])
         added, first = words[row], row * width
         for j in range(width):
-            out[starts[j] + np.uint64(codes[first + j])] += added
+            out[starts[j] + np.uint64(flat[first + j])] += added
 
 
 @compiled
-def _add_some(bins: Any, words: Any, rows: Any, columns: Any, starts: Any, out: Any) -> None:
-    n, width = np.uint64(len(rows)), np.uint64(bins.shape[1])
-    line, word = np.uint64(bins.ctypes.data), np.uint64(words.ctypes.data)
-    codes = bins.reshape(-1)
+def _add_some(codes: Any, words: Any, rows: Any, bundles: Any, starts: Any, out: Any) -> None:
+    n, width = np.uint64(len(rows)), np.uint64(codes.shape[1])
+    line, word = np.uint64(codes.ctypes.data), np.uint64(words.ctypes.data)
+    flat = codes.reshape(-1)
     for i in range(n):
         if i + np.uint64(_AHEAD) < n:
             ahead = np.uint64(rows[i + np.uint64(_AHEAD)])
@@ -69,15 +69,15 @@ def _add_some(bins: Any, words: Any, rows: Any, columns: Any, starts: Any, out: 
             _prefetch(word + ahead * np.uint64(8))
         row = np.uint64(rows[i])
         added, first = words[row], row * width
-        for j in range(np.uint64(len(columns))):
-            out[starts[j] + np.uint64(codes[first + columns[j]])] += added
+        for j in range(np.uint64(len(bundles))):
+            out[starts[j] + np.uint64(flat[first + bundles[j]])] += added
 
 
 @compiled
-def _add_several(bins: Any, words: Any, rows: Any, columns: Any, starts: Any, out: Any) -> None:
-    n, width = np.uint64(len(rows)), np.uint64(bins.shape[1])
+def _add_several(codes: Any, words: Any, rows: Any, bundles: Any, starts: Any, out: Any) -> None:
+    n, width = np.uint64(len(rows)), np.uint64(codes.shape[1])
     channels = np.uint64(words.shape[1])
-    line, word = np.uint64(bins.ctypes.data), np.uint64(words.ctypes.data)
+    line, word = np.uint64(codes.ctypes.data), np.uint64(words.ctypes.data)
     for i in range(n):
         if i + np.uint64(_AHEAD) < n:
             ahead = np.uint64(rows[i + np.uint64(_AHEAD)])
@@ -85,42 +85,92 @@ def _add_several(bins: Any, words: Any, rows: Any, columns: Any, starts: Any, ou
             _prefetch(line + ahead * width + width - np.uint64(1))
             _prefetch(word + ahead * np.uint64(8) * channels)
         row = np.uint64(rows[i])
-        for j in range(np.uint64(len(columns))):
-            place = starts[j] + np.uint64(bins[row, columns[j]])
+        for j in range(np.uint64(len(bundles))):
+            place = starts[j] + np.uint64(codes[row, bundles[j]])
             for k in range(channels):
                 out[place, k] += words[row, k]
 
 
-def add_histogram(
-    bins: NDArray[np.uint8],
+@compiled
+def _add_pieces(
+    codes: Any, words: Any, rows: Any, pieces: Any, bundles: Any, starts: Any, out: Any
+) -> None:
+    for number in range(len(pieces)):
+        into, begin, end = pieces[number]
+        some = rows[begin:end]
+        if words.shape[1] > 1:
+            _add_several(codes, words, some, bundles, starts, out[into])
+        elif len(bundles) == codes.shape[1]:
+            _add_all(codes, words.reshape(-1), some, starts, out[into].reshape(-1))
+        else:
+            _add_some(codes, words.reshape(-1), some, bundles, starts, out[into].reshape(-1))
+
+
+def add_histograms(
+    codes: NDArray[np.uint8],
     words: NDArray[np.int64],
     rows: NDArray[np.uint32],
-    columns: NDArray[np.int64],
+    pieces: NDArray[np.int64],
+    bundles: NDArray[np.int64],
     starts: NDArray[np.int64],
     out: NDArray[np.int64],
 ) -> None:
-    """Adds the words of these rows to their bins."""
-    which, begin = columns.astype(np.uint64), starts.astype(np.uint64)
-    if words.shape[1] > 1:
-        _add_several(bins, words, rows, which, begin, out)
-    elif len(columns) == bins.shape[1]:
-        _add_all(bins, words[:, 0], rows, begin, out[:, 0])
-    else:
-        _add_some(bins, words[:, 0], rows, which, begin, out[:, 0])
+    """Adds the words of pieces of the rows to their codes."""
+    which, begin = bundles.view(np.uint64), starts.view(np.uint64)
+    _add_pieces(codes, words, rows, pieces, which, begin, out)
 
 
 @compiled
-def partition(codes: Any, rows: Any, scratch: Any, left: Any) -> Any:
-    """Returns how many rows go left; they come first in `rows`, the others lie in `scratch`."""
-    lefts, rights = np.uint64(0), np.uint64(0)
-    for i in range(np.uint64(len(rows))):
-        row = rows[i]
-        goes = np.uint64(left[codes[row]])
-        rows[lefts] = row
-        scratch[rights] = row
-        lefts += goes
-        rights += np.uint64(1) - goes
-    return lefts
+def _gather(codes: Any, width: Any, below: Any, channels: Any, bins: Any) -> None:
+    """Adds to the words of each bin those of the codes that hold it, `below` for each bin."""
+    if below == 1:
+        for i in range(np.uint64(len(bins))):
+            bins[i] += codes[i]
+        return
+    at = np.uint64(0)
+    for b in range(np.uint64(width)):
+        for _ in range(below):
+            for channel in range(np.uint64(channels)):
+                bins[b * np.uint64(channels) + channel] += codes[at]
+                at += np.uint64(1)
+
+
+@compiled
+def unbundle(sums: Any, places: Any, out: Any) -> None:
+    """Writes the sums of bundles' codes as those of the bins of each feature."""
+    channels = sums.shape[2]
+    for node in range(len(sums)):
+        codes, bins = sums[node].reshape(-1), out[node].reshape(-1)
+        bins[:] = 0
+        end = 0
+        for place in range(len(places)):
+            start, above, width, below = places[place]
+            begin, end = end, end + width * channels
+            size = width * below * channels
+            for i in range(above):
+                first = start * channels + i * size
+                _gather(codes[first : first + size], width, below, channels, bins[begin:end])
+
+
+@compiled
+def partition(codes: Any, feature: Any, left: Any, pieces: Any, rows: Any, scratch: Any) -> Any:
+    """Moves the rows of each piece that go left before the others; returns how many they are."""
+    counts = np.zeros(len(pieces), np.int64)
+    for number in range(len(pieces)):
+        split, begin, end = pieces[number]
+        bins, goes_left = codes[feature[split]], left[split]
+        some, others = rows[begin:end], scratch[begin:end]
+        lefts, rights = np.uint64(0), np.uint64(0)
+        for i in range(np.uint64(len(some))):
+            row = some[i]
+            goes = np.uint64(goes_left[bins[row]])
+            some[lefts] = row
+            others[rights] = row
+            lefts += goes
+            rights += np.uint64(1) - goes
+        some[lefts:] = others[:rights]
+        counts[number] = lefts
+    return counts
 
 
 @compiled
@@ -141,71 +191,85 @@ def walk(
 
 
 @compiled
-def add_values(rows: Any, ends: Any, values: Any, scores: Any) -> None:
-    """Adds values[i] to the scores of rows[ends[i]:ends[i + 1]], which are all different."""
-    for number in range(len(values)):
-        for i in range(ends[number], ends[number + 1]):
-            scores[rows[i]] += values[number]
+def add_values(rows: Any, pieces: Any, values: Any, scores: Any) -> None:
+    """Adds values to the scores of pieces of the rows, which are all different."""
+    for number in range(len(pieces)):
+        which, begin, end = pieces[number]
+        for i in range(begin, end):
+            scores[rows[i]] += values[which]
 
 
 @compiled
 def _weigh(g: float, h: float, l2: float, low: float, high: float) -> tuple[float, float]:
-    value = min(max(-g / (h + l2), low), high)
+    value = -g / (h + l2)
+    value = low if value < low else value
+    value = high if value > high else value
     return -((2.0 * g) * value + ((h + l2) * value) * value), value
 
 
 @compiled
+def _up_to(
+    sums: Any, missing: int, packed: bool, varies: bool, bits: int,
+    gradient: float, step: float, g: Any, n: Any, h: Any,
+) -> None:  # fmt: skip
+    """Writes gradient, rows and hessian of what goes left with each bin, missing values or not."""
+    mask, last = (np.int64(1) << bits) - 1, sums.shape[1] - 1
+    word, second = missing * sums[0, 0], missing * sums[0, last]
+    count = missing * sums[0, min(1, last)]
+    for code in range(1, len(sums)):
+        word += sums[code, 0]
+        if packed:
+            count = word & mask
+            g[code - 1] = ((word - count) >> bits) * gradient
+        else:
+            count += sums[code, 1]
+            g[code - 1] = word * gradient
+        n[code - 1] = count
+        if varies:
+            second += sums[code, last]
+            h[code - 1] = second * step
+        else:
+            h[code - 1] = count
+
+
+@compiled
+def _gains(
+    g: Any, n: Any, h: Any, total: Any, direction: int, least: float, hessian: float, l2: float,
+    gain: Any,
+) -> None:  # fmt: skip
+    """Writes the gain of each split, without a branch, so that several are made at once."""
+    G, N, H, low, high = total
+    before = _weigh(G, H, l2, low, high)[0]
+    for i in range(len(gain)):
+        gain_left, value_left = _weigh(g[i], h[i], l2, low, high)
+        gain_right, value_right = _weigh(G - g[i], H - h[i], l2, low, high)
+        wrong = (n[i] < least) | (N - n[i] < least) | (h[i] < hessian) | (H - h[i] < hessian)
+        wrong |= direction * (value_right - value_left) < 0
+        gain[i] = -np.inf if wrong else (gain_left + gain_right) - before
+
+
+@compiled
 def _search(
-    sums: Any,
-    totals: Any,
-    columns: Any,
-    packed: bool,
-    varies: bool,
-    bits: int,
-    least: float,
-    hessian: float,
-    l2: float,
-    gradient: float,
-    step: float,
-    floats: Any,
-    ints: Any,
-) -> None:
-    mask = (np.int64(1) << bits) - 1
-    last = sums.shape[2] - 1
+    sums: Any, totals: Any, columns: Any, packed: bool, varies: bool, bits: int,
+    least: float, hessian: float, l2: float, gradient: float, step: float, floats: Any, ints: Any,
+) -> None:  # fmt: skip
+    g, n, h, gain = np.empty(256), np.empty(256), np.empty(256), np.empty(256)
     for node in range(len(sums)):
-        G, N, H, low, high = totals[node]
-        before = _weigh(G, H, l2, low, high)[0]
         best = -np.inf
         for number in range(len(columns)):
             start, width, direction = columns[number]
-            a, b, c = np.int64(0), np.int64(0), np.int64(0)
-            for code in range(1, width):
-                a += sums[node, start + code, 0]
-                b += sums[node, start + code, 1] if not packed else 0
-                c += sums[node, start + code, last] if varies else 0
-                for missing in range(2):
-                    first = a + missing * sums[node, start, 0]
-                    if packed:
-                        count = first & mask
-                        first = (first - count) >> bits
-                    else:
-                        count = b + missing * sums[node, start, 1]
-                    n = float(count)
-                    if n < least or N - n < least:
-                        continue
-                    h = n
-                    if varies:
-                        h = (c + missing * sums[node, start, last]) * step
-                    if h < hessian or H - h < hessian:
-                        continue
-                    g = first * gradient
-                    gain_left, value_left = _weigh(g, h, l2, low, high)
-                    gain_right, value_right = _weigh(G - g, H - h, l2, low, high)
-                    gain = (gain_left + gain_right) - before
-                    if gain > best and not direction * (value_right - value_left) < 0:
-                        best = gain
-                        ints[node, 0], ints[node, 1], ints[node, 2] = number, code, missing
-                        floats[node, 1], floats[node, 2], floats[node, 3] = g, n, h
+            part, at = sums[node, start : start + width], 0
+            for missing in range(2):
+                if missing and not part[0].any():
+                    break  # the same gains as before
+                _up_to(part, missing, packed, varies, bits, gradient, step, g, n, h)
+                _gains(g, n, h, totals[node], direction, least, hessian, l2, gain[: width - 1])
+                for i in range(width - 1):
+                    # Of equal gains the first column wins, then the first bin, then missing right.
+                    if gain[i] > best or (gain[i] == best and i + 1 < at):
+                        best, at = gain[i], i + 1
+                        ints[node, 0], ints[node, 1], ints[node, 2] = number, at, missing
+                        floats[node, 1], floats[node, 2], floats[node, 3] = g[i], n[i], h[i]
         floats[node, 0] = best
 
 

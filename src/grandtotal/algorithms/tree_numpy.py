@@ -12,46 +12,69 @@ from grandtotal.algorithms.tree_search import Best, Limits, unpacked, weigh
 _LOW = 28  # bits: sums of the lower and of the upper bits of a word are exact in float64
 
 
-def add_histogram(
-    bins: NDArray[np.uint8],
+def add_histograms(
+    codes: NDArray[np.uint8],
     words: NDArray[np.int64],
     rows: NDArray[np.uint32],
-    columns: NDArray[np.int64],
+    pieces: NDArray[np.int64],
+    bundles: NDArray[np.int64],
     starts: NDArray[np.int64],
     out: NDArray[np.int64],
 ) -> None:
-    """Adds the words of these rows to their bins.
+    """Adds the words of pieces of the rows to their codes.
 
-    bins: (all rows, features). words: (all rows, channels). rows: (n,), which rows.
-    columns, starts: (columns,) the features that are summed and where each begins in `out`.
-    out: (bins of the columns, channels).
+    codes: (all rows, bundles). words: (all rows, channels). rows: (n,), which rows.
+    pieces: (pieces, 3) which histogram, and the rows of it, from and to.
+    bundles, starts: those that are summed and where the codes of each begin in `out`.
+    out: (histograms, codes, channels).
     """
-    for channel in range(words.shape[1]):
-        word = words[rows, channel]
-        low = (word & (2**_LOW - 1)).astype(np.float64)
-        high = (word >> _LOW).astype(np.float64)
-        for column, start in zip(columns, starts, strict=True):
-            found = bins[rows, column]
-            sums = np.bincount(found, high).astype(np.int64) << _LOW
-            sums += np.bincount(found, low).astype(np.int64)
-            out[start : start + len(sums), channel] += sums
+    for number, begin, end in pieces:
+        some = rows[begin:end]
+        for channel in range(words.shape[1]):
+            word = words[some, channel]
+            low = (word & (2**_LOW - 1)).astype(np.float64)
+            high = (word >> _LOW).astype(np.float64)
+            for bundle, start in zip(bundles, starts, strict=True):
+                found = codes[some, bundle]
+                sums = np.bincount(found, high).astype(np.int64) << _LOW
+                sums += np.bincount(found, low).astype(np.int64)
+                out[number, start : start + len(sums), channel] += sums
+
+
+def unbundle(sums: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[np.int64]) -> None:
+    """Writes the sums of bundles' codes as those of the bins of each feature.
+
+    sums: (nodes, codes, channels). places: (features, 4), see `tree_bundles.Seen`.
+    out: (nodes, bins, channels), feature after feature.
+    """
+    nodes, at = len(sums), 0
+    for code, above, width, below in places:
+        some = sums[:, code : code + above * width * below]
+        some = some.reshape(nodes, above, width, below, -1)
+        np.sum(some, axis=(1, 3), out=out[:, at : at + width])
+        at += width
 
 
 def partition(
     codes: NDArray[np.uint8],
-    rows: NDArray[np.uint32],
-    scratch: NDArray[np.uint32],
+    feature: NDArray[np.int32],
     left: NDArray[np.bool_],
-) -> int:
-    """Returns how many rows go left; they come first in `rows`, the others lie in `scratch`.
+    pieces: NDArray[np.int64],
+    rows: NDArray[np.uint32],
+    scratch: NDArray[np.uint32],  # noqa: ARG001
+) -> NDArray[np.int64]:
+    """Moves the rows of each piece that go left before the others; returns how many they are.
 
-    codes: (all rows,) a feature's bins. rows, scratch: (n,). left: (256,) by bin.
+    codes: (features, all rows) bins. feature: (splits,). left: (splits, 256) by bin.
+    pieces: (pieces, 3) which split, and the rows, from and to. rows, scratch: (n,).
     """
-    goes = left[codes[rows]]
-    count = int(goes.sum())
-    scratch[: len(rows) - count] = rows[~goes]
-    rows[:count] = rows[goes]
-    return count
+    counts = np.zeros(len(pieces), np.int64)
+    for number, (split, begin, end) in enumerate(pieces):
+        some = rows[begin:end]
+        goes = left[split][codes[feature[split]][some]]
+        counts[number] = goes.sum()
+        rows[begin:end] = np.concatenate([some[goes], some[~goes]])
+    return counts
 
 
 def walk(
@@ -83,13 +106,16 @@ def walk(
 
 def add_values(
     rows: NDArray[np.uint32],
-    ends: NDArray[np.int64],
+    pieces: NDArray[np.int64],
     values: NDArray[np.float64],
     scores: NDArray[np.float64],
 ) -> None:
-    """Adds values[i] to the scores of rows[ends[i]:ends[i + 1]], which are all different."""
-    for number, value in enumerate(values):
-        scores[rows[ends[number] : ends[number + 1]]] += value
+    """Adds values to the scores of pieces of the rows, which are all different.
+
+    pieces: (pieces, 3) which value, and the rows, from and to.
+    """
+    for number, begin, end in pieces:
+        scores[rows[begin:end]] += values[number]
 
 
 def best_splits(

@@ -19,7 +19,7 @@ from grandtotal.algorithms.tree_histograms import (
 from grandtotal.algorithms.tree_objectives import Objective, largest
 from grandtotal.algorithms.tree_rows import chained
 from grandtotal.algorithms.tree_search import Limits
-from grandtotal.algorithms.tree_shape import Trees, packed
+from grandtotal.algorithms.tree_shape import Trees
 from grandtotal.consortium.totals import Totals
 from grandtotal.privacy.fixedpoint import Arrays
 
@@ -153,10 +153,10 @@ class Questions:
 
     def _asked(self, nodes: list[tuple[Sapling, Node]]) -> Arrays:
         made = [(s.number, *split) for s in self._saplings for split in s.made]
-        left = np.array([split[3] for split in made], np.bool_).reshape(-1, 256)
+        left = np.frombuffer(b"".join(split[3] for split in made), np.uint8)
         return {
             "splits": np.array([split[:3] for split in made], np.int32).reshape(-1, 3),
-            "left": packed(left),
+            "left": left.reshape(-1, 32),
             "asked": np.array([(s.number, node.id) for s, node in nodes], np.int32),
             "columns": np.array([s.columns for s in self._saplings], np.int32),
         }

@@ -5,29 +5,24 @@ retailer keeps every link of it on its disk: what is in memory only can be lost 
 """
 
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from grandtotal.algorithms import tree_engine
 from grandtotal.algorithms.tree_bins import Bins
+from grandtotal.algorithms.tree_bundles import Bundles
 from grandtotal.algorithms.tree_sampling import drawn, draws, mixed, salt
-from grandtotal.algorithms.tree_shape import Trees, spread
+from grandtotal.algorithms.tree_segments import Rowset, Segments
+from grandtotal.algorithms.tree_shape import Trees
 from grandtotal.consortium.query import Rows, State
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.fixedpoint import Arrays
-from grandtotal.threads import together, workers
 
-_FEW = 8192  # rows: fewer are not worth waking a thread
 _FIRST = np.zeros(32, np.uint8)
-_WORD = 40  # bytes of a split: parent, feature, and a bit for each bin
-
-Rowset = NDArray[np.uint32]
-Work = tuple[int, int, int]  # what it is for, and the rows of it, from and to
 
 
 def chained(previous: NDArray[np.uint8] | None, arrays: Arrays) -> tuple[Arrays, Arrays]:
@@ -70,166 +65,12 @@ def _whole_chain(state: State, links: list[Arrays]) -> list[Arrays]:
     return links
 
 
-def in_parts(work: list[Work]) -> list[list[Work]]:
-    """Returns the work cut into a list for each thread, with equal numbers of rows."""
-    rows = sum(end - begin for _, begin, end in work)
-    count = workers() if rows > _FEW else 1
-    parts: list[list[Work]] = [[] for _ in range(count)]
-    done = 0
-    for what, begin, end in work:
-        while begin < end:
-            at = min(done * count // max(rows, 1), count - 1)
-            stop = min(end, begin + -(-rows * (at + 1) // count) - done)
-            parts[at].append((what, begin, stop))
-            done, begin = done + stop - begin, stop
-    return parts
-
-
-class Segments:
-    """Rows in the order of the nodes that they are in: each node has a range, its children cut it.
-
-    codes: (features, all rows) bins, column by column. rows: which of them.
-    """
-
-    def __init__(self, codes: NDArray[np.uint8], rows: Rowset) -> None:
-        self._codes = codes
-        self.rows = rows
-        self._scratch = np.empty_like(rows)
-        self.ranges: dict[int, tuple[int, int]] = {0: (0, len(rows))}
-        self.split_at: dict[int, int] = {}
-        self.made = np.empty((0, _WORD), np.uint8)
-
-    def follow(
-        self, parent: NDArray[np.int32], feature: NDArray[np.int32], left: NDArray[np.uint8]
-    ) -> None:
-        """Makes the splits that come after those that were made."""
-        made = first = last = len(self.made)
-        if made == len(parent):
-            return
-        nodes, features, tables = parent.tolist(), feature.tolist(), spread(left[made:])
-        while first < len(nodes):
-            while last < len(nodes) and nodes[last] in self.ranges:
-                self.split_at[nodes[last]] = last
-                last += 1
-            if first == last:
-                raise AnswerError(Code.MALFORMED, f"split {last} is of a node that is not there")
-            self._cut([(i, nodes[i], features[i], tables[i - made]) for i in range(first, last)])
-            first = last
-        new = _words(parent[made:], feature[made:], left[made:])
-        self.made = np.concatenate([self.made, new])
-
-    def complete(self, tree: Trees) -> bool:
-        """Makes the splits of a finished tree; False if another split was made in one's place.
-
-        The nodes of a finished tree are numbered without the splits that were tried in vain.
-        """
-        mine, last = {0: 0}, len(self.made)
-        parent, new = [0] * last, []
-        had = [word[4:].tobytes() for word in self.made]  # without the number of the parent
-        splits = [word[4:].tobytes() for word in _words(tree.parent, tree.feature, tree.left)]
-        for i, above in enumerate(tree.parent.tolist()):
-            node = mine[above]
-            j = self.split_at.get(node, len(parent))
-            if j < last:
-                if had[j] != splits[i]:
-                    return False
-            else:
-                parent.append(node)
-                new.append(i)
-            mine[2 * i + 1], mine[2 * i + 2] = 2 * j + 1, 2 * j + 2
-        skip = np.zeros(last, np.int64)
-        at = np.concatenate([skip, np.array(new, np.int64)]).astype(np.int64)
-        if new:
-            self.follow(np.array(parent, np.int32), tree.feature[at], tree.left[at])
-        return True
-
-    def follows(
-        self, parent: NDArray[np.int32], feature: NDArray[np.int32], left: NDArray[np.uint8]
-    ) -> bool:
-        """Returns whether what was done so far is the beginning of these splits."""
-        made = len(self.made)
-        same = _words(parent[:made], feature[:made], left[:made])
-        return made <= len(parent) and np.array_equal(self.made, same)
-
-    def _cut(self, splits: list[tuple[int, int, int, NDArray[np.bool_]]]) -> None:
-        """Cuts the ranges of nodes: number of the split, node, feature and what goes left."""
-        by_number = {i: (self._codes[feature], left) for i, _, feature, left in splits}
-        work = [(i, *self.ranges[node]) for i, node, _, _ in splits]
-
-        def cut(part: list[Work]) -> list[tuple[int, int, int, int]]:
-            loop = tree_engine.loops().partition
-            return [
-                (
-                    i,
-                    begin,
-                    end,
-                    loop(
-                        by_number[i][0],
-                        self.rows[begin:end],
-                        self._scratch[begin:end],
-                        by_number[i][1],
-                    ),
-                )
-                for i, begin, end in part
-            ]
-
-        done = together([partial(cut, part) for part in in_parts(work)])
-        pieces: dict[int, list[tuple[int, int, int]]] = {i: [] for i, _, _, _ in splits}
-        for part in done:
-            for i, begin, end, lefts in part:
-                pieces[i].append((begin, end, int(lefts)))
-        for i, node, _, _ in splits:
-            begin, end = self.ranges[node]
-            at = begin
-            for start, _, lefts in pieces[i]:
-                if at != start:
-                    self.rows[at : at + lefts] = self.rows[start : start + lefts]
-                at += lefts
-            self.ranges[2 * i + 1], self.ranges[2 * i + 2] = (begin, at), (at, end)
-            for start, stop, lefts in pieces[i]:
-                rights = stop - start - lefts
-                self.rows[at : at + rights] = self._scratch[start : start + rights]
-                at += rights
-
-    def add(self, tree: Trees, scores: NDArray[np.float64]) -> None:
-        """Adds the value of its leaf to the score of each row; some splits may be in vain."""
-        made = {int(parent): i for i, parent in enumerate(tree.parent)}
-        leaves, nodes = [], [(0, 0)]
-        while nodes:
-            node, mine = nodes.pop()
-            if node in made:
-                i, j = made[node], self.split_at[mine]
-                nodes += [(2 * i + 1, 2 * j + 1), (2 * i + 2, 2 * j + 2)]
-            elif self.ranges[mine][0] < self.ranges[mine][1]:
-                leaves.append((*self.ranges[mine], tree.values[node]))
-        leaves.sort()
-        values = np.array([value for _, _, value in leaves])
-        work = [(i, begin, end) for i, (begin, end, _) in enumerate(leaves)]
-
-        def give(part: list[Work]) -> None:
-            if part:
-                ends = np.array([part[0][1], *(end for _, _, end in part)])
-                tree_engine.loops().add_values(
-                    self.rows, ends, values[[i for i, _, _ in part]], scores
-                )
-
-        together([partial(give, part) for part in in_parts(work)])
-
-
-def _words(
-    parent: NDArray[np.int32], feature: NDArray[np.int32], left: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Returns all that there is to say about each split, (splits, _WORD)."""
-    parts = (part.view(np.uint8).reshape(-1, 4) for part in (parent, feature))
-    return np.concatenate([*parts, left], axis=1)
-
-
 @dataclass
 class Binned:
-    """The rows of one split. bins: (rows, features); y, scores: (rows,); keys: (rows,)."""
+    """The rows of one split. codes: (features, rows) bins; y, scores: (rows,); keys: (rows,)."""
 
-    bins: NDArray[np.uint8]
     codes: NDArray[np.uint8]
+    bundles: Bundles
     y: NDArray[np.float64]
     keys: NDArray[np.uint64]
     scores: NDArray[np.float64]
@@ -243,7 +84,13 @@ class Binned:
         keys = columns.keys
         if not known.all():
             matrix, y, keys = matrix[known], y[known], keys[known] if len(keys) else keys
-        return Binned(matrix, np.ascontiguousarray(matrix.T), y, keys, np.zeros(len(y)))
+        codes = np.ascontiguousarray(matrix.T)
+        return Binned(codes, Bundles.of(bins.counts), y, keys, np.zeros(len(y)))
+
+    @cached_property
+    def bundled(self) -> NDArray[np.uint8]:
+        """The same bins row by row, as codes of bundles: (rows, bundles)."""
+        return self.bundles.codes(self.codes)
 
     def everyone(self) -> Segments:
         """Returns all rows in the root of a tree."""
@@ -296,6 +143,8 @@ class Workspace:
         if len(self.growing) == 1:
             (growing,) = self.growing.values()
             if growing.segments.complete(tree):
+                if not len(growing.rest):
+                    return [growing.segments]
                 rest = Segments(self.train.codes, growing.rest)
                 rest.complete(tree)
                 return [growing.segments, rest]

@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.tree_bins import Binning, Bins
-from grandtotal.algorithms.tree_growth import Growth, Node, Sapling, grow_leaves, grow_levels
+from grandtotal.algorithms.tree_growth import (
+    Growth,
+    Node,
+    Sapling,
+    eager_gain,
+    grow_leaves,
+    grow_levels,
+)
 from grandtotal.algorithms.tree_histograms import TreeTarget
 from grandtotal.algorithms.tree_model import TreesModel
 from grandtotal.algorithms.tree_objectives import Objective, largest
@@ -73,7 +80,7 @@ class Boosting:
         progress = _Progress(self.patience)
         progress.add(0, asked.progress())
         made: list[Trees] = []
-        least = np.inf
+        eager = np.inf
         for number in range(self.trees):
             if not progress.gradient.any():
                 break  # every row is met exactly
@@ -82,12 +89,12 @@ class Boosting:
             sapling = Sapling(0, columns, bins, self.growth, asked.limits(self.growth))
             report = number > 0 and (self.patience > 0 or _measured(number))
             asked.stage([sapling], number, report)
-            taken = self._grown(sapling, asked, least)
+            taken = self._grown(sapling, asked, eager)
             if asked.answered is not None:
                 progress.add(number, asked.answered)
             if progress.stopped or not (taken or self._chance):
                 break
-            least = min((node.gain for node in taken), default=np.inf)
+            eager = eager_gain(taken)
             made.append(
                 sapling.tree(taken, self.rate, self._quantiles(sapling, taken, asked, progress))
             )
@@ -106,9 +113,9 @@ class Boosting:
         """Whether the next tree may find a split where this one did not."""
         return self.sampling < 1 or self.columns < 1
 
-    def _grown(self, sapling: Sapling, asked: Questions, least: float) -> list[Node]:
+    def _grown(self, sapling: Sapling, asked: Questions, eager: float) -> list[Node]:
         if self.growth.by == "leaf":
-            return grow_leaves(sapling, asked.ask, least)
+            return grow_leaves(sapling, asked.ask, eager)
         return grow_levels([sapling], asked.ask)[0]
 
     def _quantiles(
