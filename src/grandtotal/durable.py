@@ -88,16 +88,19 @@ class Log:
     """JSON lines, each with a check sum, on the disk before `append` returns.
 
     A torn last line is what a crash leaves behind: it was never acted on, so it is cut off.
-    count: how many records it has. They are on the disk alone, for `read_log`: a party that is at
-    work for weeks would hold ever more of them.
+    found: is given each record that is there already, first to last. count: how many it has. They
+    are on the disk alone, for `read_log`: a party that is at work for weeks would hold ever more.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, found: Callable[[Json], object] = lambda _: None) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        sizes = [size for _, size in _whole_lines(path)]
-        self.count = len(sizes)
-        self._cut_to(sum(sizes))
+        self.count = whole = 0
+        for record, size in _whole_lines(path):
+            found(record)
+            self.count += 1
+            whole += size
+        self._cut_to(whole)
 
     def append(self, record: Json) -> None:
         """Adds one record; it is durable when this returns."""

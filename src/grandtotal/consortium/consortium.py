@@ -21,7 +21,6 @@ from grandtotal.durable import (
     arrays_digest,
     digest,
     read_json,
-    read_log,
     write_by,
     write_json,
 )
@@ -60,11 +59,10 @@ class Consortium:
         self._folder = folder
         self._listener = listener
         self._roster = roster
-        self._log = Log(folder / "rounds.jsonl")
-        # The digest of each total by its question; "" of a delivery.
-        self._done: dict[str, str] = {
-            record["question"]: record.get("total", "") for record in read_log(self._log.path)
-        }
+        self._done: dict[
+            str, str
+        ] = {}  # the digest of each total by its question; "" of a delivery
+        self._log = Log(folder / "rounds.jsonl", self._do)
         self._plan = ""
         self._sums: Sums = PlainSums(members, self._exchange)
 
@@ -167,8 +165,11 @@ class Consortium:
 
     def _append(self, record: Json) -> None:
         self._log.append(record)
-        self._done[record["question"]] = record.get("total", "")
+        self._do(record)
         self._listener(record)
+
+    def _do(self, record: Json) -> None:
+        self._done[record["question"]] = record.get("total", "")
 
     def deliver(self, task: str, meta: Json, arrays: Arrays) -> None:
         """Gives the finished model to every retailer: one way, recorded, once."""

@@ -37,7 +37,7 @@ class Released:
 
 
 class Account:
-    """What the records of a ledger add up to: a kilobyte for each release, as long as a run lasts.
+    """What the records of a ledger add up to: less than 2 kB for each release.
 
     spent: rho by unit and purpose. alike: for each subject, and each query with its clear summand,
     the questions that were answered, and for which sets of members. peers: by consortium the last

@@ -7,7 +7,7 @@ is for those to find who were shown its digests before: see `ledger`.
 
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +25,11 @@ NOTHING_YET = "0" * 64
 class Chain:
     """The chained log at a path, in the hands of one process until `close`.
 
-    digests: `digests[n]` is that of the first n records.
+    found: is given each record that is there already, once all are verified. digests: `digests[n]`
+    is that of the first n records.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, found: Callable[[Json], object] = lambda _: None) -> None:
         self.path = path
         self._head = path.with_name(HEAD)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,7 @@ class Chain:
             self.digests = _digests(verify(path))
             if not self._head.exists():
                 write(self._head, _head_line(0, NOTHING_YET))
-            self._log = Log(path)
+            self._log = Log(path, found)
         except BaseException:
             self.close()
             raise

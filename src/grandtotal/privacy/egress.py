@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.durable import Json, Log, digest, read_log
+from grandtotal.durable import Json, Log, digest
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.account import Released
 from grandtotal.privacy.bound import Bound, NoCustomers, Stated
@@ -85,8 +85,8 @@ class Egress:
         self._plan = plan
         self._run = str(path.parent.resolve())
         self._keys = NoiseKeys(terms.door / "noise" / digest(self._run.encode()), entropy)
-        self._log = Log(path)
-        self._logged = {record["question"] for record in read_log(path)}
+        self._logged: set[str] = set()
+        self._log = Log(path, lambda record: self._logged.add(record["question"]))
         self.ledger = Ledger(terms.door, terms.cap)
         try:
             self.ledger.admit(self._run, plan, terms.name, members, terms.planned)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from grandtotal.durable import Json, canonical, read_log
+from grandtotal.durable import Json, canonical
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.account import Account, Alike, Asked, Released, Spent
 from grandtotal.privacy.accounting import epsilon_of, rho_within
@@ -105,8 +105,8 @@ class Ledger:
     def __init__(self, folder: Path, cap: Cap | None = None) -> None:
         self.folder = folder
         self.cap = cap or Cap()
-        self._chain = Chain(folder / FILE)
-        self.account = Account(read_log(self._chain.path))
+        self.account = Account()
+        self._chain = Chain(folder / FILE, self.account.add)
 
     def close(self) -> None:
         """Lets another run open the ledger."""

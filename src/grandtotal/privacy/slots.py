@@ -90,8 +90,8 @@ class Slots:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / LOG
         _refuse_damaged(path)
-        self._log = Log(path)
-        before = read_log(path)
+        before: list[Json] = []
+        self._log = Log(path, before.append)
         begun = {
             "step": "setting",
             "version": VERSION,
