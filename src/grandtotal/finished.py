@@ -101,16 +101,12 @@ class Run:
     def _forecast_if(
         self, retailer: str, task: str, config: Path_ | None, what_if: str
     ) -> pl.DataFrame:
-        from grandtotal.tasks.demand import Demand
         from grandtotal.tasks.demand_what_if import WhatIf
 
         asked = WhatIf.of(what_if)
         found, model, rows, tables = self._at_home(retailer, task, config)
-        if not isinstance(found, Demand):
-            raise RunError(
-                f"'{task}' is of the kind {found.kind}; what-if needs one of kind demand"
-            )
-        return found.predict(model, rows, tables, 0, asked)
+        _refuse_other_kind(task, found, "demand", "what-if needs")
+        return cast("Demand", found).predict(model, rows, tables, 0, asked)
 
     def export(
         self, retailer: str, task: str, folder: Path_, config: Path_ | None = None
@@ -158,8 +154,7 @@ class Run:
 
         name = task or self._only("demand")
         found, model, rows, tables = self._at_home(retailer, name, config)
-        if found.kind != "demand":
-            raise RunError(f"'{name}' is of the kind {found.kind}; orders need one of kind demand")
+        _refuse_other_kind(name, found, "demand", "orders need")
         return order_list(cast("Demand", found), model, rows, tables, how or Ordering())
 
     def prices(
@@ -217,8 +212,7 @@ class Run:
     ) -> tuple[str, Price, PriceModel, Rows, Tables]:
         name = task or self._only("price")
         found, model, rows, tables = self._at_home(retailer, name, config)
-        if found.kind != "price":
-            raise RunError(f"'{name}' is of the kind {found.kind}; prices need one of kind price")
+        _refuse_other_kind(name, found, "price", "prices need")
         return name, cast("Price", found), cast("PriceModel", model), rows, tables
 
     def _only(self, kind: str) -> str:
@@ -265,6 +259,10 @@ class Run:
 
 
 def _recommends(name: str, task: Task) -> Recommend:
-    if task.kind != "recommend":
-        raise RunError(f"'{name}' is of the kind {task.kind}; wishes need one of kind recommend")
+    _refuse_other_kind(name, task, "recommend", "wishes need")
     return cast("Recommend", task)
+
+
+def _refuse_other_kind(name: str, task: Task, kind: str, what: str) -> None:
+    if task.kind != kind:
+        raise RunError(f"'{name}' is of the kind {task.kind}; {what} one of kind {kind}")
