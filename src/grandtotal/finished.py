@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from grandtotal.durable import Json, read_json, write
-from grandtotal.errors import RunError
+from grandtotal.errors import PlanError, RunError
 from grandtotal.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -235,6 +235,8 @@ class Run:
         path = Path(config or self.folder.launch()["retailers"][retailer])
         model, _ = load_model(self.folder.retailer(retailer), task, plan.tasks[task])
         tables = tables_of(path, None, self.folder.retailer(retailer) / "kept")
+        if tables.config.retailer != retailer:
+            raise PlanError(f"{path}: is of '{tables.config.retailer}', expected '{retailer}'")
         found = own_plan(self.folder.retailer(retailer), tables).tasks[task]
         rows = found.rows(tables)
         home = model_at_home(self.folder.retailer(retailer), task, found, model, rows)
