@@ -147,6 +147,11 @@ def test_predict_takes_wishes_and_answers_for_a_visit_or_a_product(consortium: P
         (("--config", "mine/south/retailer.toml"), 3, "is of 'south', expected 'north'"),
     ],
 )
+def test_a_folder_in_the_place_of_a_file_is_named(consortium: Path, tmp_path: Path) -> None:
+    words = ("decide", "orders", "latest", "--retailer", "north", "--out", str(tmp_path))
+    assert str(tmp_path) in typed(*words, cwd=consortium, status=1).stderr
+
+
 def test_what_a_prediction_would_leave_out_without_a_word_is_refused(
     consortium: Path, words: tuple[str, ...], status: int, said: str
 ) -> None:
