@@ -162,6 +162,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(consortium: Path, tmp_path: Pa
         (("--top", "0"), 2, "0 is not in the range x>=1"),
         (("--session", "P01", "--what-if", "price=1.1"), 2, "ask 2 questions; ask one"),
         (("--what-if", "price=1.1", "--in-stock"), 2, "--what-if asks of demand"),
+        (("--session", "P01", "--diversity", "1"), 3, "diversity: is of lists for customers"),
         (("--config", "mine/south/retailer.toml"), 3, "is of 'south', expected 'north'"),
     ],
 )

@@ -131,10 +131,13 @@ class Run:
 
         `session(products, k)` takes a list of its products in order, the latest last, and no
         customer; `similar(product, k)` one. task: of the kind recommend; it can be left out where
-        the plan has one. wishes: filters and weights, as they are in the tables now.
+        the plan has one. wishes: filters and weights, as they are in the tables now; PlanError for
+        one on diversity, which is of the lists of customers.
         """
         from grandtotal.tasks.wishes import NO_WISHES
 
+        if wishes is not None and wishes.diversity:
+            raise PlanError("diversity: is of lists for customers; ask without it here")
         name = task or self._only("recommend")
         found, model, rows, tables = self._at_home(retailer, name, config)
         return _recommends(name, found).serving(model, rows, tables, wishes or NO_WISHES)

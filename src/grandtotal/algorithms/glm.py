@@ -260,9 +260,10 @@ def _sums(family: str, coefficients: NDArray[Any], rows: Design) -> _Sums:
     for some in _small(rows.x):
         x, w, r = rows.x[some].astype(np.float64), weight[some], residual[some]
         most = np.abs(x).max(axis=1, initial=1.0)
+        reach += float((most**2 * np.maximum(w, np.abs(r))).sum())
+        _refuse_wrapped(reach)
         sums += _exact_sums(x, most, w, r)
         loss += int(lost[some].sum())
-        reach += float((most**2 * np.maximum(w, np.abs(r))).sum())
     return _Sums(sums, loss, len(rows.y), reach)
 
 
