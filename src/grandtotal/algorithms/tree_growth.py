@@ -104,6 +104,7 @@ class Sapling:
     """One tree that grows.
 
     number: among those that grow together. columns: (columns,) the features that it sees.
+    made: its splits as they travel, see `TreeHistograms`.
     """
 
     number: int
@@ -111,7 +112,7 @@ class Sapling:
     bins: Bins
     growth: Growth
     limits: Limits
-    made: list[tuple[int, int, bytes]] = field(default_factory=list)
+    made: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         counts = self.bins.counts[self.columns]
@@ -179,7 +180,8 @@ class Sapling:
         """Returns the children of a node, left and right, after its best split."""
         assert node.split is not None
         number, split = len(self.made), node.split
-        self.made.append((node.id, split.feature, packed(split.left).tobytes()))
+        numbers = np.array([self.number, node.id, split.feature], np.int32)
+        self.made.append(numbers.tobytes() + packed(split.left).tobytes())
         totals = (node.total.copy(), node.total.copy())
         totals[0][:3] = split.child
         totals[1][:3] -= split.child
