@@ -214,7 +214,10 @@ class Sapling:
             for j, child in enumerate(node.children):
                 place[child.id] = 2 * i + 1 + j
                 nodes.append(child)
-        values = values or {}
+        G, rows, H, low, high = np.stack([node.total for node in nodes]).T
+        leaf = weigh(G, H, self.limits.l2, low, high)[1]
+        if values:
+            leaf = np.array([values.get(n.id, usual) for n, usual in zip(nodes, leaf, strict=True)])
         splits = [node.split for node in taken if node.split]
         left = np.array([split.left for split in splits], np.bool_).reshape(-1, 256)
         return Trees(
@@ -222,8 +225,8 @@ class Sapling:
             np.array([place[node.id] for node in taken], np.int32),
             np.array([split.feature for split in splits], np.int32),
             packed(left),
-            np.array([rate * values.get(node.id, self.value(node.total)) for node in nodes]),
-            np.array([node.total[1] for node in nodes]).astype(np.int64),
+            rate * leaf,
+            rows.astype(np.int64),
         )
 
 
