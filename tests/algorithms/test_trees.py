@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grandtotal.algorithms import tree_engine, tree_histograms, tree_numpy, tree_segments
+from grandtotal.algorithms import inner_loops, tree_histograms, tree_numpy, tree_segments
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.algorithms.target_statistics import TargetEncoder
@@ -86,9 +86,9 @@ def test_federated_trees_are_the_pooled_trees(name, retailers, shop, deal_rows, 
 
 
 def test_numpy_makes_the_same_trees_as_numba(algorithm, shop, data_for, monkeypatch):
-    assert tree_engine.loops().__name__.endswith("tree_kernels")
+    assert inner_loops.of("tree").__name__.endswith("tree_kernels")
     with_numba, _ = fitted(algorithm, local(shop, later=shop), data_for)
-    monkeypatch.setattr(tree_engine, "loops", lambda: tree_numpy)
+    monkeypatch.setattr(inner_loops, "of", lambda _: tree_numpy)
     with_numpy, _ = fitted(algorithm, local(shop, later=shop), data_for)
     assert arrays_digest(with_numba.arrays) == arrays_digest(with_numpy.arrays)
     assert np.array_equal(with_numba.predict(shop), with_numpy.predict(shop))
@@ -156,11 +156,6 @@ def test_a_model_that_was_saved_predicts_the_same(algorithm, shop, data_for, tmp
     assert arrays_digest(loaded.arrays) == arrays_digest(model.arrays)
     assert np.array_equal(loaded.predict(shop), model.predict(shop))
     assert loaded.objective == model.objective
-
-
-def test_without_numba_numpy_is_used(monkeypatch):
-    monkeypatch.setattr(tree_engine, "find_spec", lambda _: None)
-    assert tree_engine.loops.__wrapped__() is tree_numpy
 
 
 def test_kernels_work_where_nothing_may_be_written():

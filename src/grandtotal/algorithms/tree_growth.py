@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms import tree_engine
+from grandtotal.algorithms import inner_loops
 from grandtotal.algorithms.tree_bins import CATEGORY, Bins
 from grandtotal.algorithms.tree_histograms import starts_of
 from grandtotal.algorithms.tree_search import Best, Limits, best_group, unpacked, weigh
@@ -145,7 +145,7 @@ class Sapling:
             return
         sums = np.stack([node.sums for node in nodes if node.sums is not None])
         totals = np.stack([node.total for node in nodes])
-        best = tree_engine.loops().best_splits(sums, totals, self._thresholds, self.limits)
+        best = inner_loops.of("tree").best_splits(sums, totals, self._thresholds, self.limits)
         G, _, H, low, high = totals.T
         least = _ROUNDING * np.abs(weigh(G, H, self.growth.l2, low, high)[0])
         for i, node in enumerate(nodes):

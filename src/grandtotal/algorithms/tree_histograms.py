@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms import tree_engine
+from grandtotal.algorithms import inner_loops
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.quantiles import LogBuckets
 from grandtotal.algorithms.tree_bundles import Seen
@@ -286,7 +286,7 @@ def _histograms(
 
     Gradient and count of a block share a word even where those of all rows do not.
     """
-    add = partial(tree_engine.loops().add_histograms, codes, words, part.rows)
+    add = partial(inner_loops.of("tree").add_histograms, codes, words, part.rows)
     ranges = part.ranges[nodes]
     out = np.zeros((len(nodes), seen.bins, layout.channels), np.int64)
     if layout.packed:

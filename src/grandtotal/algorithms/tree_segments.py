@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms import tree_engine
+from grandtotal.algorithms import inner_loops
 from grandtotal.algorithms.tree_shape import Trees
 from grandtotal.errors import AnswerError, Code
 from grandtotal.threads import together, workers
@@ -54,14 +54,14 @@ class Part:
         if made < len(splits):
             ranges = np.empty((2 * len(splits) + 1, 2), np.int64)
             ranges[: len(self.ranges)] = self.ranges
-            tree_engine.loops().cut(codes, splits, made, self.rows, self._scratch, ranges)
+            inner_loops.of("tree").cut(codes, splits, made, self.rows, self._scratch, ranges)
             self.ranges = ranges
 
     def add(
         self, leaves: NDArray[np.int64], values: NDArray[np.float64], scores: NDArray[np.float64]
     ) -> None:
         """Adds the value of its leaf to the score of each row."""
-        tree_engine.loops().add_values(self.rows, self.ranges[leaves], values, scores)
+        inner_loops.of("tree").add_values(self.rows, self.ranges[leaves], values, scores)
 
 
 class Segments:
