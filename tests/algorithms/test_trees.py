@@ -266,8 +266,8 @@ def split(parent, feature):
         (lambda b: {**b, "splits": split(5, 0)}, "of a node that is not there"),
         (lambda b: {**b, "splits": split(-1, 0)}, "of a node that is not there"),
         (lambda b: {**b, "splits": split(0, 99)}, "a split by none of"),
-        (lambda b: {**b, "splits": split(0, 0)[:, :5]}, "splits of 5 words of int32, not 11"),
-        (lambda b: {**b, "splits": split(0, 0).astype(np.int64)}, "11 words of int64"),
+        (lambda b: {**b, "splits": split(0, 0)[:, :5]}, r"splits \(1, 5\) of int32, expected"),
+        (lambda b: {**b, "splits": split(0, 0).astype(np.int64)}, r"\(1, 11\) of int64, expected"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(shop, data_for, change, word):

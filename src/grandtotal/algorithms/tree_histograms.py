@@ -146,8 +146,10 @@ class _AboutNodes(_AboutTrees):
         """Returns a tree that follows its splits."""
         made, number = broadcast["splits"], self.first + tree
         if made.dtype != np.int32 or made.shape[1:] != (1 + WORDS,):
-            found = f"{made.shape[-1]} words of {made.dtype}"
-            raise AnswerError(Code.MALFORMED, f"splits of {found}, not {1 + WORDS} of int32")
+            raise AnswerError(
+                Code.MALFORMED,
+                f"splits {made.shape} of {made.dtype}, expected (splits, {1 + WORDS}) of int32",
+            )
         begin, end = np.searchsorted(made[:, 0], (tree, tree + 1))
         splits = made[begin:end, 1:]
         growing = space.grow(self.first, number, self.sampling, self.bootstrap, self.seed)
