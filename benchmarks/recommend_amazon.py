@@ -5,9 +5,9 @@ https://arxiv.org/abs/2008.07873. "statistics from training only": the test is s
 which the validation's products are not, as for a model that is trained once; a history holds them.
 Without these words the counts are taken again with them, which costs three rounds.
 
-Counts in order in two `shrink`s, the files' attributes of products (categories and brands, four of
-each on average) and popularity are blended in quarters, chosen by NDCG@10 on each user's last but
-one product. Five retailers by a hash of the user; every one has the attributes of all products, so
+Counts in order, in two `shrink`s, and the files' attributes of products (categories and brands,
+about four a product) are blended in quarters, chosen by NDCG@10 on each user's last but one
+product. Five retailers by a hash of the user; every one has the attributes of all products, so
 that "alone" lacks nothing but the others' customers. Best published centralised models, which read
 no attributes: Beauty .0928/.0531, Toys .0970/.0580, Sports .0569/.0323 (eSASRec and SASRec with
 sampled softmax, https://arxiv.org/abs/2508.06450).
@@ -24,7 +24,6 @@ from benchmarks.rows import Row, need
 from grandtotal.algorithms.blend import Candidate
 from grandtotal.algorithms.content import Content
 from grandtotal.algorithms.content_based import ContentBased
-from grandtotal.algorithms.popularity import Popularity
 from grandtotal.algorithms.transitions import Transitions
 
 SOURCE = "github.com/RUCAIBox/CIKM2020-S3Rec, data/{Beauty,Toys_and_Games,Sports_and_Outdoors}"
@@ -37,7 +36,6 @@ GRID = tuple(Transitions(half_life=2.0, follows=2.0, shrink=shrink) for shrink i
 GRIDS: dict[str, tuple[Candidate, ...]] = {
     "transitions": GRID,
     "content": (ContentBased(half_life=2.0),),
-    "popularity": (Popularity(),),
 }
 
 

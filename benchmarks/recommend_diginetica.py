@@ -34,7 +34,7 @@ K = 20
 GRID = tuple(
     Transitions(half_life, 1.0, shrink=shrink, again=again)
     for half_life in (2.0, 4.0)
-    for shrink in (3.0, 10.0)
+    for shrink in (10.0, 30.0)
     for again in (0.3, 1.0)
 )
 
