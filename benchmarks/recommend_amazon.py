@@ -3,10 +3,10 @@
 P1 of docs/evaluation.md on the files of Zhou et al., "S3-Rec", 2020,
 https://arxiv.org/abs/2008.07873. "statistics from training only": the test is scored by counts in
 which the validation's products are not, as for a model that is trained once; a history holds them.
-Without these words the counts are taken again with them, which costs three rounds.
+Rows without this label take the counts again with them, which costs three rounds.
 
 Counts in order, in two `shrink`s, and the files' attributes of products (categories and brands,
-about four a product) are blended in quarters, chosen by NDCG@10 on each user's last but one
+four to six a product) are blended in quarters, chosen by NDCG@10 on each user's last but one
 product. Five retailers by a hash of the user; every one has the attributes of all products, so
 that "alone" lacks nothing but the others' customers. Best published centralised models, which read
 no attributes: Beauty .0928/.0531, Toys .0970/.0580, Sports .0569/.0323 (eSASRec and SASRec with
