@@ -92,7 +92,7 @@ def _implicit(bought: Any) -> dict[str, Callable[[int], None]]:
     try:
         from implicit.cpu.als import AlternatingLeastSquares
     except ImportError:
-        print("  implicit is not installed: pip install implicit==0.7.3")
+        print("  implicit is not installed: pip install 'grandtotal[reference]'")
         return {}
     users = csr_matrix(
         (np.full(bought.nnz, 11.0), bought.indices, bought.indptr), shape=bought.shape

@@ -65,7 +65,7 @@ def run(data: Path, quick: bool) -> list[Row]:  # noqa: ARG001
     sample = _sample(parts, 10 if quick else 150)
     ets = _ets(parts, sample)
     if ets is None:
-        rows.append(Row("AutoETS: skipped, statsforecast is not installed", None))
+        rows.append(Row("AutoETS: skipped, pip install 'grandtotal[reference]'", None))
     else:
         name = f"sample of {sum(map(len, sample))} series"
         rows += _compared(name, parts, {"ours": ours, **others, "AutoETS": ets}, sample)

@@ -85,7 +85,7 @@ def _compared(name: str, series: Series, ours: Levels) -> list[Row]:
     rows.append(Row(f"{name}: cost of ours at its cheapest", _cheapest(series, ours), "currency"))
     for which, levels in others.items():
         if levels is None:
-            rows.append(Row(f"{name}: {which}: skipped, statsforecast is not installed", None))
+            rows.append(Row(f"{name}: {which}: skipped, pip install 'grandtotal[reference]'", None))
             continue
         saved = 1 - mine / _cost_at(fill, series, levels, weights)
         low, high = np.nanquantile(saved[1:], [0.025, 0.975])

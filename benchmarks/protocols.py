@@ -103,7 +103,7 @@ def full_ranking(score: Scorer, cut: Cut, k: int = K) -> NDArray[np.float64]:
     best that was possible.
     """
     ideal = np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))
-    found = []
+    found = [np.empty((0, 2))]
     for block in _blocks(cut):
         scores = score(block.history).astype(np.float64)
         rows, bought = block.history.nonzero()

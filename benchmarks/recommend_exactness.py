@@ -78,7 +78,7 @@ def _factors(world: World) -> list[Row]:
     if (found := _implicit(bought)) is not None:
         others["implicit"] = found
     else:
-        print("  implicit is not installed: pip install implicit==0.7.3")
+        print("  implicit is not installed: pip install 'grandtotal[reference]'")
     rows = []
     stepped = replace(FACTORS, steps=40)
     with federated(world.holders) as consortium:

@@ -221,7 +221,8 @@ def _four(label: str, world: World) -> list[Row]:
         "federated": dict.fromkeys(holders, together),
         "pooled": dict.fromkeys(holders, pooled),
     }
-    few = min(world.retailers, key=lambda name: len(world.retailers[name]))
+    some = [name for name, sequences in world.retailers.items() if sequences]
+    few = min(some, key=lambda name: len(world.retailers[name]))
     rows = []
     for setting, each in models.items():
         found = {name: _ndcg(each[name], part, world) for name, part in world.retailers.items()}

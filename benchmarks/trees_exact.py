@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.rossmann import TARGET, Rossmann, rossmann
 from benchmarks.rows import Row, at_most
 from benchmarks.simulation import TASK, federated
-from grandtotal.algorithms import tree_engine, tree_numpy
+from grandtotal.algorithms import inner_loops, tree_numpy
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.tree_bins import Binning, Bins
 from grandtotal.algorithms.tree_growth import Growth
@@ -102,7 +102,7 @@ def _digests(
     for name, (algorithm, target) in fits.items():
         data = Data(target, rows.features)
         expected[name] = _digest(algorithm, Local({"train": pooled}), data, bins)
-        with mock.patch.object(tree_engine, "loops", return_value=tree_numpy):
+        with mock.patch.object(inner_loops, "of", return_value=tree_numpy):
             other = _digest(algorithm, Local({"train": pooled}), data, bins)
         found.append(at_most(0, f"{name}: NumPy's trees differ", other != expected[name]))
     for count in RETAILERS:

@@ -138,6 +138,41 @@ def test_predict_takes_wishes_and_answers_for_a_visit_or_a_product(consortium: P
     assert "wishes need one of kind recommend" in refused.stderr
 
 
+def test_a_model_that_is_another_one_than_was_delivered_predicts_nothing(
+    consortium: Path, mine: Path
+) -> None:
+    run = mine / "runs" / "damaged"
+    shutil.copytree(gt.Run.open("latest", consortium / "runs").folder.path, run)
+    model = run / "retailers/north/models/recommend.safetensors"
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    words = ("predict", run.name, "--retailer", "north", "--task", "recommend")
+    assert "not the model that was delivered" in typed(*words, cwd=mine, status=7).stderr
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(consortium: Path, tmp_path: Path) -> None:
+    words = ("decide", "orders", "latest", "--retailer", "north", "--out", str(tmp_path))
+    assert str(tmp_path) in typed(*words, cwd=consortium, status=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("--top", "0"), 2, "0 is not in the range x>=1"),
+        (("--session", "P01", "--what-if", "price=1.1"), 2, "ask 2 questions; ask one"),
+        (("--what-if", "price=1.1", "--in-stock"), 2, "--what-if asks of demand"),
+        (("--session", "P01", "--diversity", "1"), 3, "diversity: is of lists for customers"),
+        (("--config", "mine/south/retailer.toml"), 3, "is of 'south', expected 'north'"),
+    ],
+)
+def test_what_a_prediction_would_leave_out_without_a_word_is_refused(
+    consortium: Path, words: tuple[str, ...], status: int, said: str
+) -> None:
+    asked = ("predict", "latest", "--retailer", "north", "--task", "demand", *words)
+    assert said in typed(*asked, cwd=consortium, status=status).stderr
+
+
 def test_nobody_is_recommended_what_they_have_bought(consortium: Path) -> None:
     lists = gt.Run.open("latest", consortium / "runs").predict("north", "recommend")
     lines = pl.read_csv(consortium / "mine/north/data/transactions.csv", infer_schema=False)

@@ -1,5 +1,6 @@
 """A plan that says something wrong is one clear error; a promise that cannot be kept is refused."""
 
+import codecs
 import json
 from datetime import date
 
@@ -88,6 +89,13 @@ def test_a_date_is_a_date_with_or_without_quotes(write):
     assert Plan.read(write({"today": '"2024-07-15"'})) == Plan.read(write())
 
 
+def test_a_plan_that_a_windows_editor_saved_is_the_same_plan(write):
+    path = write()
+    plan = Plan.read(path)
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert Plan.read(path) == plan
+
+
 # --- files ---
 
 
@@ -118,6 +126,7 @@ def test_a_text_that_is_no_plan_is_refused(content):
         ({"today": '"soon"'}, "today = 'soon', expected a date such as 2011-12-10"),
         ({"today": "2024-07-15T10:00:00"}, "today = '2024-07-15T10:00:00'"),
         ({"today": "10:00:00"}, "today = "),
+        ({"today": "9999-12-31"}, "today = '9999-12-31', expected a day from 1980 to 2050"),
         ({"today": "20240715"}, "today = 20240715, expected a text"),
         ({"today": "true"}, "today = True"),
         ({"name": None}, "[consortium]: 'name' is missing"),

@@ -5,6 +5,7 @@ import pytest
 from grandtotal.durable import Log, write_json
 from grandtotal.errors import RunError
 from grandtotal.runfolder import RunFolder
+from grandtotal.terminal import run_facts
 
 LAUNCH = {"retailers": {"north": "/data/north/retailer.toml"}, "processes": False}
 
@@ -49,6 +50,24 @@ def test_runs_are_listed_newest_first(create, tmp_path):
     folders = [create() for _ in range(3)]
     assert RunFolder.all(tmp_path / "runs") == folders[::-1]
     assert RunFolder.all(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("file", ["launch.json", "coordinator/plan.json"])
+def test_a_damaged_run_is_listed_as_such_beside_the_others(create, file):
+    whole, damaged = create(), create()
+    path = damaged.path / file
+    path.write_bytes(path.read_bytes()[:20])
+    assert run_facts(whole)["state"].startswith("stopped")
+    assert run_facts(damaged)["state"].startswith("cannot be read: ")
+
+
+def test_a_damaged_file_of_a_run_is_named(create):
+    folder = create()
+    path = folder.coordinator / "finished.json"
+    write_json(path, {"seconds": 1})
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(RunError, match=r"finished\.json: damaged, no JSON"):
+        folder.finished()
 
 
 def test_a_run_is_found_by_its_name_its_path_or_as_the_latest(create, tmp_path):

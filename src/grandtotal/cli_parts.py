@@ -44,7 +44,8 @@ class Group(click.Group):
         except BrokenPipeError:
             raise  # whoever reads has seen enough, as `head` has; click then ends without a word
         except OSError as error:
-            click.echo(f"grandtotal: {error.filename}: {error.strerror}", err=True)
+            said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            click.echo(f"grandtotal: {said}", err=True)
             ctx.exit(1)
 
 

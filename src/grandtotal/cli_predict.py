@@ -30,7 +30,13 @@ _commands = click.Group()
 @click.argument("run", metavar="RUN")
 @click.option("--retailer", required=True, help="Whose customers and products.")
 @click.option("--task", help="One task; all tasks of the run if left out.")
-@click.option("--top", default=10, show_default=True, help="Recommendations per customer.")
+@click.option(
+    "--top",
+    default=10,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Recommendations per customer.",
+)
 @click.option("--session", metavar="A,B,C", help="For a visit: its products, the latest last.")
 @click.option("--similar", metavar="A", help="What goes best with this product.")
 @click.option("--in-stock", is_flag=True, help="Only what the stock table has.")
@@ -83,6 +89,7 @@ def predict(
     from grandtotal.finished import Run
 
     opened, wishes = Run.open(run, runs), _wishes(asked)
+    _refuse_two_questions(session, similar, what_if, wishes)
     if session is not None or similar is not None:
         _print(_answered(opened, retailer, task, top, config, wishes, session, similar), as_json)
         return
@@ -95,6 +102,17 @@ def predict(
         click.echo(f"{retailer}: {terminal.left_out(matched)}", err=True)
     if as_json:
         click.echo(as_text({name: str(path) for name, path in written.items()}))
+
+
+def _refuse_two_questions(
+    session: str | None, similar: str | None, what_if: str | None, wishes: Wishes | None
+) -> None:
+    asked = {"--session": session, "--similar": similar, "--what-if": what_if}
+    given = [name for name, value in asked.items() if value is not None]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} ask {len(given)} questions; ask one")
+    if what_if is not None and wishes is not None:
+        raise click.UsageError("--what-if asks of demand, filters and weights of recommendations")
 
 
 def _kind_of(wishes: Wishes | None, what_if: str | None) -> str | None:
@@ -143,8 +161,6 @@ def _answered(
     session: str | None,
     similar: str | None,
 ) -> list[Shown]:
-    if session is not None and similar is not None:
-        raise click.UsageError("--session and --similar ask two questions; ask one")
     serving = opened.serving(retailer, task, wishes, config)
     if similar is not None:
         return serving.similar(similar, top)

@@ -165,7 +165,7 @@ def _rules(path: Path | None, flags: dict[str, Any]) -> PriceRules:
     from grandtotal.errors import PlanError
 
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig")) if path else {}
         return PriceRules.of({**values, **flags})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PlanError(f"{path}: not valid TOML: {error}") from error

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grandtotal.errors import DamagedError
+
 Json = dict[str, Any]
 
 
@@ -80,8 +82,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Returns the value that `write_json` put there."""
-    return json.loads(path.read_bytes())
+    """Returns the value that `write_json` put there; DamagedError where there is no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DamagedError(f"{path}: damaged, no JSON ({error}); put back a copy of it") from error
 
 
 class Log:

@@ -50,6 +50,10 @@ class RunError(GrandtotalError):
     exit_code = 7
 
 
+class DamagedError(RunError, ValueError):
+    """A file of a run, a kit or a door no longer holds what was written to it."""
+
+
 class Code(StrEnum):
     """The closed list of what a retailer may say when it does not answer."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from grandtotal.durable import Json, read_json, write
-from grandtotal.errors import RunError
+from grandtotal.errors import PlanError, RunError
 from grandtotal.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -131,10 +131,13 @@ class Run:
 
         `session(products, k)` takes a list of its products in order, the latest last, and no
         customer; `similar(product, k)` one. task: of the kind recommend; it can be left out where
-        the plan has one. wishes: filters and weights, as they are in the tables now.
+        the plan has one. wishes: filters and weights, as they are in the tables now; PlanError for
+        one on diversity, which is of the lists of customers.
         """
         from grandtotal.tasks.wishes import NO_WISHES
 
+        if wishes is not None and wishes.diversity:
+            raise PlanError("diversity: is of lists for customers; ask without it here")
         name = task or self._only("recommend")
         found, model, rows, tables = self._at_home(retailer, name, config)
         return _recommends(name, found).serving(model, rows, tables, wishes or NO_WISHES)
@@ -235,6 +238,8 @@ class Run:
         path = Path(config or self.folder.launch()["retailers"][retailer])
         model, _ = load_model(self.folder.retailer(retailer), task, plan.tasks[task])
         tables = tables_of(path, None, self.folder.retailer(retailer) / "kept")
+        if tables.config.retailer != retailer:
+            raise PlanError(f"{path}: is of '{tables.config.retailer}', expected '{retailer}'")
         found = own_plan(self.folder.retailer(retailer), tables).tasks[task]
         rows = found.rows(tables)
         home = model_at_home(self.folder.retailer(retailer), task, found, model, rows)

@@ -24,7 +24,7 @@ from grandtotal.durable import (
     write,
     write_json,
 )
-from grandtotal.errors import AnswerError, Code, PlanError
+from grandtotal.errors import AnswerError, Code, PlanError, RunError
 from grandtotal.plan import CATALOGUE, Plan, catalogue_path
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.privacy.ledger import Cap
@@ -365,8 +365,19 @@ def scores_summary(folder: Path, task: str) -> Path:
 
 
 def load_model(folder: Path, name: str, task: Task) -> tuple[Model, Json]:
-    """Returns the delivered model and its meta."""
+    """Returns the delivered model and its meta; RunError where the file is another one by now."""
+    if not model_path(folder, name).exists():
+        raise RunError(
+            f"{folder}: no model of '{name}' here yet: the run ended before; see why in log.txt, "
+            f"`grandtotal runs resume` goes on"
+        )
     arrays, meta = load_arrays(model_path(folder, name))
+    summary = scores_summary(folder, name)
+    if summary.exists() and read_json(summary)["model"] != arrays_digest(arrays):
+        raise RunError(
+            f"{model_path(folder, name)}: not the model that was delivered: damaged, or another "
+            f"one; put back a copy of it, or run the plan again"
+        )
     return task.build(arrays, meta["model"]), meta
 
 

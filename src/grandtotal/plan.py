@@ -22,6 +22,7 @@ from grandtotal.privacy.agreement import Agreement
 from grandtotal.tasks.task import Common, Task, check_numbers, releases_of, settings
 
 _SECTIONS = ("consortium", "privacy", "tasks")
+_YEARS = (1980, 2050)  # of a today: no table holds another day
 CATALOGUE = "catalogue"  # the part of a run in which a private catalogue is found
 PRIVATE = "private"
 _NAME = re.compile(r"(?!.*\.\.)(?![\s.])[^/\\\x00-\x1f]+(?<![\s.])")
@@ -81,7 +82,7 @@ class Plan:
     def read(path: Path) -> "Plan":
         """Returns the plan of a TOML file; PlanError or RefusedError says what is wrong with it."""
         try:
-            source = tomllib.loads(path.read_text(encoding="utf-8"))
+            source = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise PlanError(f"{path}: no such file; `grandtotal init` writes one") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -219,6 +220,11 @@ class _Agreed:
                 f"{where}: [consortium]: today = {self.today!r}, expected a date such as "
                 f"2011-12-10: the first day that is in nobody's tables"
             ) from None
+        if not _YEARS[0] <= today.year <= _YEARS[1]:
+            raise PlanError(
+                f"{where}: [consortium]: today = {self.today!r}, expected a day from {_YEARS[0]} "
+                f"to {_YEARS[1]}, as tables hold them"
+            )
         listed = self.catalogue if isinstance(self.catalogue, tuple) else ()
         return Common(today, listed, self.key, self.seed, privacy=privacy)
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from grandtotal.algorithms.model import load_arrays
 from grandtotal.consortium.consortium import Listener
 from grandtotal.durable import Json, read_json
+from grandtotal.errors import GrandtotalError
 from grandtotal.participate import account_path
 from grandtotal.plan import CATALOGUE, catalogue_path
 from grandtotal.runfolder import RunFolder
@@ -258,15 +259,18 @@ def run_table(folders: list[RunFolder]) -> Table:
 
 
 def run_facts(folder: RunFolder) -> dict[str, Any]:
-    """Returns what `runs list` says of one run."""
-    plan = folder.plan()
-    return {
-        "run": folder.path.name,
-        "members": len(plan.members),
-        "tasks": ", ".join(plan.tasks),
-        "rounds": sum("query" in record for record in folder.rounds()),
-        "state": _state(folder),
-    }
+    """Returns what `runs list` says of one run; of one that is damaged, that it is."""
+    facts = {"run": folder.path.name, "members": 0, "tasks": "", "rounds": 0}
+    try:
+        plan = folder.plan()
+        return facts | {
+            "members": len(plan.members),
+            "tasks": ", ".join(plan.tasks),
+            "rounds": sum("query" in record for record in folder.rounds()),
+            "state": _state(folder),
+        }
+    except GrandtotalError as error:
+        return facts | {"state": f"cannot be read: {error}"}
 
 
 def _state(folder: RunFolder) -> str:

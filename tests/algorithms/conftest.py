@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grandtotal.algorithms import tree_engine, tree_kernels, tree_numpy
+from grandtotal.algorithms import inner_loops, tree_kernels, tree_numpy
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.tree_questions import Data
 
@@ -23,7 +23,7 @@ TARGETS = {
 def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Returns each of the two sets of inner loops in turn, in use."""
     chosen: ModuleType = {"numba": tree_kernels, "numpy": tree_numpy}[request.param]
-    monkeypatch.setattr(tree_engine, "loops", lambda: chosen)
+    monkeypatch.setattr(inner_loops, "of", lambda _: chosen)
     return chosen
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from grandtotal.algorithms import als_engine, als_kernels, als_numpy
+from grandtotal.algorithms import als_kernels, als_numpy, inner_loops
 from grandtotal.algorithms.als import ALS, FactorModel, bits_for, exact_products
 from grandtotal.algorithms.als_totals import ALSMoments, FoldIn, Shared
 from grandtotal.algorithms.item_model import Recommender, Request
@@ -24,7 +24,7 @@ def rows(build):
 @pytest.fixture(params=[als_kernels, als_numpy])
 def loops(request, monkeypatch):
     """Returns each of the two sets of inner loops in turn, in use."""
-    monkeypatch.setattr(als_engine, "loops", lambda: request.param)
+    monkeypatch.setattr(inner_loops, "of", lambda _: request.param)
     return request.param
 
 
@@ -97,13 +97,6 @@ def test_numpy_adds_the_same_integers_as_numba(customers):
         size = loops.weighted(bought.indptr, bought.indices, directions, steps, 20, sums)
         found.append((size, sums.tolist()))
     assert found[0] == found[1]
-
-
-def test_without_numba_numpy_is_used(monkeypatch):
-    monkeypatch.setattr(als_engine, "find_spec", lambda _: None)
-    assert als_engine.loops.__wrapped__() is als_numpy
-    monkeypatch.undo()
-    assert als_engine.loops.__wrapped__() is als_kernels
 
 
 def test_a_large_catalogue_is_solved_by_steps_unasked(rows, monkeypatch):

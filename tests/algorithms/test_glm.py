@@ -17,6 +17,7 @@ from grandtotal.algorithms.glm import (
     features,
     linear,
     mean,
+    steps_of,
 )
 from grandtotal.consortium.totals import Local
 from grandtotal.errors import AnswerError, Code
@@ -144,6 +145,28 @@ def test_the_fit_converges_from_a_bad_start_to_the_same_coefficients():
 def test_a_fit_that_ran_out_of_rounds_says_so():
     report = fit(planted("poisson", PLANTED["poisson"]), rounds=1)[1]
     assert (report["rounds"], report["converged"]) == (1, False)
+
+
+@pytest.mark.parametrize("family", PLANTED)
+def test_billions_of_units_are_rounded_more_coarsely_and_fitted(family):
+    b, rng = PLANTED[family], np.random.default_rng(0)
+    large = rng.uniform(6.0, 8.0, 20_000)
+    x = features([np.ones(20_000), *rng.normal(0, 0.5, (2, 20_000)), large])
+    offset = np.log(rng.uniform(2e4, 6e4, 20_000))
+    y = np.maximum(np.rint(mean(family, x, offset, np.asarray(b))), 0.0)
+    rows = {"test": Planted(x, y, offset)}
+    with pytest.raises(AnswerError, match="too many units"):
+        GLM(family).fit(Local(rows), 4, "test", {})
+    found, report = GLM(family).fit(Local(rows), 4, "test", {}, units=float(y.sum()))
+    assert report["converged"]
+    # A ridge mean below 0 is none: such rows bend the line.
+    np.testing.assert_allclose(found, b, atol=1e-4 if family == "poisson" else 0.02)
+
+
+def test_few_units_are_rounded_as_finely_as_ever():
+    assert steps_of(0.0) == steps_of(2.0**28) == ROW_STEPS
+    assert steps_of(2.0**28 + 1) == ROW_STEPS / 2
+    assert steps_of(1e15) == 1
 
 
 def test_coefficients_are_whole_steps():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grandtotal.algorithms import tree_engine, tree_histograms, tree_numpy, tree_segments
+from grandtotal.algorithms import inner_loops, tree_histograms, tree_numpy, tree_segments
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.model import load_arrays, save_arrays
 from grandtotal.algorithms.target_statistics import TargetEncoder
@@ -86,9 +86,9 @@ def test_federated_trees_are_the_pooled_trees(name, retailers, shop, deal_rows, 
 
 
 def test_numpy_makes_the_same_trees_as_numba(algorithm, shop, data_for, monkeypatch):
-    assert tree_engine.loops().__name__.endswith("tree_kernels")
+    assert inner_loops.of("tree").__name__.endswith("tree_kernels")
     with_numba, _ = fitted(algorithm, local(shop, later=shop), data_for)
-    monkeypatch.setattr(tree_engine, "loops", lambda: tree_numpy)
+    monkeypatch.setattr(inner_loops, "of", lambda _: tree_numpy)
     with_numpy, _ = fitted(algorithm, local(shop, later=shop), data_for)
     assert arrays_digest(with_numba.arrays) == arrays_digest(with_numpy.arrays)
     assert np.array_equal(with_numba.predict(shop), with_numpy.predict(shop))
@@ -105,8 +105,8 @@ def test_millions_of_rows_in_blocks_are_the_same_sums(algorithm, shop, data_for,
 @pytest.mark.parametrize("by", ["level", "leaf"])
 @pytest.mark.usefixtures("loops")
 def test_threads_change_nothing(by, data_for, shop, monkeypatch):
-    for module in (tree_histograms, tree_segments):
-        monkeypatch.setattr(module, "_FEW", 20)  # so that even small nodes are shared
+    monkeypatch.setattr(tree_segments, "_PART", 100)  # so that even few rows are shared
+    monkeypatch.setattr(tree_segments, "_FEW", 20)
     algorithm = boosting(growth=replace(SMALL, by=by), sampling=0.9)
     found = []
     for threads in (1, 2, 3):
@@ -158,11 +158,6 @@ def test_a_model_that_was_saved_predicts_the_same(algorithm, shop, data_for, tmp
     assert loaded.objective == model.objective
 
 
-def test_without_numba_numpy_is_used(monkeypatch):
-    monkeypatch.setattr(tree_engine, "find_spec", lambda _: None)
-    assert tree_engine.loops.__wrapped__() is tree_numpy
-
-
 def test_kernels_work_where_nothing_may_be_written():
     nowhere = {
         "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator",
@@ -170,16 +165,17 @@ def test_kernels_work_where_nothing_may_be_written():
     }
     code = """if True:
         import numpy as np
-        from grandtotal.algorithms.tree_kernels import partition
-        rows = np.arange(9, dtype=np.uint32)
-        codes, left = np.arange(9, dtype=np.uint8)[None], np.arange(256)[None] < 4
-        feature, pieces = np.zeros(1, np.int32), np.array([[0, 0, 9]])
-        print(partition(codes, feature, left, pieces, rows, np.empty_like(rows))[0])
+        from grandtotal.algorithms.tree_kernels import cut
+        rows, codes = np.arange(9, dtype=np.uint32), np.arange(9, dtype=np.uint8)[None]
+        splits, ranges = np.zeros((1, 10), np.int32), np.array([[0, 9], [0, 0], [0, 0]])
+        splits[0, 2] = 0b1111
+        cut(codes, splits, 0, rows, np.empty_like(rows), ranges)
+        print(*ranges[1:].reshape(-1))
     """
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **nowhere}, capture_output=True, text=True
     )
-    assert (done.stdout, done.stderr) == ("4\n", "")
+    assert (done.stdout, done.stderr) == ("0 4 4 9\n", "")
 
 
 @pytest.mark.parametrize(
@@ -254,6 +250,11 @@ class Changing:
         return self.totals.total(query, broadcast)
 
 
+def split(parent, feature):
+    """Returns the first split of tree 0, all bins right."""
+    return np.array([[0, parent, feature, *[0] * 8]], np.int32)
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -261,30 +262,12 @@ class Changing:
         (lambda b: {**b, "columns": b["columns"] + 9}, "columns that are none of"),
         (lambda b: {**b, "asked": np.repeat(b["asked"], 2, axis=0)}, "words were asked for"),
         (lambda b: {**b, "before": b["before"] ^ 1}, "not those that their digest names"),
-        (
-            lambda b: {
-                **b,
-                "splits": np.array([[0, 5, 0]], np.int32),
-                "left": np.zeros((1, 32), np.uint8),
-            },
-            "of a node that is not there",
-        ),
-        (
-            lambda b: {
-                **b,
-                "splits": np.array([[0, 0, 99]], np.int32),
-                "left": np.zeros((1, 32), np.uint8),
-            },
-            "a split by none of",
-        ),
-        (
-            lambda b: {
-                **b,
-                "splits": np.array([[0, 0, 0]], np.int32),
-                "left": np.zeros((1, 8), np.uint8),
-            },
-            "a split of 16 bytes",
-        ),
+        (lambda b: {**b, "asked": b["asked"] + [[0, 9]]}, "about a node that is not there"),
+        (lambda b: {**b, "splits": split(5, 0)}, "of a node that is not there"),
+        (lambda b: {**b, "splits": split(-1, 0)}, "of a node that is not there"),
+        (lambda b: {**b, "splits": split(0, 99)}, "a split by none of"),
+        (lambda b: {**b, "splits": split(0, 0)[:, :5]}, r"splits \(1, 5\) of int32, expected"),
+        (lambda b: {**b, "splits": split(0, 0).astype(np.int64)}, r"\(1, 11\) of int64, expected"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(shop, data_for, change, word):

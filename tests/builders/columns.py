@@ -69,12 +69,11 @@ def _of_assortments(query: CataloguePresence) -> Callable[..., Asked]:
     return build_asked
 
 
-_LOW_HALF = np.repeat([255, 0], 16).astype(np.uint8)
+_LOW_HALF = np.repeat([-1, 0], 4)  # all bits of the words of the lower bins
 
 
 _TREE = {
-    "splits": np.array([[0, 0, 0], [0, 2, 0]], np.int32),
-    "left": np.stack([_LOW_HALF, np.roll(_LOW_HALF, 8)]),
+    "splits": np.array([[0, 0, 0, *_LOW_HALF], [0, 2, 0, *np.roll(_LOW_HALF, 2)]], np.int32),
     "asked": np.array([[0, 1], [0, 3]], np.int32),
     "columns": np.array([[0, 1]], np.int32),
 }

@@ -214,6 +214,29 @@ def test_a_pack_that_is_larger_than_the_shelf_is_said(made, frames):
     assert wanted["why"].str.contains("a pack of 50 does not fit on a shelf for 20").all()
 
 
+def test_the_reason_for_a_large_order_is_what_made_it_large(made, frames):
+    supply = frames["north"]["supply"].with_columns(pl.lit(1e4).alias("pack"))
+    ordered = made(supply=supply).frame.filter(pl.col("units") > 0)
+    assert ordered["why"].str.contains("in whole packs of 10000").all()
+    supply = supply.with_columns(pack=pl.lit(1.0), minimum_order=pl.lit(0.0))
+    dear = made(Ordering(draws=100, line=1e6), supply=supply).frame.filter(pl.col("units") > 0)
+    assert dear["why"].str.contains(r"to order it costs 1e\+06 each time").all()
+
+
+def test_what_costs_more_than_it_sells_for_is_not_said_to_be_enough(made, frames):
+    supply = frames["north"]["supply"].with_columns(unit_cost=pl.lit(1000.0))
+    found = made(Ordering(draws=100, target="cost"), supply=supply).frame
+    assert (found["units"] == 0).all()
+    assert found["why"].str.contains("a unit costs no less than it sells for").all()
+
+
+def test_stock_of_one_store_among_several_is_said_to_be_taken_for_all(made, by_store):
+    one = by_store.filter(pl.col("store") == "S1")
+    assert any("counted at 'S1' alone, and 4 stores" in note for note in made(stock=one).notes)
+    together = made(Ordering(draws=100, together=True), stock=one)
+    assert not any("alone" in note for note in together.notes)
+
+
 def test_the_pictures_are_of_the_largest_orders(made):
     found = made()
     courses = found.courses

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from grandtotal import __version__, cli, members
-from grandtotal.durable import write_json
+from grandtotal.durable import canonical, write_json
 from grandtotal.engine import certificates, doctor, kits
 from grandtotal.engine.certificates import Root, issue, read_certificate, read_key, request
 from grandtotal.engine.conduct import Held, conduct, submit
@@ -326,6 +326,7 @@ def test_what_differs_from_the_last_approved_plan_is_shown(signed, tmp_path, exa
     requests = Requests(tmp_path / "requests")
     requests.of(signed[1]).decide(Decision.APPROVED)
     text = (example / "plan.toml").read_text().replace("top = 5", "top = 7")
+    text = text.replace('catalogue = "few.csv"', 'catalogue = "few.csv"\nseed = 99')
     path = tmp_path / "other.toml"
     shutil.copy(example / "few.csv", tmp_path)
     path.write_text(f"{text}\n[privacy]\nsecure_sum = false\n")
@@ -334,6 +335,7 @@ def test_what_differs_from_the_last_approved_plan_is_shown(signed, tmp_path, exa
     told = shown(request, requests.last_approved(request))
     assert "What differs from request 1" in told
     differing = told.partition("What differs")[2]
+    assert "consortium seed: " in differing
     assert "top = 5" in differing
     assert "top = 7" in differing
     assert "NO: the coordinator sees each summand" in differing
@@ -342,6 +344,29 @@ def test_what_differs_from_the_last_approved_plan_is_shown(signed, tmp_path, exa
     same.decide(Decision.APPROVED)
     last = requests.of(replace(asked, run="1" * 32))
     assert "Nothing differs from request 3" in shown(last, requests.last_approved(last))
+
+
+def test_no_word_of_a_plan_looks_like_another_line_of_what_is_asked(signed, tmp_path, plan):
+    source = json.loads(plan.content)
+    source["consortium"]["name"] = "small\nepsilon  4\x1b[8m\u202e"
+    asked = replace(signed[1], plan=canonical(source).decode())
+    told = shown(Requests(tmp_path / "requests").of(asked), None)
+    assert "\x1b" not in told
+    assert "\u202e" not in told
+    (line,) = (line for line in told.splitlines() if line.startswith("epsilon"))
+    assert "none: totals are exact" in line
+
+
+def test_what_was_approved_holds_for_the_plan_that_was_shown_alone(signed, tmp_path, plan):
+    requests = Requests(tmp_path / "requests")
+    request = requests.of(signed[1])
+    request.decide(Decision.APPROVED)
+    shutil.copytree(request.folder, requests.folder / "1 (copy)")
+    source = json.loads(plan.content)
+    source["consortium"]["seed"] = 99
+    other = replace(signed[1], plan=canonical(source).decode())
+    write_json(request.folder / "proposal.json", {"came": request.came, "proposal": other.body})
+    assert [each.decision for each in requests.all()] == [Decision.WAITING]
 
 
 # --- the coordinator's runs ---

@@ -1,3 +1,4 @@
+import codecs
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,13 @@ def test_every_key_is_read(tmp_path):
     assert lines.time_formats == {"time": "%d/%m/%Y %H:%M"}
     assert (lines.separator, lines.decimal, lines.duplicates) == (";", ",", "keep")
     assert config.consent == ("consent",)
+
+
+def test_a_mark_before_the_first_letter_changes_nothing(tmp_path):
+    load(tmp_path, HEAD)
+    path = tmp_path / "retailer.toml"
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert load_config(path).retailer == "north"
 
 
 def test_a_folder_means_the_retailer_toml_in_it(tmp_path):

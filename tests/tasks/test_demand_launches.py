@@ -116,6 +116,23 @@ def test_what_others_sell_of_a_product_tells_of_it():
     assert np.abs(found - level[50:]).sum() < 0.4 * np.abs(plain - level[50:]).sum()
 
 
+def test_what_others_began_to_sell_just_before_counts_from_then_on(planted):
+    tables, level = planted
+    rows = TASK.rows(tables)
+    model = TASK.adapt(TASK.fit(Local(rows)).model, rows)
+    others = np.tile(2 * level[:, None], WEEKS)
+    late = others.copy()
+    late[-HELD_OUT:, :-2] = 0.0
+
+    def new(of_others):
+        known = replace(model, series=model.series + of_others)
+        found = TASK.predict(known, rows, tables, 5)
+        return found.filter(pl.col("like") != "")["units"].to_numpy()
+
+    assert new(late) == pytest.approx(new(others))
+    assert new(late).mean() == pytest.approx(level[-HELD_OUT:].mean(), rel=0.2)
+
+
 def test_the_level_of_a_lone_product_of_a_category_is_drawn_to_the_others():
     level = np.array([10.0] * 30 + [80.0] * 2 + [1.0])
     words = (("of food",),) * 30 + (("of toys",),) * 3

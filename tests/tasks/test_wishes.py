@@ -117,6 +117,15 @@ def test_with_diversity_1_a_second_of_a_category_comes_after_every_other():
     assert varied(listed, kinds, 0.0, 3)["product"].to_list() == list("pqr")
 
 
+def test_a_varied_list_that_is_shorter_than_asked_keeps_its_first_product():
+    listed = pl.DataFrame(
+        {"customer": [*"aabbb"], "rank": [1, 2, 1, 2, 3], "product": [*"pqpqr"]},
+        schema_overrides={"rank": pl.Int32},
+    )
+    kinds = pl.DataFrame({"product": [*"pqr"], "category": ["x", "y", "z"]})
+    assert varied(listed, kinds, 0.5, 5).equals(listed)
+
+
 @given(seed=st.integers(0, 99))
 def test_a_lift_of_nothing_changes_nothing_and_what_is_out_stays_out(seed):
     rng = np.random.default_rng(seed)
@@ -156,7 +165,14 @@ def test_what_lacks_is_said_by_table_and_column(recommend, frames, wishes, table
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"least_price": 3.0, "most_price": 2.0}, {"margin": -1.0}, {"reach": float("nan")}]
+    "wrong",
+    [
+        {"least_price": 3.0, "most_price": 2.0},
+        {"least_price": float("nan")},
+        {"most_price": -1.0},
+        {"margin": -1.0},
+        {"reach": float("nan")},
+    ],
 )
 def test_a_wish_that_cannot_be_is_refused(wrong):
     with pytest.raises(PlanError):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from grandtotal.algorithms import als_engine
+from grandtotal.algorithms import inner_loops
 from grandtotal.consortium.query import Rows, State
 from grandtotal.durable import arrays_digest
 from grandtotal.errors import AnswerError, Code, PlanError
@@ -86,7 +86,7 @@ class FoldIn:
         counts = np.diff(history.indptr)
         found = np.empty((len(counts), factors.shape[1]))
         with one_thread():
-            als_engine.loops().conjugate(
+            inner_loops.of("als").conjugate(
                 history.indptr,
                 history.indices,
                 factors @ shared.vectors,
@@ -343,7 +343,7 @@ def _sums(known: _Known) -> NDArray[np.int64]:
 def _products(known: _Known, directions: Floats) -> NDArray[np.int64]:
     """Returns the sum of (p'x) p of each item's customers, p'x without its last _DOWN bits."""
     items, found = known.items, np.zeros(directions.shape, np.int64)
-    largest = als_engine.loops().weighted(
+    largest = inner_loops.of("als").weighted(
         items.indptr, items.indices, directions, known.steps, _DOWN, found
     )
     _refuse_overflow(largest * _size(known.steps), items)

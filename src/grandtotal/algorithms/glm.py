@@ -31,7 +31,8 @@ from grandtotal.threads import each
 X_STEPS = 2**8  # of a feature: resolution 0.004
 MOST_X = 2**15 - 1  # steps of a feature, so that it fits 16 bits
 UNIT_STEPS = 2**6  # of a target, in units sold
-ROW_STEPS = 2**12  # of a row's weight, residual and loss: how exact a fit can be
+ROW_STEPS = 2**12  # of a row's weight, residual and loss, at most: how exact a fit can be
+MOST_STEPS = 2**40  # of the weights of all rows: leaves features of 8 their squares below 2^62
 COEFFICIENT_STEPS = 2**20
 MOST_LOG = 13.86  # of a mean: a million units, which keeps the weight of a row in 32 bits
 _EXACT = 2.0**53
@@ -138,6 +139,7 @@ class GLMMoments:
         cut, in the units of the totals; 0 is not at all. Loss and rows are then not asked.
     per_customer: products that one customer's lines count for; 0 where the product is the unit.
     group: whose rows are clipped together, where that is not a product: then it is the unit.
+    steps: of a unit, to which a row's weight, residual and loss are rounded.
 
     Why the product and not the row: a week of sales is the target of some rows, and through means,
     last year and the limit of outliers a feature of nearly all later rows of the same product. All
@@ -152,6 +154,7 @@ class GLMMoments:
     largest: float = 0.0
     per_customer: int = 0
     group: str = "product"
+    steps: int = ROW_STEPS
 
     @property
     def bound(self) -> Stated:
@@ -168,9 +171,9 @@ class GLMMoments:
                 "gradient": Field((p,), scale),
             }
         return {
-            "curvature": Field((p, p), scale=X_STEPS**2 * ROW_STEPS, symmetric=True),
-            "gradient": Field((p,), scale=X_STEPS * ROW_STEPS),
-            "loss": Field((), scale=ROW_STEPS),
+            "curvature": Field((p, p), scale=X_STEPS**2 * self.steps, symmetric=True),
+            "gradient": Field((p,), scale=X_STEPS * self.steps),
+            "loss": Field((), scale=self.steps),
             "rows": Field(()),
         }
 
@@ -184,7 +187,7 @@ class GLMMoments:
         designs = rows[self.split].training(broadcast)
         blocks = (block for design in designs for block in design.blocks())
         sums, loss, count, reach = np.zeros((p, p + 1), np.int64), 0, 0, 0.0
-        for found in each(partial(_sums, self.family, coefficients), blocks):
+        for found in each(partial(_sums, self.family, coefficients, self.steps), blocks):
             sums, loss = sums + found.sums, loss + found.loss
             count, reach = count + found.rows, reach + found.reach
         _refuse_wrapped(reach)
@@ -210,7 +213,7 @@ def _by_product(family: str, design: Design, coefficients: NDArray[Any]) -> NDAr
     upper = np.triu_indices(p)
     found = np.zeros((design.product.max(initial=-1) + 1, len(upper[0]) + p))
     for block in design.blocks(_FEW):
-        weight, residual, _ = _working(family, block, coefficients)
+        weight, residual, _ = _working(family, block, coefficients, ROW_STEPS)
         x = block.x / X_STEPS
         squares = x[:, upper[0]] * x[:, upper[1]] * weight[:, None]
         np.add.at(found, block.product, np.hstack([squares, x * residual[:, None]]))
@@ -218,9 +221,9 @@ def _by_product(family: str, design: Design, coefficients: NDArray[Any]) -> NDAr
 
 
 def _working(
-    family: str, rows: Design, coefficients: NDArray[Any]
+    family: str, rows: Design, coefficients: NDArray[Any], steps: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Returns weights, residuals and losses of the rows, in whole steps of 1/ROW_STEPS.
+    """Returns weights, residuals and losses of the rows, in so many whole steps of a unit.
 
     poisson: weight = mean, loss = mean - y log(mean). ridge, on y / level with weight level:
     weight = level, loss = (y - mean)^2 / (2 level). logistic: weight = mean (1 - mean).
@@ -237,9 +240,9 @@ def _working(
         weight = fitted
         loss = fitted - rows.y * (rows.offset + predictor)
     return (
-        np.rint(weight * ROW_STEPS),
-        np.rint((rows.y - fitted) * ROW_STEPS),
-        np.rint(loss * ROW_STEPS),
+        np.rint(weight * steps),
+        np.rint((rows.y - fitted) * steps),
+        np.rint(loss * steps),
     )
 
 
@@ -253,16 +256,17 @@ class _Sums:
     reach: float
 
 
-def _sums(family: str, coefficients: NDArray[Any], rows: Design) -> _Sums:
-    weight, residual, lost = _working(family, rows, coefficients)
+def _sums(family: str, coefficients: NDArray[Any], steps: int, rows: Design) -> _Sums:
+    weight, residual, lost = _working(family, rows, coefficients, steps)
     p = rows.x.shape[1]
     sums, loss, reach = np.zeros((p, p + 1), np.int64), 0, 0.0
     for some in _small(rows.x):
         x, w, r = rows.x[some].astype(np.float64), weight[some], residual[some]
         most = np.abs(x).max(axis=1, initial=1.0)
+        reach += float((most**2 * np.maximum(w, np.abs(r))).sum())
+        _refuse_wrapped(reach)
         sums += _exact_sums(x, most, w, r)
         loss += int(lost[some].sum())
-        reach += float((most**2 * np.maximum(w, np.abs(r))).sum())
     return _Sums(sums, loss, len(rows.y), reach)
 
 
@@ -287,8 +291,19 @@ def _exact_sums(
 def _refuse_wrapped(reach: float) -> None:
     if reach > 2.0**62:
         raise AnswerError(
-            Code.OVERFLOW, f"X'WX may reach {reach:.1e} steps, 2^62 is the most: too many units"
+            Code.OVERFLOW,
+            f"X'WX may reach {reach:.1e} steps, 2^62 is the most: too many units; count them in "
+            "packs or in thousands",
         )
+
+
+def steps_of(units: float) -> int:
+    """Returns in how many steps of a unit rows are rounded that weigh so many units together.
+
+    A power of two, ROW_STEPS where few are sold: the more units, the less one of them matters.
+    """
+    most = min(MOST_STEPS / max(units, 1.0), ROW_STEPS)
+    return 1 << max(math.floor(math.log2(most)), 0)
 
 
 @dataclass(frozen=True)
@@ -314,17 +329,17 @@ class GLM:
     group: str = "product"
 
     def fit(
-        self, totals: Totals, features: int, split: str, broadcast: Arrays
+        self, totals: Totals, features: int, split: str, broadcast: Arrays, units: float = 0.0
     ) -> tuple[NDArray[np.float64], Json]:
         """Returns coefficients (features,) and {"rounds", "converged", "left", "rows", ...}.
 
         "rolled_back" of it are the steps after which the summed loss was higher: see `Gate`.
 
         broadcast: what the rows need to build their features; may hold "coefficients" to start.
+        units: about how many all rows together are of, where they may be very many.
         """
-        query = GLMMoments(
-            self.family, features, split, self.largest, self.per_customer, self.group
-        )
+        sort = (self.largest, self.per_customer, self.group)
+        query = GLMMoments(self.family, features, split, *sort, steps_of(units))
         b = np.asarray(broadcast.get("coefficients", np.zeros(features)), np.float64)
         if self.largest:
             return self._fit_in_noise(totals, query, b, broadcast)
@@ -333,7 +348,7 @@ class GLM:
         for rounds in range(1, self.rounds + 1):
             sums = totals.total(query, {**broadcast, "coefficients": b})
             loss = float(sums["loss"]) + self.l2 * float(b @ b) / 2
-            seen = _rounding(float(sums["rows"]))
+            seen = _rounding(float(sums["rows"]), query.steps)
             if gate.passes(rounds, b, loss, seen):
                 step, left = self._newton(sums, b)
             else:
@@ -379,9 +394,9 @@ class GLM:
         return step, float(step @ gradient) / 2
 
 
-def _rounding(rows: float) -> float:
+def _rounding(rows: float, steps: int) -> float:
     """Returns how far the sum of so many rounded losses may be off: losses nearer are equal."""
-    return 3 * math.sqrt(rows / 12) / ROW_STEPS
+    return 3 * math.sqrt(rows / 12) / steps
 
 
 def _whole(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms import tree_engine
+from grandtotal.algorithms import inner_loops
 from grandtotal.algorithms.tree_bins import CATEGORY, Bins
 from grandtotal.algorithms.tree_histograms import starts_of
 from grandtotal.algorithms.tree_search import Best, Limits, best_group, unpacked, weigh
@@ -104,6 +104,7 @@ class Sapling:
     """One tree that grows.
 
     number: among those that grow together. columns: (columns,) the features that it sees.
+    made: its splits as they travel, see `TreeHistograms`.
     """
 
     number: int
@@ -111,7 +112,7 @@ class Sapling:
     bins: Bins
     growth: Growth
     limits: Limits
-    made: list[tuple[int, int, bytes]] = field(default_factory=list)
+    made: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         counts = self.bins.counts[self.columns]
@@ -144,7 +145,7 @@ class Sapling:
             return
         sums = np.stack([node.sums for node in nodes if node.sums is not None])
         totals = np.stack([node.total for node in nodes])
-        best = tree_engine.loops().best_splits(sums, totals, self._thresholds, self.limits)
+        best = inner_loops.of("tree").best_splits(sums, totals, self._thresholds, self.limits)
         G, _, H, low, high = totals.T
         least = _ROUNDING * np.abs(weigh(G, H, self.growth.l2, low, high)[0])
         for i, node in enumerate(nodes):
@@ -179,7 +180,8 @@ class Sapling:
         """Returns the children of a node, left and right, after its best split."""
         assert node.split is not None
         number, split = len(self.made), node.split
-        self.made.append((node.id, split.feature, packed(split.left).tobytes()))
+        numbers = np.array([self.number, node.id, split.feature], np.int32)
+        self.made.append(numbers.tobytes() + packed(split.left).tobytes())
         totals = (node.total.copy(), node.total.copy())
         totals[0][:3] = split.child
         totals[1][:3] -= split.child
@@ -212,7 +214,10 @@ class Sapling:
             for j, child in enumerate(node.children):
                 place[child.id] = 2 * i + 1 + j
                 nodes.append(child)
-        values = values or {}
+        G, rows, H, low, high = np.stack([node.total for node in nodes]).T
+        leaf = weigh(G, H, self.limits.l2, low, high)[1]
+        if values:
+            leaf = np.array([values.get(n.id, usual) for n, usual in zip(nodes, leaf, strict=True)])
         splits = [node.split for node in taken if node.split]
         left = np.array([split.left for split in splits], np.bool_).reshape(-1, 256)
         return Trees(
@@ -220,8 +225,8 @@ class Sapling:
             np.array([place[node.id] for node in taken], np.int32),
             np.array([split.feature for split in splits], np.int32),
             packed(left),
-            np.array([rate * values.get(node.id, self.value(node.total)) for node in nodes]),
-            np.array([node.total[1] for node in nodes]).astype(np.int64),
+            rate * leaf,
+            rows.astype(np.int64),
         )
 
 

@@ -5,14 +5,14 @@ of the rows. All questions carry the latest trees as a link, see `tree_rows`.
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms import tree_engine
+from grandtotal.algorithms import inner_loops
 from grandtotal.algorithms.columns import Columns
 from grandtotal.algorithms.quantiles import LogBuckets
 from grandtotal.algorithms.tree_bundles import Seen
@@ -20,7 +20,7 @@ from grandtotal.algorithms.tree_objectives import Objective, exponents, steps
 from grandtotal.algorithms.tree_rows import Binned, Growing, Workspace, workspace
 from grandtotal.algorithms.tree_sampling import MOST_DRAWS
 from grandtotal.algorithms.tree_search import Layout
-from grandtotal.algorithms.tree_segments import Rowset, Segments, in_parts, pieces, split_words
+from grandtotal.algorithms.tree_segments import WORDS, Part
 from grandtotal.consortium.query import Rows, State
 from grandtotal.errors import AnswerError, Code
 from grandtotal.privacy.bound import Stated
@@ -28,7 +28,6 @@ from grandtotal.privacy.fixedpoint import Arrays, Field
 from grandtotal.threads import together, workers
 
 MAGNITUDES = 256
-_FEW = 4096  # rows: summing fewer is not worth waking a thread
 MOST_LOSS_BITS = 32  # of one row's loss
 BLOCK_BITS = 16  # of the rows in a block: 28 bits of a weighted gradient, their sum and its count
 
@@ -144,17 +143,20 @@ class _AboutNodes(_AboutTrees):
     first: int
 
     def growing(self, space: Workspace, broadcast: Arrays, tree: int) -> Growing:
-        """Returns a tree with its splits made."""
-        mine = broadcast["splits"][:, 0] == tree
-        _, parent, feature = broadcast["splits"][mine].T
-        splits = split_words(parent, feature, broadcast["left"][mine])
-        number = self.first + tree
-        space.growing = {n: grown for n, grown in space.growing.items() if n >= self.first}
-        growing = space.grow(number, self.sampling, self.bootstrap, self.seed)
-        if not growing.segments.follows(splits):
+        """Returns a tree that follows its splits."""
+        made, number = broadcast["splits"], self.first + tree
+        if made.dtype != np.int32 or made.shape[1:] != (1 + WORDS,):
+            raise AnswerError(
+                Code.MALFORMED,
+                f"splits {made.shape} of {made.dtype}, expected (splits, {1 + WORDS}) of int32",
+            )
+        begin, end = np.searchsorted(made[:, 0], (tree, tree + 1))
+        splits = made[begin:end, 1:]
+        growing = space.grow(self.first, number, self.sampling, self.bootstrap, self.seed)
+        if not growing.segments.follow(splits):
             del space.growing[number]
-            growing = space.grow(number, self.sampling, self.bootstrap, self.seed)
-        growing.segments.follow(splits)
+            growing = space.grow(self.first, number, self.sampling, self.bootstrap, self.seed)
+            growing.segments.follow(splits)
         return growing
 
 
@@ -162,9 +164,9 @@ class _AboutNodes(_AboutTrees):
 class TreeHistograms(_AboutNodes):
     """Sums by bin for some nodes of the trees that grow.
 
-    The broadcast holds the latest link; "splits" (splits, 3) int32 tree, parent and feature, with
-    "left" (splits, 32) uint8, all splits so far; "asked" (nodes, 2) int32 tree and node; "columns"
-    (trees, columns) int32, the features that each tree sees.
+    The broadcast holds the latest link; "splits" (splits, 11) int32, all splits so far, tree after
+    tree: tree, parent, feature and a bit for each bin, set where it goes left; "asked" (nodes, 2)
+    int32 tree and node; "columns" (trees, columns) int32, the features that each tree sees.
 
     everyone: rows of all retailers. words: of the answer: for each node asked, for each column and
     bin, for each channel of `Layout`. gradient_scale, hessian_scale: steps are 2^-scale.
@@ -198,17 +200,15 @@ class TreeHistograms(_AboutNodes):
             for tree, nodes in _by_tree(broadcast["asked"])
         ]
         self._refuse_other_size(sum(len(nodes) * seen.bins for _, nodes, seen in asked))
-        sums = np.empty((self.words // layout.channels, layout.channels), np.int64)
-        at = 0
+        sums = []
         for tree, nodes, seen in asked:
             growing = self.growing(space, broadcast, tree)
+            growing.segments.refuse_others(nodes)
             words = self._words(space, tree, growing.weights)
-            by_code = _summed(space.train.bundled, words, layout, seen, growing.segments, nodes)
-            out = sums[at : at + len(nodes) * seen.bins].reshape(len(nodes), seen.bins, -1)
-            tree_engine.loops().unbundle(by_code, seen.places, out)
-            at += len(nodes) * seen.bins
+            add = partial(_histograms, space.train.bundled, words, layout, seen, nodes)
+            sums.append(reduce(np.add, growing.segments.each(add)).reshape(-1))
         more = _progress(self.aim, space, self.loss_scale) if self.progress else {}
-        return {"sums": sums.reshape(-1), **more}
+        return {"sums": np.concatenate(sums), **more}
 
     def _refuse_other_size(self, bins: int) -> None:
         # The inner loops do not look whether a place is in their arrays.
@@ -276,57 +276,32 @@ def _by_tree(asked: NDArray[np.int32]) -> list[tuple[int, list[int]]]:
     return sorted(found.items())
 
 
-def _summed(
+def _histograms(
     codes: NDArray[np.uint8],
     words: NDArray[np.int64],
     layout: Layout,
     seen: Seen,
-    segments: Segments,
     nodes: list[int],
+    part: Part,
 ) -> NDArray[np.int64]:
-    """Returns the histograms (nodes, codes, channels); threads share the rows."""
-    work = [(i, *segments.ranges[node]) for i, node in enumerate(nodes)]
-    parts = in_parts(work, _FEW)
-    begun: dict[int, int] = {}
-    for k, part in enumerate(parts):
-        # A node that an earlier thread has begun is summed apart and added at the end.
-        if k and part[0][1] != work[part[0][0]][1]:
-            begun[len(work) + len(begun)] = part[0][0]
-            part[0] = (len(work) + len(begun) - 1, *part[0][1:])
-    out = np.zeros((len(work) + len(begun), seen.size, layout.channels), np.int64)
-    add = partial(_add_rows, codes, words, layout, segments.rows, seen, out)
-    together([partial(add, pieces(part)) for part in parts])
-    for apart, i in begun.items():
-        out[i] += out[apart]
-    return out[: len(work)]
-
-
-def _add_rows(
-    codes: NDArray[np.uint8],
-    words: NDArray[np.int64],
-    layout: Layout,
-    rows: Rowset,
-    seen: Seen,
-    out: NDArray[np.int64],
-    pieces: NDArray[np.int64],
-) -> None:
-    """Adds the rows of pieces to their histograms in `out`.
+    """Returns the sums (nodes, bins, channels) of a part of the rows.
 
     Gradient and count of a block share a word even where those of all rows do not.
     """
-    add = tree_engine.loops().add_histograms
+    add = partial(inner_loops.of("tree").add_histograms, codes, words, part.rows)
+    ranges = part.ranges[nodes]
+    out = np.zeros((len(nodes), seen.bins, layout.channels), np.int64)
     if layout.packed:
-        add(codes, words, rows, pieces, seen.bundles, seen.starts, out)
-        return
-    for i, begin, end in pieces.tolist():
+        add(ranges, seen, out)
+        return out
+    for node, (begin, end) in enumerate(ranges.tolist()):
         for start in range(begin, end, 2**BLOCK_BITS):
-            block = np.zeros((1, seen.size, words.shape[1]), np.int64)
-            piece = np.array([[0, start, min(end, start + 2**BLOCK_BITS)]])
-            add(codes, words, rows, piece, seen.bundles, seen.starts, block)
-            count = block[0, :, 0] & (2 ** (BLOCK_BITS + 1) - 1)
-            out[i, :, 0] += block[0, :, 0] >> (BLOCK_BITS + 1)
-            out[i, :, 1] += count
-            out[i, :, 2:] += block[0, :, 1:]
+            block = np.zeros((1, seen.bins, words.shape[1]), np.int64)
+            add(np.array([[start, min(end, start + 2**BLOCK_BITS)]]), seen, block)
+            out[node, :, 0] += block[0, :, 0] >> (BLOCK_BITS + 1)
+            out[node, :, 1] += block[0, :, 0] & (2 ** (BLOCK_BITS + 1) - 1)
+            out[node, :, 2:] += block[0, :, 1:]
+    return out
 
 
 @dataclass(frozen=True)
@@ -362,6 +337,6 @@ class TreeResiduals(_AboutNodes):
         counts = np.zeros((self.nodes, size), np.int64)
         for number, (tree, node) in enumerate(broadcast["asked"]):
             segments = self.growing(space, broadcast, int(tree)).segments
-            begin, end = segments.ranges[int(node)]
-            counts[number] = np.bincount(places[segments.rows[begin:end]], minlength=size)
+            segments.refuse_others([int(node)])
+            counts[number] = np.bincount(places[segments.rows_of(int(node))], minlength=size)
         return {"counts": counts}

@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from grandtotal.algorithms.compiled import compiled
+from grandtotal.algorithms.tree_bundles import Seen
 from grandtotal.algorithms.tree_search import Best, Limits
 
 _AHEAD = 12  # rows: about as long as memory takes
@@ -92,85 +93,82 @@ def _add_several(codes: Any, words: Any, rows: Any, bundles: Any, starts: Any, o
 
 
 @compiled
-def _add_pieces(
-    codes: Any, words: Any, rows: Any, pieces: Any, bundles: Any, starts: Any, out: Any
-) -> None:
-    for number in range(len(pieces)):
-        into, begin, end = pieces[number]
-        some = rows[begin:end]
-        if words.shape[1] > 1:
-            _add_several(codes, words, some, bundles, starts, out[into])
+def _unbundle(sums: Any, channels: int, places: Any, out: Any) -> None:
+    """Adds to the words of each bin those of all codes that hold it."""
+    step, end = np.uint64(channels), np.uint64(0)
+    for place in range(len(places)):
+        start, above, width, below = places[place]
+        begin, end = end, end + np.uint64(width) * step
+        first = np.uint64(start) * step
+        if above == below == 1:
+            for i in range(end - begin):
+                out[begin + i] += sums[first + i]
+            continue
+        for channel in range(step):
+            code = first + channel
+            for _ in range(above):
+                for word in range(begin + channel, end, step):
+                    total = np.int64(0)
+                    for _ in range(below):
+                        total += sums[code]
+                        code += step
+                    out[word] += total
+
+
+@compiled
+def _add_histograms(
+    codes: Any, words: Any, rows: Any, ranges: Any, bundles: Any, starts: Any, size: int,
+    places: Any, out: Any,
+) -> None:  # fmt: skip
+    channels = words.shape[1]
+    sums = np.empty(size * channels, np.int64)
+    for number in range(len(ranges)):
+        some, bins = rows[ranges[number, 0] : ranges[number, 1]], out[number].reshape(-1)
+        sums[:] = 0
+        if channels > 1:
+            _add_several(codes, words, some, bundles, starts, sums.reshape(size, channels))
         elif len(bundles) == codes.shape[1]:
-            _add_all(codes, words.reshape(-1), some, starts, out[into].reshape(-1))
+            _add_all(codes, words.reshape(-1), some, starts, sums)
         else:
-            _add_some(codes, words.reshape(-1), some, bundles, starts, out[into].reshape(-1))
+            _add_some(codes, words.reshape(-1), some, bundles, starts, sums)
+        _unbundle(sums, channels, places, bins)
 
 
 def add_histograms(
     codes: NDArray[np.uint8],
     words: NDArray[np.int64],
     rows: NDArray[np.uint32],
-    pieces: NDArray[np.int64],
-    bundles: NDArray[np.int64],
-    starts: NDArray[np.int64],
+    ranges: NDArray[np.int64],
+    seen: Seen,
     out: NDArray[np.int64],
 ) -> None:
-    """Adds the words of pieces of the rows to their codes."""
-    which, begin = bundles.view(np.uint64), starts.view(np.uint64)
-    _add_pieces(codes, words, rows, pieces, which, begin, out)
+    """Adds the words of ranges of the rows to the bins of each feature."""
+    bundles, starts = seen.bundles.view(np.uint64), seen.starts.view(np.uint64)
+    _add_histograms(codes, words, rows, ranges, bundles, starts, seen.size, seen.places, out)
 
 
 @compiled
-def _gather(codes: Any, width: Any, below: Any, channels: Any, bins: Any) -> None:
-    """Adds to the words of each bin those of the codes that hold it, `below` for each bin."""
-    if below == 1:
-        for i in range(np.uint64(len(bins))):
-            bins[i] += codes[i]
-        return
-    at = np.uint64(0)
-    for b in range(np.uint64(width)):
-        for _ in range(below):
-            for channel in range(np.uint64(channels)):
-                bins[b * np.uint64(channels) + channel] += codes[at]
-                at += np.uint64(1)
-
-
-@compiled
-def unbundle(sums: Any, places: Any, out: Any) -> None:
-    """Writes the sums of bundles' codes as those of the bins of each feature."""
-    channels = sums.shape[2]
-    for node in range(len(sums)):
-        codes, bins = sums[node].reshape(-1), out[node].reshape(-1)
-        bins[:] = 0
-        end = 0
-        for place in range(len(places)):
-            start, above, width, below = places[place]
-            begin, end = end, end + width * channels
-            size = width * below * channels
-            for i in range(above):
-                first = start * channels + i * size
-                _gather(codes[first : first + size], width, below, channels, bins[begin:end])
-
-
-@compiled
-def partition(codes: Any, feature: Any, left: Any, pieces: Any, rows: Any, scratch: Any) -> Any:
-    """Moves the rows of each piece that go left before the others; returns how many they are."""
-    counts = np.zeros(len(pieces), np.int64)
-    for number in range(len(pieces)):
-        split, begin, end = pieces[number]
-        bins, goes_left = codes[feature[split]], left[split]
-        some, others = rows[begin:end], scratch[begin:end]
+def cut(codes: Any, splits: Any, made: int, rows: Any, scratch: Any, ranges: Any) -> None:
+    """Moves the rows of each new split's node that go left before the others."""
+    goes_left = np.empty(256, np.uint64)
+    for split in range(made, len(splits)):
+        parent, feature = splits[split, 0], splits[split, 1]
+        for code in range(256):
+            goes_left[code] = splits[split, 2 + (code >> 5)] >> (code & 31) & 1
+        begin, end = ranges[parent]
+        bins, some, others = codes[feature], rows[begin:end], scratch[begin:end]
         lefts, rights = np.uint64(0), np.uint64(0)
         for i in range(np.uint64(len(some))):
             row = some[i]
-            goes = np.uint64(goes_left[bins[row]])
+            goes = goes_left[bins[row]]
             some[lefts] = row
             others[rights] = row
             lefts += goes
             rights += np.uint64(1) - goes
         some[lefts:] = others[:rights]
-        counts[number] = lefts
-    return counts
+        middle = begin + np.int64(lefts)
+        ranges[2 * split + 1, 0], ranges[2 * split + 1, 1] = begin, middle
+        ranges[2 * split + 2, 0], ranges[2 * split + 2, 1] = middle, end
 
 
 @compiled
@@ -191,12 +189,11 @@ def walk(
 
 
 @compiled
-def add_values(rows: Any, pieces: Any, values: Any, scores: Any) -> None:
-    """Adds values to the scores of pieces of the rows, which are all different."""
-    for number in range(len(pieces)):
-        which, begin, end = pieces[number]
-        for i in range(begin, end):
-            scores[rows[i]] += values[which]
+def add_values(rows: Any, ranges: Any, values: Any, scores: Any) -> None:
+    """Adds a value to the scores of each of these ranges of the rows, which are all different."""
+    for number in range(len(ranges)):
+        for i in range(ranges[number, 0], ranges[number, 1]):
+            scores[rows[i]] += values[number]
 
 
 @compiled

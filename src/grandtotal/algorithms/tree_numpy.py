@@ -7,6 +7,7 @@ multiplications and divisions in the same order as there.
 import numpy as np
 from numpy.typing import NDArray
 
+from grandtotal.algorithms.tree_bundles import Seen
 from grandtotal.algorithms.tree_search import Best, Limits, unpacked, weigh
 
 _LOW = 28  # bits: sums of the lower and of the upper bits of a word are exact in float64
@@ -16,65 +17,64 @@ def add_histograms(
     codes: NDArray[np.uint8],
     words: NDArray[np.int64],
     rows: NDArray[np.uint32],
-    pieces: NDArray[np.int64],
-    bundles: NDArray[np.int64],
-    starts: NDArray[np.int64],
+    ranges: NDArray[np.int64],
+    seen: Seen,
     out: NDArray[np.int64],
 ) -> None:
-    """Adds the words of pieces of the rows to their codes.
+    """Adds the words of ranges of the rows to the bins of each feature.
 
     codes: (all rows, bundles). words: (all rows, channels). rows: (n,), which rows.
-    pieces: (pieces, 3) which histogram, and the rows of it, from and to.
-    bundles, starts: those that are summed and where the codes of each begin in `out`.
-    out: (histograms, codes, channels).
+    ranges: (nodes, 2) where the rows of each node begin and end. seen: the features' bundles.
+    out: (nodes, bins, channels), feature after feature.
     """
-    for number, begin, end in pieces:
+    for number, (begin, end) in enumerate(ranges):
         some = rows[begin:end]
         for channel in range(words.shape[1]):
             word = words[some, channel]
             low = (word & (2**_LOW - 1)).astype(np.float64)
             high = (word >> _LOW).astype(np.float64)
-            for bundle, start in zip(bundles, starts, strict=True):
+            sums = np.zeros(seen.size, np.int64)
+            for bundle, start in zip(seen.bundles, seen.starts, strict=True):
                 found = codes[some, bundle]
-                sums = np.bincount(found, high).astype(np.int64) << _LOW
-                sums += np.bincount(found, low).astype(np.int64)
-                out[number, start : start + len(sums), channel] += sums
+                part = np.bincount(found, high).astype(np.int64) << _LOW
+                part += np.bincount(found, low).astype(np.int64)
+                sums[start : start + len(part)] = part
+            out[number, :, channel] += _unbundled(sums, seen.places)
 
 
-def unbundle(sums: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[np.int64]) -> None:
-    """Writes the sums of bundles' codes as those of the bins of each feature.
-
-    sums: (nodes, codes, channels). places: (features, 4), see `tree_bundles.Seen`.
-    out: (nodes, bins, channels), feature after feature.
-    """
-    nodes, at = len(sums), 0
-    for code, above, width, below in places:
-        some = sums[:, code : code + above * width * below]
-        some = some.reshape(nodes, above, width, below, -1)
-        np.sum(some, axis=(1, 3), out=out[:, at : at + width])
-        at += width
+def _unbundled(sums: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the sums of bundles' codes as those of the bins of each feature, (bins,)."""
+    return np.concatenate(
+        [
+            sums[start : start + above * width * below].reshape(above, width, below).sum((0, 2))
+            for start, above, width, below in places
+        ]
+    )
 
 
-def partition(
+def cut(
     codes: NDArray[np.uint8],
-    feature: NDArray[np.int32],
-    left: NDArray[np.bool_],
-    pieces: NDArray[np.int64],
+    splits: NDArray[np.int32],
+    made: int,
     rows: NDArray[np.uint32],
     scratch: NDArray[np.uint32],  # noqa: ARG001
-) -> NDArray[np.int64]:
-    """Moves the rows of each piece that go left before the others; returns how many they are.
+    ranges: NDArray[np.int64],
+) -> None:
+    """Moves the rows of each new split's node that go left before the others.
 
-    codes: (features, all rows) bins. feature: (splits,). left: (splits, 256) by bin.
-    pieces: (pieces, 3) which split, and the rows, from and to. rows, scratch: (n,).
+    codes: (features, all rows) bins. splits: (splits, 10) parent, feature, a bit for each bin.
+    made: how many of them were made before. rows, scratch: (n,). ranges: (nodes, 2) where the rows
+    of each node begin and end, written for the new children.
     """
-    counts = np.zeros(len(pieces), np.int64)
-    for number, (split, begin, end) in enumerate(pieces):
+    left = np.unpackbits(splits[:, 2:].copy().view(np.uint8), axis=1, bitorder="little") > 0
+    for split in range(made, len(splits)):
+        parent, feature = splits[split, :2]
+        begin, end = ranges[parent]
         some = rows[begin:end]
-        goes = left[split][codes[feature[split]][some]]
-        counts[number] = goes.sum()
+        goes = left[split][codes[feature][some]]
         rows[begin:end] = np.concatenate([some[goes], some[~goes]])
-    return counts
+        middle = begin + goes.sum()
+        ranges[2 * split + 1], ranges[2 * split + 2] = (begin, middle), (middle, end)
 
 
 def walk(
@@ -106,16 +106,16 @@ def walk(
 
 def add_values(
     rows: NDArray[np.uint32],
-    pieces: NDArray[np.int64],
+    ranges: NDArray[np.int64],
     values: NDArray[np.float64],
     scores: NDArray[np.float64],
 ) -> None:
-    """Adds values to the scores of pieces of the rows, which are all different.
+    """Adds a value to the scores of each of these ranges of the rows, which are all different.
 
-    pieces: (pieces, 3) which value, and the rows, from and to.
+    ranges: (nodes, 2) where the rows of each begin and end. values: (nodes,).
     """
-    for number, begin, end in pieces:
-        scores[rows[begin:end]] += values[number]
+    for (begin, end), value in zip(ranges, values, strict=True):
+        scores[rows[begin:end]] += value
 
 
 def best_splits(

@@ -19,6 +19,7 @@ from grandtotal.algorithms.tree_histograms import (
 from grandtotal.algorithms.tree_objectives import Objective, largest
 from grandtotal.algorithms.tree_rows import chained
 from grandtotal.algorithms.tree_search import Limits
+from grandtotal.algorithms.tree_segments import WORDS
 from grandtotal.algorithms.tree_shape import Trees
 from grandtotal.consortium.totals import Totals
 from grandtotal.privacy.fixedpoint import Arrays
@@ -152,11 +153,9 @@ class Questions:
             self.answered, self._report = self._read(found), False
 
     def _asked(self, nodes: list[tuple[Sapling, Node]]) -> Arrays:
-        made = [(s.number, *split) for s in self._saplings for split in s.made]
-        left = np.frombuffer(b"".join(split[3] for split in made), np.uint8)
+        made = b"".join(split for sapling in self._saplings for split in sapling.made)
         return {
-            "splits": np.array([split[:3] for split in made], np.int32).reshape(-1, 3),
-            "left": left.reshape(-1, 32),
+            "splits": np.frombuffer(made, np.int32).reshape(-1, 1 + WORDS),
             "asked": np.array([(s.number, node.id) for s, node in nodes], np.int32),
             "columns": np.array([s.columns for s in self._saplings], np.int32),
         }

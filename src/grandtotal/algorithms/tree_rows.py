@@ -129,32 +129,30 @@ class Workspace:
     def apply(self, link: Arrays) -> None:
         """Adds the finished trees of a link to the scores."""
         for tree in Trees.of(link):
-            parts = [(rows, self.train) for rows in self._everyone(tree)]
+            if not self._grown(tree):
+                self.train.everyone().add(tree, self.train.scores)
             if self.watched is not None:
-                beside = self.watched.everyone()
-                beside.complete(tree)
-                parts.append((beside, self.watched))
-            for segments, rows in parts:
-                segments.add(tree, rows.scores)
+                self.watched.everyone().add(tree, self.watched.scores)
         self.at, self.growing, self.words = _name(link).tobytes(), {}, None
 
-    def _everyone(self, tree: Trees) -> list[Segments]:
-        """Returns all rows that are trained on, in the leaves of a finished tree."""
-        if len(self.growing) == 1:
-            (growing,) = self.growing.values()
-            if growing.segments.complete(tree):
-                if not len(growing.rest):
-                    return [growing.segments]
-                rest = Segments(self.train.codes, growing.rest)
-                rest.complete(tree)
-                return [growing.segments, rest]
-        whole = self.train.everyone()
-        whole.complete(tree)
-        return [whole]
+    def _grown(self, tree: Trees) -> bool:
+        """Returns whether the rows were in the nodes of a finished tree: then it is added."""
+        if len(self.growing) != 1:
+            return False
+        (growing,) = self.growing.values()
+        if not growing.segments.add(tree, self.train.scores):
+            return False
+        if len(growing.rest):
+            Segments(self.train.codes, growing.rest).add(tree, self.train.scores)
+        return True
 
-    def grow(self, number: int, sampling: float, bootstrap: bool, seed: int) -> Growing:
-        """Returns a tree that grows; `number` counts all trees and decides what is drawn."""
+    def grow(self, first: int, number: int, sampling: float, bootstrap: bool, seed: int) -> Growing:
+        """Returns a tree that grows; `number` counts all trees and decides what is drawn.
+
+        Trees before the first one are forgotten.
+        """
         if number not in self.growing:
+            self.growing = {n: grown for n, grown in self.growing.items() if n >= first}
             self.growing[number] = self._drawn(number, sampling, bootstrap, seed)
         return self.growing[number]
 

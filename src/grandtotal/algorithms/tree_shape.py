@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grandtotal.algorithms import tree_engine
+from grandtotal.algorithms import inner_loops
 from grandtotal.errors import RunError
 from grandtotal.privacy.fixedpoint import Arrays
 from grandtotal.threads import together, workers
@@ -143,7 +143,7 @@ class Trees:
         flat = self.flat()
         count = workers() if len(bins) > _FEW else 1
         cuts = np.linspace(0, len(bins), count + 1).astype(int)
-        walk = tree_engine.loops().walk
+        walk = inner_loops.of("tree").walk
         together(
             [
                 partial(walk, bins[start:stop], **flat, scores=scores[start:stop])

@@ -117,9 +117,10 @@ def _why(part: Part, lead: Numbers, how: Ordering, i: int) -> str:
     if made.limit[i]:
         said.append(f"{made.held_back[i]:g} fewer than wanted, since {_since(part, how, i)}")
     elif not made.units[i]:
-        said.append("enough")
+        loses = how.target == "cost" and not shelf.missing[i]
+        said.append("a unit costs no less than it sells for" if loses else "enough")
     else:
-        said += [size] if (size := _size(shelf, made, i)) else []
+        said += [size] if (size := _size(shelf, made, how, i)) else []
         cases = "more than 99" if made.enough[i] > 0.99 else f"{100 * made.enough[i]:.0f}"
         said.append(f"with this order nobody goes without in {cases} of 100 cases{_asked(how)}")
     return "; ".join(said)
@@ -151,9 +152,13 @@ def _since(part: Part, how: Ordering, i: int) -> str:
     }[limit]
 
 
-def _size(shelf: Shelf, made: Orders, i: int) -> str:
-    """Returns why more is ordered than is missing: whole packs, or the least that is delivered."""
-    missing = made.level[i] - shelf.position[i]
-    if made.units[i] > max(missing, 0) + 1 and made.units[i] - shelf.pack[i] < shelf.minimum[i]:
-        return f"the least that can be ordered is {shelf.minimum[i]:g}"
+def _size(shelf: Shelf, made: Orders, how: Ordering, i: int) -> str:
+    """Returns why more is ordered than is missing: the least that is delivered, fewer orders, or
+    whole packs."""
+    missing = max(made.level[i] - shelf.position[i], 0)
+    least = max(shelf.minimum[i], shelf.pack[i])
+    if made.units[i] > missing + 1 and least == shelf.minimum[i] > made.units[i] - shelf.pack[i]:
+        return f"the least that can be ordered is {least:g}"
+    if how.line and made.units[i] > missing + least:
+        return f"more at once, since to order it costs {how.line:g} each time"
     return f"in whole packs of {shelf.pack[i]:g}" if shelf.pack[i] > 1 else ""

@@ -86,6 +86,7 @@ def stocked(
                 "a warehouse is divided among stores: stock and transactions need a column 'store'"
             )
         shops = _together(task, tables, panel, product, counts)
+        notes += () if together else _elsewhere(counts, sold)
         return Stocked(shops, None, (*notes, *_uncounted(shops)))
     shops = _by_store(task, tables, product, counts, sold, warehouse)
     notes += _silent(counts, sold, warehouse)
@@ -293,6 +294,18 @@ def _uncounted(shops: Places) -> tuple[str, ...]:
     what = "products" if (shops.store == "").all() else "products of a store"
     said = f"{missing:,} {what} have no count of stock and are taken as sold out."
     return (said,) if missing else ()
+
+
+def _elsewhere(counts: pl.DataFrame, sold: pl.DataFrame | None) -> tuple[str, ...]:
+    """Returns where stock is counted, if that is one place and several stores sell."""
+    places = [place for place in counts["store"].unique() if place]
+    stores = 0 if sold is None else sold["store"].n_unique()
+    if not places or stores < 2:
+        return ()
+    return (
+        f"Stock is counted at '{places[0]}' alone, and {stores:,} stores sell: this is one order "
+        f"for all of them, as if what is there were all that there is.",
+    )
 
 
 def _silent(counts: pl.DataFrame, sold: pl.DataFrame, warehouse: str | None) -> tuple[str, ...]:

@@ -21,6 +21,11 @@ from grandtotal.privacy.identity import Identity, signed_by
 from grandtotal.tasks.needs import needs_of
 
 _DOMAIN = b"grandtotal proposal\0"
+# Keys of a plan that `facts` has words for; all others are shown as they are.
+_SAID = frozenset(
+    {"name", "members", "secure_sum", "epsilon", "delta", "dropouts", "patience_s", "today"}
+    | {"catalogue", "catalogue_min"}
+)
 _RUN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -92,9 +97,11 @@ class Request:
 
     @property
     def decision(self) -> Decision:
-        """Returns what was decided last."""
+        """Returns what was decided last of this very plan."""
         path = self.folder / "decision.json"
-        return Decision(read_json(path)["decision"]) if path.exists() else Decision.WAITING
+        said = read_json(path) if path.exists() else {}
+        same = said.get("plan") == self.proposal.digest
+        return Decision(said["decision"]) if same else Decision.WAITING
 
     def decide(self, decision: Decision) -> None:
         """Writes down what a person decided; it is in force at the next message."""
@@ -113,7 +120,7 @@ class Requests:
 
     def all(self) -> list[Request]:
         """Returns them, oldest first."""
-        found = list(self.folder.glob("*/proposal.json"))
+        found = [path for path in self.folder.glob("*/proposal.json") if path.parent.name.isdigit()]
         return [self._read(path) for path in sorted(found, key=lambda p: int(p.parent.name))]
 
     def get(self, number: int) -> Request:
@@ -200,9 +207,20 @@ def facts(proposal: Proposal) -> dict[str, str]:
         found[f"task {name}"] = ", ".join(f"{key} = {_short(settings[key])}" for key in settings)
         columns = sorted({f"{need.table}.{need.column}" for need in needs_of(task)})
         found[f"task {name} reads"] = ", ".join(columns) or "what its documentation says"
+    for part in ("consortium", "privacy"):
+        others = {k: v for k, v in plan.source.get(part, {}).items() if k not in _SAID}
+        found |= {f"{part} {key}": _short(value) for key, value in others.items()}
     if (budget := plan.budget()) is not None:
         found["releases under epsilon"] = str(sum(each.times for each in budget.scheduled.values()))
-    return found
+    return {_visible(name): _visible(value) for name, value in found.items()}
+
+
+def _visible(text: str) -> str:
+    """Returns a text in which nothing breaks a line, moves the cursor or turns letters around.
+
+    The coordinator wrote it, and a person decides by what they see.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def differences(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:

@@ -88,7 +88,7 @@ class Alliance:
     def read(path: Path) -> Alliance:
         """Returns what a TOML file says; PlanError says what is wrong with it."""
         try:
-            found = tomllib.loads(path.read_text(encoding="utf-8"))
+            found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise PlanError(f"{path}: no such file; docs/coordinator_guide.md shows one") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

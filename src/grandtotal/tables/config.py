@@ -178,7 +178,7 @@ def _has_password(url: str) -> bool:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise PlanError(
             f"{path}: no such file; `grandtotal init` writes one to start from"

@@ -62,7 +62,9 @@ class Regression:
 
     def fit(self, totals: Totals, task: Demand, split: str, given: Arrays) -> tuple[Arrays, Json]:
         """Returns "coefficients" (features,), and the rounds and the loss of the fit."""
-        coefficients, fit = self.glm.fit(totals, task.width, split, given)
+        # A period is the target of two origins.
+        units = 2 * float(given["series"].sum())
+        coefficients, fit = self.glm.fit(totals, task.width, split, given, units)
         return {"coefficients": coefficients}, fit
 
     def forecast(self, parts: Arrays, cases: Cases) -> NDArray[np.float64]:

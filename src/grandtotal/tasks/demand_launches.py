@@ -194,12 +194,13 @@ def _begin(tables: Tables, common: Common, units: Floats) -> NDArray[np.intp]:
 
 
 def _of_others(model: DemandModel, units: Floats, sales: Sales) -> Floats:
-    """Returns what the other retailers sold of each product in a period; 0 where not known."""
+    """Returns what the other retailers sold of each product in a period, from their first sale on.
+
+    0 where not known. They may have begun with it only a week before.
+    """
     if model.series.shape != units.shape:
         return np.zeros(len(units))
-    window = slice(-sales.periods.windows[-1], None)
-    found: Floats = np.maximum(model.series[:, window] - units[:, window], 0.0).mean(axis=1)
-    return found
+    return _levels(sales, np.maximum(model.series - units, 0.0))
 
 
 def _described(tables: Tables, common: Common, others: Floats) -> Described:

@@ -195,7 +195,8 @@ def _leveled(
 def _with_level(model: DemandModel, panel: Panel) -> DemandModel:
     start = {"coefficients": np.array([0.0, 1.0, 0.0])}
     rows = {"own": _OwnLevel(model, panel)}
-    level, _ = GLM("poisson", rounds=8).fit(Local(rows), 3, "own", start)
+    units = 2 * float(model.series.sum())
+    level, _ = GLM("poisson", rounds=8).fit(Local(rows), 3, "own", start, units)
     return replace(model, level=level)
 
 

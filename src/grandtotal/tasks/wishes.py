@@ -47,6 +47,9 @@ class Wishes:
 
     def __post_init__(self) -> None:
         least, most = self.least_price, self.most_price
+        for price in (least, most):
+            if price is not None and not 0 <= price < np.inf:
+                raise PlanError(f"a price of {price!r}, expected a number from 0 on")
         if least is not None and most is not None and least > most:
             raise PlanError(f"prices from {least:g} to {most:g}: no price is in this band")
         for name in ("margin", "reach", "diversity"):
@@ -141,7 +144,8 @@ def varied(frame: pl.DataFrame, kinds: pl.DataFrame, weight: float, k: int) -> p
     every = np.arange(shape[0])
     for rank in range(1, min(k, most) + 1):
         best = value.argmax(axis=1)
-        place[every, best] = np.where(np.isfinite(value[every, best]), rank, 0)
+        left = np.isfinite(value[every, best])  # False where a shorter list is used up
+        place[every[left], best[left]] = rank
         value -= weight * (kind == kind[every, best][:, None])
         value[every, best] = -np.inf
     ranked = frame.with_columns(rank=pl.Series(place[whose, ranks - 1], dtype=pl.Int32))
