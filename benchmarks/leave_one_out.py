@@ -2,7 +2,7 @@
 
 import csv
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -25,6 +25,7 @@ from benchmarks.recommend_ml1m import SHARES, _owners
 from benchmarks.rows import Row, at_most
 from benchmarks.simulation import TASK, federated
 from grandtotal.algorithms.blend import Blend, Candidate
+from grandtotal.algorithms.content import CONTENT, Content
 from grandtotal.algorithms.purchases import Purchases
 from grandtotal.algorithms.sequential import SequenceModel
 from grandtotal.consortium.query import Rows
@@ -45,6 +46,7 @@ class World:
 
     retailers: dict[str, Sequences]
     products: int
+    listings: Content | None = None  # of every retailer alike: what the products are called
 
     @property
     def everybody(self) -> Sequences:
@@ -53,7 +55,8 @@ class World:
 
     def holders(self) -> dict[str, Rows]:
         """Returns each retailer's rows: the last product is the test, the one before validation."""
-        return {name: rows_of(part, self.products) for name, part in self.retailers.items()}
+        said = {CONTENT: self.listings} if self.listings else {}
+        return {n: {**rows_of(part, self.products), **said} for n, part in self.retailers.items()}
 
     def task(self, models: tuple[str, ...], top: int = K) -> Recommend:
         """Returns the task that chooses among these models by NDCG over so many places."""
@@ -112,25 +115,30 @@ def measured(
     models: tuple[str, ...],
     bars: Bars,
     sampled: bool,
-    grid: Sequence[Candidate] = (),
+    grids: Mapping[str, tuple[Candidate, ...]] | None = None,
     top: int = K,
 ) -> list[Row]:
     """Returns baseline, alone, federated and pooled under P1, and P2 where `sampled`.
 
-    bars: of a federated row, by metric; with a grid, of the one that has learned nothing from the
-    validation's products, though histories hold them. grid: in place of the models' own. top:
-    places of the list by whose NDCG is chosen.
+    bars: of a federated row, by metric; with grids, of the one that has learned nothing from the
+    validation's products, though histories hold them. grids: of each kind, in place of the models'
+    own, and blended. top: places of the list by whose NDCG is chosen.
     """
     task, holders = world.task(models, top), world.holders()
 
     def fitted(totals: Totals) -> Fitted:
-        return task.choose(totals, grid) if grid else task.fit(totals)
+        if grids is None:
+            return task.fit(totals)
+        if len(grids) == 1:
+            return task.choose(totals, *grids.values())
+        return task.choose_and_blend(totals, list(grids.values()))
 
     rounds: list[Json] = []
     with federated(holders, listener=rounds.append) as consortium:
         shared = fitted(consortium.of(TASK))
     print(f"  {label}: {shared.choice.get('why') or _named(shared)}")
-    chosen = _candidate(shared, grid)
+    chosen = same_kind(shared.choice["chosen"], grids or GRIDS)
+    assert chosen is not None
     everything = Local(task.pooled(list(holders.values())))
     pooled = chosen.fit(everything, world.products, "test")
     rows = {
@@ -138,7 +146,7 @@ def measured(
         "alone": {name: fitted(Local(part)).model for name, part in holders.items()},
         "federated": dict.fromkeys(holders, shared.model),
     }
-    if grid:
+    if grids is not None:
         stale = chosen.fit(everything, world.products, "validation")
         rows[f"federated, {TRAINING}"] = dict.fromkeys(holders, stale)
     barred = list(rows)[-1]
@@ -180,14 +188,6 @@ def _exact(label: str, shared: Any, pooled: Any) -> Row:
 
 def _out(rounds: list[Json]) -> float:
     return float(sum(max(record["bytes_out"].values()) for record in rounds)) / 2**20
-
-
-def _candidate(found: Fitted, grid: Sequence[Candidate]) -> Candidate:
-    """Returns the candidate with the settings that were chosen."""
-    own = {"transitions": tuple(grid)} if grid else GRIDS
-    candidate = same_kind(found.choice["chosen"], own)
-    assert candidate is not None
-    return candidate
 
 
 def _named(found: Fitted) -> str:

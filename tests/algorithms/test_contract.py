@@ -6,6 +6,7 @@ import pytest
 from grandtotal.algorithms.als import ALS
 from grandtotal.algorithms.blend import Blended
 from grandtotal.algorithms.content import CONTENT, Content, Hybrid
+from grandtotal.algorithms.content_based import ContentBased
 from grandtotal.algorithms.elasticity import Elasticity
 from grandtotal.algorithms.glm import GLM
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
@@ -57,6 +58,7 @@ ALGORITHMS = {
     "edlae": item_model(EDLAE(l2=2.0, dropout=0.4)),
     "als": item_model(ALS(factors=4, epochs=2)),
     "als by conjugate gradients": item_model(ALS(factors=4, epochs=2, steps=2)),
+    "content": item_model(ContentBased()),
     "hybrid": item_model(Hybrid(factors=4, epochs=2)),
     "transitions": item_model(Transitions()),
     "blend": item_model(Blended((EASE(l2=2.0), Transitions()), (0.25, 0.75))),

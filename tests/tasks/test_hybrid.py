@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from grandtotal.algorithms.content import CONTENT, Hybrid
+from grandtotal.algorithms.content_based import ContentBased
 from grandtotal.algorithms.towers import Towers
 from grandtotal.consortium.totals import Local
 from grandtotal.tasks import recommend_models
@@ -15,6 +16,7 @@ from grandtotal.tasks.task import Layer
 from grandtotal.tasks.wishes import NO_WISHES
 
 FEW = {
+    "content": (ContentBased(),),
     "hybrid": (Hybrid(factors=8, worth=2.0, epochs=4),),
     "two-tower": (Towers(width=16, rounds=2, batch=256),),
 }
@@ -53,7 +55,9 @@ def test_a_product_of_the_table_alone_is_recommended_to_those_who_buy_its_kind(t
     tables = {**tables, "products": pl.concat([tables["products"], new])}
     assert "NEW" not in task.common.catalogue
     serving = task.serving(model, task.rows(tables), tables, NO_WISHES)
-    nearest = {"hybrid": 3, "two-tower": 14}[task.models[0]]  # of 57; 14 are of its kind
+    nearest = {"content": 3, "hybrid": 3, "two-tower": 14}[
+        task.models[0]
+    ]  # of 57; 14 are of its kind
     assert "NEW" in {each.product for each in serving.similar(pattern["product"], nearest)}
     lists = task.predict(model, task.rows(tables), tables, 20)
     assert "NEW" in set(lists["product"])

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from grandtotal.algorithms.als import FactorModel
 from grandtotal.algorithms.content import HybridModel
+from grandtotal.algorithms.content_based import ContentModel
 from grandtotal.algorithms.customer_context import Context
 from grandtotal.algorithms.item_model import ItemModel, Recommender
 from grandtotal.algorithms.offered import Offered
@@ -164,6 +165,8 @@ def recommender(arrays: Arrays, meta: Json) -> Recommender:
         return SequenceModel.build(arrays, meta)
     if "bridge" in arrays:
         return HybridModel.build(arrays, meta)
+    if "rarity" in arrays:
+        return ContentModel.build(arrays, meta)
     if "factors" in arrays:
         return FactorModel.build(arrays, meta)
     if "starts" in arrays:

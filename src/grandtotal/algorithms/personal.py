@@ -20,6 +20,7 @@ from scipy.sparse import csr_array
 
 from grandtotal.algorithms.around import Around
 from grandtotal.algorithms.content import Content, HybridModel
+from grandtotal.algorithms.content_based import ContentModel
 from grandtotal.algorithms.customer_context import Context
 from grandtotal.algorithms.item_model import Recommender, in_order
 from grandtotal.algorithms.next_basket import NextBasket
@@ -53,7 +54,7 @@ class Biased(Around):
 
         Only around a model that reads words.
         """
-        assert isinstance(self.items, HybridModel | TowerModel)
+        assert isinstance(self.items, ContentModel | HybridModel | TowerModel)
         wider = self.items.with_products(content)
         new = np.full(len(wider.prior) - len(self.bias), np.median(self.bias), np.float32)
         return replace(self, items=wider, bias=np.append(self.bias, new))
@@ -79,13 +80,13 @@ class Moved(Around):
         return replace(self, items=self.items.with_products(content))
 
 
-OfWords = HybridModel | TowerModel | Biased | Moved
+OfWords = ContentModel | HybridModel | TowerModel | Biased | Moved
 
 
 def of_words(model: Any) -> OfWords | None:
     """Returns the model if it has a place for a product that no total holds, by its words."""
     inside = model.items if isinstance(model, Biased | Moved) else model
-    return model if isinstance(inside, HybridModel | TowerModel) else None
+    return model if isinstance(inside, ContentModel | HybridModel | TowerModel) else None
 
 
 def within(

@@ -133,7 +133,7 @@ class TransitionModel(Recommender):
     def affinities(self, history: csr_array) -> NDArray[np.float32]:
         """Returns (customers, products) scores, of the products bought already as well."""
         scores: NDArray[np.float32] = np.tile(self.prior, (history.shape[0], 1))
-        found = self._remembered(history) @ self._weights
+        found = remembered(history, self.half_life) @ self._weights
         scores += found if isinstance(found, np.ndarray) else found.toarray()
         return scores
 
@@ -141,25 +141,6 @@ class TransitionModel(Recommender):
     def _weights(self) -> csr_array | NDArray[np.float32]:
         cells = float(self.weights.shape[0]) ** 2
         return self.weights.toarray() if self.weights.nnz * _DENSE > cells else self.weights
-
-    @cached_property
-    def _step(self) -> float:
-        """What is remembered after one more moment, where something is forgotten."""
-        return float(exp(-log(np.array([2.0])) / self.half_life)[0])
-
-    def _remembered(self, history: csr_array) -> csr_array:
-        """Returns what each purchase counts, (customers, products) float32."""
-        ago = moments(history)
-        if not self.half_life:
-            counts = np.ones(len(ago), np.float32)
-        else:
-            # Factors one after the other: the same bits on every machine, unlike a power.
-            most = int(ago.max(initial=1))
-            counts = np.multiply.accumulate(np.r_[1.0, np.full(most - 1, self._step)])[ago - 1]
-            counts = np.where(counts < _FORGOTTEN, 0.0, counts).astype(np.float32)
-        kept = counts > 0
-        starts = np.concatenate([[0], np.cumsum(kept)])[history.indptr]
-        return csr_array((counts[kept], history.indices[kept], starts), shape=history.shape)
 
     def because(self, history: NDArray[Any], product: int, most: int = 2) -> tuple[int, ...]:
         """Returns the bought products with the largest weight towards this one."""
@@ -181,3 +162,23 @@ class TransitionModel(Recommender):
                 known = columns[own][at] == sought
                 towards[place, known] = self.weights.data[own][at[known]]
         return towards
+
+
+def remembered(history: csr_array, half_life: float) -> csr_array:
+    """Returns what each purchase counts, (customers, products) float32: the latest 1.
+
+    half_life: in moments that a purchase lies back; 0 forgets nothing.
+    """
+    ago = moments(history)
+    if not half_life:
+        counts = np.ones(len(ago), np.float32)
+    else:
+        # Factors one after the other: the same bits on every machine, unlike a power.
+        step = float(exp(-log(np.array([2.0])) / half_life)[0])
+        most = int(ago.max(initial=1))
+        powers = np.multiply.accumulate(np.r_[1.0, np.full(most - 1, step)])
+        counts = powers[ago - 1]
+        counts = np.where(counts < _FORGOTTEN, 0.0, counts).astype(np.float32)
+    kept = counts > 0
+    starts = np.concatenate([[0], np.cumsum(kept)])[history.indptr]
+    return csr_array((counts[kept], history.indices[kept], starts), shape=history.shape)

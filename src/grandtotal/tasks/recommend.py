@@ -64,10 +64,10 @@ class Recommend:
     """Settings of `kind = "recommend"`.
 
     models: what the choice is made of, some of popularity, item-knn, ease, edlae, als, transitions,
-        hybrid, and the networks sasrec, gru and two-tower, which need the extra [neural]; the best
-        on summed validation scores wins. With "auto" among them, the best of each kind are also
-        blended where that is better; "auto" alone stands for recommend_models.CORE. The next basket
-        always has each customer's habits beside one model or several.
+        content, hybrid, and the networks sasrec, gru and two-tower, which need the extra [neural];
+        the best on summed validation scores wins. With "auto" among them, the best of each kind are
+        also blended where that is better; "auto" alone stands for recommend_models.CORE. The next
+        basket always has each customer's habits beside one model or several.
     horizon_days: how long after a cut a purchase counts as a hit.
     top: the length k of the list that is scored.
     repeat: whether products bought before may be recommended and count as hits; how likely each
@@ -81,7 +81,7 @@ class Recommend:
     needs: ClassVar[tuple[Need, ...]] = (
         Need("transactions", "customer", True, "whose purchases, and for whom"),
         Need("products", "title", False, "lists that a person can read"),
-        Need("products", "category", False, "the model hybrid, filters and varied lists"),
+        Need("products", "category", False, "content and hybrid, filters and varied lists"),
         Need("products", "gtin", False, "a plan that knows products by their bar code"),
         Need(
             "customers", "age_band", False, "the model two-tower, for customers with few purchases"

@@ -17,6 +17,7 @@ from grandtotal.algorithms.blend import (
     standardised,
 )
 from grandtotal.algorithms.content import Hybrid
+from grandtotal.algorithms.content_based import ContentBased
 from grandtotal.algorithms.item_model import Recommender, top
 from grandtotal.algorithms.item_similarity import EASE, EDLAE, ItemKNN
 from grandtotal.algorithms.popularity import Popularity
@@ -38,7 +39,7 @@ from grandtotal.tasks.task import check_models
 AUTO = "auto"
 HYBRID = "hybrid"
 TWO_TOWER = "two-tower"
-READS_WORDS = (HYBRID, TWO_TOWER)
+READS_WORDS = ("content", HYBRID, TWO_TOWER)
 GRIDS: Mapping[str, tuple[Candidate, ...]] = {
     "popularity": tuple(Popularity(days) for days in (0, 28, 91)),
     "item-knn": tuple(ItemKNN(shrink) for shrink in (0.0, 10.0, 30.0)),
@@ -51,6 +52,7 @@ GRIDS: Mapping[str, tuple[Candidate, ...]] = {
         for factors, l2 in ((32, 0.01), (64, 0.01), (64, 0.02), (128, 0.01))
     ),
     "hybrid": tuple(Hybrid(ridge=ridge, worth=w) for ridge in (3.0, 30.0) for w in (2.0, 10.0)),
+    "content": tuple(ContentBased(half_life) for half_life in (2.0, 5.0, 20.0)),
     "transitions": tuple(
         Transitions(half_life, follows)
         for half_life in (2.0, 5.0, 20.0)

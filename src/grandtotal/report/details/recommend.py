@@ -129,6 +129,7 @@ RECOMMEND = Kind(
         "item-knn": "item to item (ItemKNN)",
         "ease": "item to item (EASE)",
         "edlae": "item to item (EDLAE)",
+        "content": "products that words describe alike (content)",
         "hybrid": "factors that words of products speak for (hybrid)",
         "als": "factors of customers and products (ALS)",
         "transitions": "what follows what",
