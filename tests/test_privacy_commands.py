@@ -241,6 +241,9 @@ def test_another_set_of_retailers_needs_consent(folder):
     (folder / "plan.toml").write_text(exact.replace('"west"]', '"east"]'))
     with pytest.raises(RetailerError, match="for another set of retailers"):
         api.run(folder / "plan.toml", folder / "second")
+    for wrong in ("north", "south, west, east"):
+        refused = said("ledger", folder / "north/retailer.toml", "--consent", wrong, status=3)
+        assert "at least three and 'north' among them" in refused
     for name in ("north", "south"):
         said("ledger", folder / name / "retailer.toml", "--consent", "north, south, east")
     api.run(folder / "plan.toml", folder / "third")

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grandtotal.durable import Json, canonical, digest
-from grandtotal.errors import AnswerError, RefusedError
+from grandtotal.errors import AnswerError, PlanError, RefusedError
 from grandtotal.participate import cap_of
 from grandtotal.privacy.account import Account
 from grandtotal.privacy.accounting import as_gaussian, epsilon_of
 from grandtotal.privacy.chain import verify
 from grandtotal.privacy.ledger import FILE, Cap, Ledger
+from grandtotal.retailer_file import name_of
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,16 @@ def statement(config_path: Path) -> Statement:
 
 
 def consent(config_path: Path, members: tuple[str, ...]) -> None:
-    """Writes down that what was answered for other sets of retailers may be for this one."""
+    """Writes down that what was answered for other sets of retailers may be for this one.
+
+    PlanError for a set that no plan can have, as where a name is missing.
+    """
+    mine = name_of(config_path)
+    if mine not in members or len(set(members)) < 3:
+        raise PlanError(
+            f"consent to {', '.join(members)}: expected the members of a plan, at least three and "
+            f"'{mine}' among them"
+        )
     path, cap = _door(config_path)
     try:
         ledger = Ledger(path, cap)

@@ -335,6 +335,8 @@ def test_the_examples_are_the_best_the_middle_and_the_worst_of_what_sells(demand
         ({"every": {}}, "every = {}"),
         ({"every": ("week",)}, "every = ('week',)"),
         ({"grow": "depth"}, "grow = 'depth', expected level or leaf"),
+        ({"learned_from": 9}, "learned_from = 9, expected a whole number from 1 on, up to 8"),
+        ({"learned_from": 0}, "learned_from = 0"),
         ({"outlier": "4"}, "outlier = '4'"),
         ({"outlier": 0.5}, "outlier = 0.5"),
         ({"outlier": float("nan")}, "outlier = nan"),

@@ -148,9 +148,9 @@ class Summed:
         return {name: sum(part[name] for part in found) for name in found[0]}
 
 
-@pytest.mark.parametrize("grow", ["level", "leaf"])
-def test_federated_trees_of_stores_are_the_pooled_ones(stores, frames, grow):
-    task = stores("product-store", trees=3, horizon=8, grow=grow)
+@pytest.mark.parametrize(("grow", "learned_from"), [("level", 1), ("leaf", 2)])
+def test_federated_trees_of_stores_are_the_pooled_ones(stores, frames, grow, learned_from):
+    task = stores("product-store", trees=3, horizon=8, grow=grow, learned_from=learned_from)
     parts = [task.rows(found) for found in frames.values()]
     pooled = task.fit(Local(task.pooled(parts)))
     federated = task.fit(Summed(parts))
@@ -189,6 +189,19 @@ def test_a_day_that_is_known_to_be_closed_is_neither_learned_scored_nor_forecast
     saturday = found.filter(pl.col("start") == TODAY + timedelta(days=5))["units"]
     friday = found.filter(pl.col("start") == TODAY + timedelta(days=4))["units"]
     assert (saturday.to_numpy() > 1.2 * friday.to_numpy()).all()
+
+
+def test_learned_from_more_origins_a_case_lies_as_far_ahead_in_any_of_its_periods():
+    tables, weekdays = shops(), {}
+    for learned_from in (1, 7):
+        rows = by_day(learned_from=learned_from).rows(tables)["test trees"]
+        monday = rows.number("weekday") == 0
+        weekdays[learned_from] = np.unique(rows.number("periods ahead")[monday], return_counts=True)
+    ahead, _ = weekdays[1]
+    assert len(ahead) == 1  # a horizon of a week: the weekday says how far ahead it is
+    ahead, counts = weekdays[7]
+    assert ahead.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert counts.max() - counts.min() <= 3  # of one period, in three shops
 
 
 @pytest.mark.parametrize("models", [("trees-tweedie",), ("forest",), ("auto",)])

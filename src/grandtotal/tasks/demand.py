@@ -75,6 +75,8 @@ class Demand:
     trees, leaves: how many trees are boosted, and how large they are; a forest has a tenth.
     grow: how boosted trees grow, by "level", a round for each, or by "leaf", the best leaf first:
         better trees of the same size for four times as many rounds.
+    learned_from: from how many origins trees learn each period: 1 is fast, and 2 or 3, from nearer
+        and from farther away, forecast better where the horizon is long.
     judged_by: the error that choices are made on, "wape" or "rmspe", summed over the validation.
     every: "week" or "day", the length of a period.
     horizon: how many periods ahead; test: how many periods are kept for the test, and as many
@@ -112,6 +114,7 @@ class Demand:
     leaves: int = 64
     judged_by: str = "wape"
     grow: Literal["level", "leaf"] = "level"
+    learned_from: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", spelled_out(self.models))
@@ -133,6 +136,7 @@ class Demand:
         if self.every not in tuple(_EVERY):
             raise PlanError(f'every = {self.every!r}, expected "week" or "day"')
         check_numbers(horizon=(self.horizon, 1, LONGEST))
+        check_numbers(learned_from=(self.learned_from, 1, self.horizon))
         check_numbers(test=(self.test, self.horizon, LONGEST))
         least = 2 * self.test + self.horizon + self.periods.windows[2]
         check_numbers(history=(self.history, least, LONGEST))
@@ -235,7 +239,7 @@ class Demand:
         """
         given = (tables, self.common, self.periods, self.horizon, self.outlier)
         sales = read_sales(*given, by=self.by)
-        rows = with_networks(with_trees(self._panels(sales)))
+        rows = with_networks(with_trees(self._panels(sales), self.learned_from))
         now = self.history
         rows["now"] = replace(self._panel(sales, now, now + self.horizon), scored=(now,), kept={})
         if self.common.privacy.private:
@@ -367,4 +371,4 @@ class Demand:
             for split, panel in rows[0].items()
             if split != "now" and isinstance(panel, Panel)
         }
-        return with_networks(with_trees(panels))
+        return with_networks(with_trees(panels, self.learned_from))

@@ -146,16 +146,18 @@ def rows_of_trees(split: str) -> str:
 class TreeRows:
     """The training cases of a panel as columns, made when trees ask for them.
 
-    Their origins lie one horizon apart, counted back from the cut, so that every period is a target
-    once and is forecast from as near as it will be.
+    Their origins are counted back from the cut. One horizon apart every period is a target once; as
+    near to each other as `learned_from` says it is one of as many origins, so that how far ahead a
+    case lies tells nothing of when it was.
     """
 
-    def __init__(self, panel: Panel) -> None:
-        self._panel = panel
+    def __init__(self, panel: Panel, learned_from: int) -> None:
+        self._panel, self._learned_from = panel, learned_from
 
     @cached_property
     def _parts(self) -> list[tuple[Seen, Floats]]:
-        return [_learned(self._panel, sales) for sales in self._panel.parts]
+        step = max(self._panel.parts[0].horizon // self._learned_from, 1)
+        return [_learned(self._panel, sales, step) for sales in self._panel.parts]
 
     @property
     def numbers(self) -> dict[str, Floats]:
@@ -200,9 +202,10 @@ class LeftOver:
         return self._left if name == LEFT else self._whole.number(name)
 
 
-def with_trees(panels: dict[str, Any]) -> dict[str, Any]:
+def with_trees(panels: dict[str, Any], learned_from: int) -> dict[str, Any]:
     """Returns the panels, and beside those that are fitted on the rows of trees."""
-    rows = {rows_of_trees(split): TreeRows(panels[split]) for split in ("validation", "test")}
+    splits = ("validation", "test")
+    rows = {rows_of_trees(split): TreeRows(panels[split], learned_from) for split in splits}
     return {**panels, **rows}
 
 
@@ -215,13 +218,16 @@ def _column(seen: Seen, sold: Floats, name: str) -> Floats:
     return seen.number(name)
 
 
-def _learned(panel: Panel, sales: Any) -> tuple[Seen, Floats]:
-    """Returns the open cases of origins before the cut, and what was sold, without outliers."""
+def _learned(panel: Panel, sales: Any, step: int) -> tuple[Seen, Floats]:
+    """Returns the open cases of origins before the cut, and what was sold, without outliers.
+
+    step: periods from one origin to the next.
+    """
     past, horizon, periods = sales.past, sales.horizon, sales.periods
     # Cases without a whole year before them teach what a day of the month is worth all the same.
     first = periods.windows[3] if panel.cut - periods.windows[3] > 2 * horizon else periods.level
     parts = []
-    for t in range(panel.cut - horizon, first - 1, -horizon):
+    for t in range(panel.cut - horizon, first - 1, -step):
         recent = past.units[:, max(t - periods.windows[-1], 0) : t]
         s = np.flatnonzero(recent.sum(axis=1) > 0)
         for ahead in range(1, horizon + 1):
