@@ -9,7 +9,7 @@ run.predict("north", "recommend")
 
 from typing import Any
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 
 __all__ = [
     "DataError",
