@@ -69,14 +69,11 @@ _COMPILE = (
 class Together:
     """Several holders of rows in this process as one `Totals`: the sum of what each answers.
 
-    The one with the fewest rows is asked first: where it answers at once, waking another thread
-    for the others would take longer than they do.
+    The first, best the one with the fewest rows, is asked alone: where it answers at once, waking
+    another thread for the others would take longer than they do.
     """
 
     holders: list[Local]
-
-    def __post_init__(self) -> None:
-        self.holders.sort(key=lambda holder: holder.rows["train"].rows)
 
     def total(self, query: Query, broadcast: Arrays | None = None) -> Arrays:
         """Returns the sums, field by field."""
@@ -108,7 +105,8 @@ class Race:
         pooled = Local({"train": rows.train})
         about = Data(TARGET, rows.features)
         bins = Binning().fit(pooled, rows.features, (), TARGET, "train")
-        five = Together([Local({"train": part}) for part in rows.parts(RETAILERS)])
+        parts = sorted(rows.parts(RETAILERS), key=lambda part: part.rows)
+        five = Together([Local({"train": part}) for part in parts])
         return Race(rows, bins, pooled, five, about, _codes(rows.train, bins))
 
     def boosting(self, trees: int, by: str, **other: Any) -> Boosting:
