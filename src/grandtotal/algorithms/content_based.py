@@ -25,7 +25,13 @@ from scipy.sparse import csr_array, vstack
 
 from grandtotal.algorithms.content import STEPS, WIDTH, Content, ContentVectors
 from grandtotal.algorithms.elementary import log
-from grandtotal.algorithms.item_model import Recommender, strongest, strongest_of_each
+from grandtotal.algorithms.item_model import (
+    Recommender,
+    sparse_arrays,
+    sparse_of,
+    strongest,
+    strongest_of_each,
+)
 from grandtotal.algorithms.item_similarity import tie_break
 from grandtotal.algorithms.purchases import PurchaseCounts
 from grandtotal.algorithms.transitions import remembered
@@ -93,9 +99,7 @@ class ContentModel(Recommender):
     def arrays(self) -> Arrays:
         """The arrays that travel and are saved."""
         return {
-            "values": self.words.data,
-            "columns": self.words.indices.astype(np.int32),
-            "starts": self.words.indptr.astype(np.int64),
+            **sparse_arrays(self.words),
             "rarity": self.rarity,
             "prior": self.prior,
             "half_life": np.array(self.half_life),
@@ -104,9 +108,7 @@ class ContentModel(Recommender):
     @staticmethod
     def build(arrays: Arrays, meta: Json) -> "ContentModel":
         """Returns the model that `arrays` and `meta` describe."""
-        shape = (len(arrays["prior"]), len(arrays["rarity"]))
-        parts = (arrays["values"], arrays["columns"], arrays["starts"])
-        words = csr_array(parts, shape=shape)
+        words = sparse_of(arrays, (len(arrays["prior"]), len(arrays["rarity"])))
         half_life = float(arrays["half_life"])
         return ContentModel(words, arrays["rarity"], arrays["prior"], half_life, meta)
 

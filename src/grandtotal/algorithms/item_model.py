@@ -121,6 +121,20 @@ class Recommender(ABC):
         return [Recommendation(*each) for each in found]
 
 
+def sparse_arrays(matrix: csr_array) -> Arrays:
+    """Returns the three arrays of a sparse matrix, as they travel and are saved."""
+    return {
+        "values": matrix.data,
+        "columns": matrix.indices.astype(np.int32),
+        "starts": matrix.indptr.astype(np.int64),
+    }
+
+
+def sparse_of(arrays: Arrays, shape: tuple[int, int]) -> csr_array:
+    """Returns the matrix of this shape that `sparse_arrays` took apart."""
+    return csr_array((arrays["values"], arrays["columns"], arrays["starts"]), shape=shape)
+
+
 def in_order(products: tuple[int, ...], many: int) -> csr_array:
     """Returns the history (1, many) of a list of products, the latest last: how many steps ago."""
     # The last mention of a product is the one that is kept.

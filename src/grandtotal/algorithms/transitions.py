@@ -24,7 +24,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array
 
 from grandtotal.algorithms.elementary import exp, log
-from grandtotal.algorithms.item_model import Recommender, strongest, strongest_of_each
+from grandtotal.algorithms.item_model import (
+    Recommender,
+    sparse_arrays,
+    sparse_of,
+    strongest,
+    strongest_of_each,
+)
 from grandtotal.algorithms.item_similarity import tie_break
 from grandtotal.algorithms.pair_counts import WEIGHTS, counted_pairs, moments
 from grandtotal.algorithms.purchases import PurchaseCounts
@@ -115,9 +121,7 @@ class TransitionModel(Recommender):
     def arrays(self) -> Arrays:
         """The arrays that travel and are saved."""
         return {
-            "values": self.weights.data,
-            "columns": self.weights.indices.astype(np.int32),
-            "starts": self.weights.indptr.astype(np.int64),
+            **sparse_arrays(self.weights),
             "prior": self.prior,
             "half_life": np.array(self.half_life),
         }
@@ -126,8 +130,7 @@ class TransitionModel(Recommender):
     def build(arrays: Arrays, meta: Json) -> "TransitionModel":
         """Returns the model that `arrays` and `meta` describe."""
         many = len(arrays["prior"])
-        parts = (arrays["values"], arrays["columns"], arrays["starts"])
-        weights = csr_array(parts, shape=(many, many))
+        weights = sparse_of(arrays, (many, many))
         return TransitionModel(weights, arrays["prior"], float(arrays["half_life"]), meta)
 
     def affinities(self, history: csr_array) -> NDArray[np.float32]:
